@@ -1,0 +1,154 @@
+"""The machine a run stands on: device, memory allocator, random streams, torchvision, and a line that describes it."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import functools
+import hashlib
+import os
+import platform
+import sys
+from typing import Any
+
+import torch
+
+from rdd_nb.errors import RddError
+
+__all__ = ["describe", "pick_device", "seed_of", "stream", "torchvision", "tune_allocator"]
+
+
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """The device called ``name``; ``"auto"`` takes CUDA where there is one and the CPU otherwise.
+
+    Raises:
+        RddError: the name is no device, or asks for one that this machine does not have.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RddError(f"unknown device {str(name)!r}: use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RddError(f"device {str(name)!r} asked for, but torch sees no CUDA here: use device=auto or device=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise RddError(f"device {str(name)!r} asked for, but there are {count} here: use cuda:0 to cuda:{count - 1}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RddError("device 'mps' asked for, but torch sees none here: use device=auto or device=cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RddError(f"device {str(name)!r} is not supported: use auto, cpu, cuda or cuda:N")
+    return device
+
+
+def seed_of(seed: int, *names: object) -> int:
+    """A 63-bit seed for one purpose, derived from a run's ``seed`` and what it is for.
+
+    Streams for different purposes are independent, and adding a purpose moves none of the others.
+
+    >>> seed_of(0, "init") == seed_of(0, "init"), seed_of(0, "init") == seed_of(0, "batch")
+    (True, False)
+    """
+    text = repr((int(seed), *map(str, names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def stream(seed: int, *names: object, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator on ``device`` for one purpose of a run, seeded with :func:`seed_of`."""
+    return torch.Generator(device=device).manual_seed(seed_of(seed, *names))
+
+
+@functools.cache
+def tune_allocator() -> bool:
+    """Let glibc keep freed memory instead of returning every large tensor to the system.
+
+    By default each tensor over 128 kB–32 MB is mapped anew and given back when it dies, so a network's forward and
+    backward pass spend most of their time in page faults. Keeping the pages makes a ConvNet-3 of width 32 about 2.3
+    times as fast on two CPU cores (``make bench`` measures it). Returns whether it took effect (Linux with glibc only;
+    elsewhere nothing happens). The environment's own ``MALLOC_…_`` settings are respected.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    # One arena (-8): the thread arenas are made of 64 MB heaps that cannot hold large tensors. Then the thresholds for
+    # mapping (-3) and trimming (-1), and how much to take from the system at a time (-2).
+    return all(mallopt(key, value) for key, value in ((-8, 1), (-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 64 << 20)))
+
+
+_kept: list[torch.library.Library] = []  # a Library that is collected takes its schemas with it
+
+
+@functools.cache
+def torchvision() -> Any:
+    """Import torchvision, also where a CPU build of torch stands beside PyPI's torchvision, built for CUDA.
+
+    There torchvision's compiled operators do not load, and its import fails with ``operator torchvision::nms does not
+    exist`` (pytorch/vision #9077, #9085): it registers shape functions for operators that nobody defined. Defining the
+    two missing schemas first is enough; datasets, models, transforms and utils need no compiled operator.
+    """
+    if "torchvision" not in sys.modules and not _has_compiled_operators():
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for schema in (
+            "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        ):
+            library.define(schema)
+        _kept.append(library)
+    import importlib
+
+    for part in ("datasets", "models", "transforms"):
+        importlib.import_module(f"torchvision.{part}")
+    return sys.modules["torchvision"]
+
+
+def _has_compiled_operators() -> bool:
+    """Whether torchvision's shared library loads beside this torch (a quick look, without importing torchvision)."""
+    import importlib.util
+    import pathlib
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return True  # let the import itself say what is missing
+    for path in pathlib.Path(spec.submodule_search_locations[0]).glob("_C*.so"):
+        try:
+            torch.ops.load_library(str(path))
+        except OSError:
+            continue
+        return True
+    return False
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe(device: str | torch.device = "cpu") -> dict[str, Any]:
+    """What a number was measured on: hardware, threads, versions and date, to stand beside it."""
+    import rdd_nb
+
+    device = torch.device(device)
+    return {
+        "rdd_nb": rdd_nb.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "date": datetime.date.today().isoformat(),
+    }
