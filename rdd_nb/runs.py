@@ -17,10 +17,10 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -74,11 +74,9 @@ class SyntheticSet:
             raise RddError(f"synthetic images are {_shape(images)}: give float32 [M, C, H, W], none of them 0")
         if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise RddError(f"synthetic labels are {_shape(labels)}: give int64 [{len(images)}], one for each image")
-        channels = images.shape[1]
-        if len(self.mean) != channels or len(self.std) != channels:
+        if not len(self.mean) == len(self.std) == images.shape[1]:
             raise RddError(
-                f"mean and std have {len(self.mean)} and {len(self.std)} numbers: give one for each of the "
-                f"{channels} channels"
+                f"mean {self.mean} and std {self.std}: give one number for each of {images.shape[1]} channels"
             )
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise RddError(f"mean {self.mean} and std {self.std} must be finite, and std above 0")
@@ -149,72 +147,47 @@ def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
     """Read a set that :func:`save_synthetic` wrote. Nothing in the file is executed.
 
     Raises:
-        RddError: no such file; not safetensors; truncated; safetensors of something else; another format version;
+        RddError: no such file; not safetensors, or truncated; safetensors of something else; another format version;
             tensors that do not fit each other or the metadata.
     """
-    make = "make one with rdd_nb.runs.save_synthetic or `rdd-nb distill`"
-    header = _safetensors_header(Path(path), make)
-    metadata = header.get("__metadata__") or {}
-    if metadata.get("format") != FORMAT:
-        names = ", ".join(sorted(header.keys() - {"__metadata__"})[:4]) or "none"
-        raise RddError(
-            f"{path} is a safetensors file of something else (tensors: {names}), not a synthetic set: {make}"
-        )
-    if metadata.get("format_version") != FORMAT_VERSION or metadata.get("parameterisation") != "pixels":
-        raise RddError(
-            f"{path} has format version {metadata.get('format_version')} ({metadata.get('parameterisation')}), written "
-            f"by rdd_nb {metadata.get('rdd_nb')}; this is rdd_nb {rdd_nb.__version__}, which reads version "
-            f"{FORMAT_VERSION} (pixels): use the rdd_nb that wrote it"
-        )
+    make = "make one with `rdd-nb distill` or rdd_nb.runs.save_synthetic"
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
+            said, names = file.metadata() or {}, sorted(file.keys())
             # clone: the library may map the file, and a later truncation of it would then kill the process
-            images, labels = file.get_tensor("images").clone(), file.get_tensor("labels").clone()
-        class_names, mean, std, meta = (json.loads(metadata[key]) for key in ("class_names", "mean", "std", "meta"))
+            tensors = {name: file.get_tensor(name).clone() for name in ("images", "labels") if name in names}
+    except OSError as error:
+        raise RddError(f"cannot read the synthetic set {path} ({error.strerror or error}): {make}") from None
+    except safetensors.SafetensorError as error:
+        raise RddError(f"{path} is truncated or no safetensors file ({error}): copy it again, or {make}") from None
+    if said.get("format") != FORMAT:
+        raise RddError(f"{path} holds the tensors {', '.join(names[:4]) or '(none)'}, not a synthetic set: {make}")
+    if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") != "pixels":
+        raise RddError(
+            f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
+            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} (pixels): use the rdd_nb that wrote it"
+        )
+    try:
         return SyntheticSet(
-            images=images,
-            labels=labels,
-            class_names=tuple(map(str, class_names)),
-            mean=tuple(map(float, mean)),
-            std=tuple(map(float, std)),
-            ipc=int(metadata["ipc"]),
-            meta={str(k): str(v) for k, v in meta.items()},
+            images=tensors["images"],
+            labels=tensors["labels"],
+            class_names=tuple(map(str, json.loads(said["class_names"]))),
+            mean=tuple(map(float, json.loads(said["mean"]))),
+            std=tuple(map(float, json.loads(said["std"]))),
+            ipc=int(said["ipc"]),
+            meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
         )
     except RddError as error:
         raise RddError(f"{path} does not fit together: {error}") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RddError(f"{path} is a damaged synthetic set ({_one_line(error)}): {make}") from None
 
 
-def _safetensors_header(path: Path, make: str) -> dict[str, Any]:
-    """The JSON header of a safetensors file whose size is right; our own reading, for errors a person understands."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(min(length, 1 + size))
-    except OSError as error:
-        raise RddError(f"cannot read the synthetic set {path} ({error.strerror}): {make}") from None
-    if size >= 9 and (text[:1] != b"{" or length > 100_000_000):
-        raise RddError(f"{path} is not a safetensors file: {make}")
-    if len(text) < length or size < 9:
-        raise RddError(f"{path} is truncated ({size} bytes): copy it again, or {make}")
-    try:
-        header: dict[str, Any] = json.loads(text)
-        end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        truncated = size < 8 + length + end
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise RddError(f"{path} is not a safetensors file: {make}") from None
-    if truncated:
-        raise RddError(f"{path} is truncated ({size} of {8 + length + end} bytes): copy it again, or {make}")
-    return header
-
-
-def atomic_write(path: str | os.PathLike[str], data: bytes | str | Callable[[IO[bytes]], object]) -> Path:
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
     """Write a whole file or nothing: a temporary file beside it, flushed to the disk, then ``os.replace``.
 
-    ``data`` is the bytes, a text (UTF-8), or a function that writes into the open binary file. A reader sees the old
-    content or the new one, never a part; on failure the temporary file is removed and the old content stays.
+    A text is written as UTF-8. A reader sees the old content or the new one, never a part; on failure the temporary
+    file is removed and the old content stays.
 
     Raises:
         RddError: the folder is missing, not writable, or the disk is full.
@@ -223,10 +196,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str | Callable[[IO[
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            if callable(data):
-                data(file)
-            else:
-                file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -239,7 +209,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str | Callable[[IO[
 
 
 def _unwritable(path: Path, error: OSError) -> RddError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return RddError(f"cannot write {path}: the disk is full; free some space or use another `out`, then run again")
     return RddError(f"cannot write {path}: {error.strerror or error}; use another `out`")
 
@@ -284,12 +254,13 @@ class RunFolder:
             raise _unwritable(self.path, error) from None
         if (self.path / "config.json").exists():
             there = self.config
-            absent = object()
-            keys = [k for k in {**there, **wanted} if there.get(k, absent) != wanted.get(k, absent)]
+            keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
             if keys:
-                told = ", ".join(f"{k} is {_say(there, k)} there and {_say(wanted, k)} here" for k in keys[:3])
-                more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-                raise RddError(f"{self.path} holds another run ({told}{more}): use another `out`, or `overwrite`")
+                told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
+                more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
+                raise RddError(
+                    f"{self.path} holds another run ({'; '.join(told)}{more}): use another `out` or `overwrite`"
+                )
             return self
         atomic_write(self.path / "config.json", json.dumps(wanted, indent=2) + "\n")
         return self
@@ -310,15 +281,14 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """What ``config.json`` says."""
-        return self._json("config.json", "use another `out`, or `overwrite`")
+        return self._json("config.json", "use another `out` or `overwrite`")
 
     @property
     def complete(self) -> bool:
         """Whether the run ended: ``metrics.json`` is there and whole."""
-        try:
-            return bool(self.metrics is not None)
-        except RddError:
-            return False
+        with contextlib.suppress(RddError):
+            return self.metrics is not None
+        return False
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -337,22 +307,19 @@ class RunFolder:
             return pd.DataFrame()
         try:
             return pd.read_csv(path, float_precision="round_trip")
-        except pd.errors.EmptyDataError:
+        except pd.errors.EmptyDataError:  # written from no rows
             return pd.DataFrame()
         except (OSError, ValueError) as error:
             raise RddError(f"cannot read {path} ({_one_line(error)}): delete it") from None
 
-    def write_history(self, rows: list[dict[str, Any]]) -> None:
+    def write_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
-        plain = [_plain(row, "history") for row in rows]
-        atomic_write(self.path / "history.csv", pd.DataFrame(plain).to_csv(index=False))
+        table = pd.DataFrame([_plain(row, "history") for row in rows])
+        atomic_write(self.path / "history.csv", table.to_csv(index=False, lineterminator="\n"))
 
-    def append_history(self, rows: list[dict[str, Any]]) -> None:
+    def append_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Add rows to ``history.csv`` (rewritten as a whole, atomically: append some steps at a time, not each)."""
-        plain = pd.DataFrame([_plain(row, "history") for row in rows])
-        before = self.history
-        table = pd.concat([before, plain], ignore_index=True) if len(before) else plain
-        atomic_write(self.path / "history.csv", table.to_csv(index=False))
+        self.write_history([*self.history.to_dict("records"), *rows])
 
     @property
     def has_checkpoint(self) -> bool:
@@ -366,7 +333,9 @@ class RunFolder:
             RddError: the state holds something that could not be loaded back safely, or the place is not writable.
         """
         _check_state(state, "state")
-        atomic_write(self.path / "checkpoint.pt", lambda file: torch.save(dict(state), file))
+        buffer = io.BytesIO()  # in memory first: torch reports a full disk in many ways, atomic_write in one
+        torch.save(dict(state), buffer)
+        atomic_write(self.path / "checkpoint.pt", buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Read ``checkpoint.pt`` with ``weights_only=True``, tensors on the CPU: no code in it can run.
@@ -453,10 +422,6 @@ class RunFolder:
         return value
 
 
-def _say(config: Mapping[str, Any], key: str) -> str:
-    return json.dumps(config[key]) if key in config else "absent"
-
-
 def _one_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
@@ -475,9 +440,8 @@ def _plain(value: Any, where: str) -> Any:
         return _without_folders(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
     if isinstance(value, Mapping):
         return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(items)]
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     raise RddError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
     )
