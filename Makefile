@@ -1,0 +1,51 @@
+# rdd_nb: `make run` shows the effect, `make test` proves the code. `make help` lists all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= runs/quickstart
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run lab test lint types unit bench notebooks measure clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "rdd_nb needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 …" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment could be made: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; some minutes) …"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
+	@touch $@
+
+run: $(STAMP)  ## distil, plainly and robustly, and see who is served (about 2 minutes)
+	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
+
+lab: $(STAMP)  ## open JupyterLab at the quickstart
+	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
+
+test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+unit: $(STAMP)
+	@$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## seconds an iteration on fixed workloads
+	@$(BIN)/python tests/benchmarks/bench.py
+
+measure: $(STAMP)  ## the measurements behind data/results (hours; resumes)
+	@$(BIN)/python data/results/measure.py
+
+notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs
+	@$(BIN)/python notebooks/execute.py
+
+clean:  ## remove what can be made again (not runs/)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
