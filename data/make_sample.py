@@ -1,14 +1,13 @@
 """Makes fashion_mnist_sample.npz: 10,000 training and 2,000 test images of Fashion-MNIST, balanced over its classes.
 
-    python data/make_sample.py [FOLDER]
+    python data/make_sample.py
 
-FOLDER holds the four IDX files of Fashion-MNIST (``train-images-idx3-ubyte.gz`` and so on). Without it they are looked
-for, and downloaded where they are missing, as ``rdd_nb.load("fashion-mnist")`` does.
+Fashion-MNIST itself is looked for, and downloaded where it is missing, as ``rdd_nb.load("fashion-mnist")`` does.
 
 The choice needs no random number generator, whose stream may change between versions: within each class the images
 with the smallest SHA-256 of ``"rdd_nb fashion-mnist-sample <split> <index>"`` are taken, and kept in their old order.
 The zip members carry a fixed date, so the same zlib writes the same bytes; another zlib writes the same arrays, which
-is what ``rdd_nb.datasets`` checks.
+is what the loader checks.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rdd_nb import datasets
+from rdd_nb import datasets, sources
 
 TARGET = Path(__file__).with_name("fashion_mnist_sample.npz")
 PER_CLASS = {"train": 1000, "test": 200}
@@ -56,15 +55,14 @@ def make(full: datasets.Splits, target: Path = TARGET) -> str:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
             archive.writestr(member, buffer.getvalue(), compresslevel=9)
-    return datasets.digest(arrays)
+    return sources.digest(arrays)
 
 
 if __name__ == "__main__":
-    full = datasets.fashion_mnist_from(Path(sys.argv[1])) if len(sys.argv) > 1 else datasets.load("fashion-mnist")
-    arrays_digest = make(full)
+    arrays_digest = make(datasets.load("fashion-mnist"))
     size = TARGET.stat().st_size
     print(f"{TARGET}: {size:,} bytes")
     print(f"SHA-256 of the file:   {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")
     print(f"SHA-256 of the arrays: {arrays_digest}")
-    if arrays_digest != datasets.SAMPLE_DIGEST:
-        sys.exit("the arrays are not those that rdd_nb.datasets expects (SAMPLE_DIGEST)")
+    if arrays_digest != sources.SAMPLE_DIGEST:
+        sys.exit("the arrays are not those that rdd_nb.sources expects (SAMPLE_DIGEST)")

@@ -7,28 +7,18 @@ until a network asks for them (:meth:`ImageDataset.normalised`), so a set takes 
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
-import gzip
-import hashlib
 import os
-import sys
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from rdd_nb import machine
-from rdd_nb.errors import RddError, unknown
+from rdd_nb import machine, sources
+from rdd_nb.errors import RddError
 
 __all__ = ["ImageDataset", "Splits", "available", "load", "statistics"]
 
@@ -254,37 +244,13 @@ def _check_ids(what: str, ids: Tensor, count: int, names: Sequence[str], names_f
         raise RddError(f"{what} must be 0 to {len(names) - 1}, as there are {len(names)} {names_field}, not {found}")
 
 
-# ------------------------------------------------------------------------------------------------ where they come from
-
-FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-SAMPLE_FILE = "fashion_mnist_sample.npz"
-SAMPLE_DIGEST = "528abe7494c55788bbafb5f00f1e1925796c42ac5a0d6dcc6b4eb1dc6266b6ab"  # of the arrays: see data/README.md
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts it
-# Mean and deviation as DatasetCondensation and most of the literature use them; other sets are measured.
-PUBLISHED = {
-    "fashion-mnist": ((0.2861,), (0.3530,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-}
-_DESCRIPTIONS = {
-    "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the repository",
-    "fashion-mnist": "all 60,000 + 10,000 images of Fashion-MNIST; a local copy, or a download of 30 MB",
-    "digits": "scikit-learn's 1,797 handwritten digits, 8×8 grey, enlarged to 28×28; nothing to download",
-    "cifar10": "50,000 + 10,000 photographs, 32×32 RGB, 10 classes; a download of 170 MB",
-    "cifar100": "50,000 + 10,000 photographs, 32×32 RGB, 100 classes; a download of 170 MB",
-    "svhn": "73,257 + 26,032 house-number digits, 32×32 RGB, 10 classes; a download of 250 MB",
-    "folder:PATH": "your own images: PATH/train/<class>/*.png and PATH/test/<class>/*.png, PATH/<class>/*.png, or a "
-    "PATH/metadata.csv with the columns filename, label and, if you have them, group and split",
-}
-
-
 def available() -> dict[str, str]:
     """The names that :func:`load` knows, each with one line on what it is.
 
     >>> sorted(available())[:3]
     ['cifar10', 'cifar100', 'digits']
     """
-    return dict(_DESCRIPTIONS)
+    return dict(sources.DESCRIPTIONS)
 
 
 def load(
@@ -305,171 +271,48 @@ def load(
         channels: 1 turns all images into grey (luminance), 3 into RGB. By default they stay what they are.
 
     Normalisation: the constants of the literature where they exist and the pixels are untouched; otherwise measured on
-    the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way.
+    the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way; the
+    name then says so. Where a folder's metadata name groups, the minority are the (class, group) that have less than
+    half of an equal share of their class's training images.
 
     Raises:
         RddError: an unknown name, a missing or broken file, no network, or images that do not fit together.
+
+    >>> load("digits").train.shape
+    (1, 28, 28)
     """
     if size is not None and (not isinstance(size, int) or size < 1):
         raise RddError(f"size must be a number of pixels, at least 1, not {size!r}")
     if channels not in (None, 1, 3):
         raise RddError(f"channels must be 1 (grey) or 3 (RGB), not {channels!r}")
-    kind, _, path = name.partition(":")
-    if kind == "folder":
-        return _folder(path, size, channels)
-    base = _default_root() if root is None else Path(root).expanduser()
-    if name == "digits":
-        return _digits(size or 28, channels)
-    if name == "fashion-mnist-sample":
-        splits = _sample(base)
-    elif name == "fashion-mnist":
-        splits = _fashion(base, download)
-    elif name in _DESCRIPTIONS:
-        splits = _torchvision(name, base / "downloads", download)
+    base = sources.default_root() if root is None else Path(root).expanduser()
+    source = sources.fetch(name, base, size, download, channels)
+    train = _dataset(source, source.train)
+    if source.test is not None:
+        test = _dataset(source, source.test).with_statistics(train.mean, train.std)
     else:
-        raise unknown("dataset", name, available())
-    if (size is None or splits.train.shape[1:] == (size, size)) and channels in (None, splits.train.shape[0]):
-        return splits
-    train, test = (
-        (_converted(part.images, size, channels), part.labels, None, None) for part in (splits.train, splits.test)
+        train, test = dataclasses.replace(train, name=f"{name} (split 80/20)").hold_out(0.2, seed=0)
+        mean, std = statistics(train.images)
+        train, test = train.with_statistics(mean, std), test.with_statistics(mean, std)
+    if train.groups is not None:
+        rare = _rare_cells(train)
+        train, test = _with_minority(train, rare), _with_minority(test, rare)
+    return Splits(train, test, train.name)
+
+
+def _dataset(source: sources.Source, part: sources.Part) -> ImageDataset:
+    mean, std = source.published or statistics(part.images)
+    return ImageDataset(
+        part.images, part.labels, source.class_names, mean, std, part.groups, source.group_names, name=source.name
     )
-    return _splits(splits.name, train, test, splits.train.class_names)
 
 
-_Part = tuple[Tensor, Tensor, "Tensor | None", "Tensor | None"]  # images, labels, groups, minority
+def _rare_cells(train: ImageDataset) -> Tensor:
+    """bool ``[K, G]``: the (class, group) with less than half of an equal share of the class's images."""
+    cells = torch.zeros(train.num_classes, train.num_groups)
+    cells.index_put_((train.labels, train.groups), torch.ones(len(train)), accumulate=True)
+    return 2 * train.num_groups * cells < cells.sum(1, keepdim=True)
 
 
-def _splits(
-    name: str,
-    train: _Part,
-    test: _Part,
-    class_names: Sequence[str],
-    group_names: Sequence[str] = (),
-    published: str = "",
-) -> Splits:
-    mean, std = PUBLISHED.get(published) or statistics(train[0])
-    parts = (
-        ImageDataset(images, labels, tuple(class_names), mean, std, groups, tuple(group_names), minority, name=name)
-        for images, labels, groups, minority in (train, test)
-    )
-    return Splits(*parts, name=name)
-
-
-def _default_root() -> Path:
-    if os.environ.get("RDD_NB_DATA"):
-        return Path(os.environ["RDD_NB_DATA"]).expanduser()
-    return _REPOSITORY_DATA if _REPOSITORY_DATA.is_dir() else Path("data")
-
-
-_REPOSITORY_DATA = Path(__file__).resolve().parent.parent / "data"
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """uint8 ``[C, H, W]`` of an image in mode L or RGB."""
-    array = np.asarray(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
-def _converted(images: Tensor, size: int | None, channels: int | None) -> Tensor:
-    """Pillow resizes bytes in whole numbers, so every machine gets the same bits."""
-    results = []
-    for image in images.numpy():
-        picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-        if channels is not None:
-            picture = picture.convert("L" if channels == 1 else "RGB")
-        if size is not None:
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-        results.append(_pixels(picture))
-    return torch.from_numpy(np.stack(results))
-
-
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 (hex) over the names, dtypes, shapes and values of ``arrays``, whatever compressed them."""
-    total = hashlib.sha256()
-    for key in sorted(arrays):
-        array = np.ascontiguousarray(arrays[key])
-        total.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
-def _sample(root: Path) -> Splits:
-    mend = "restore it with `git checkout -- data`, or make it with `python data/make_sample.py`"
-    places = dict.fromkeys((root / SAMPLE_FILE, _REPOSITORY_DATA / SAMPLE_FILE))
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise RddError(f"{SAMPLE_FILE} is not in {root}: {mend}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RddError(f"{path} cannot be read ({error}): {mend}") from None
-    if digest(arrays) != SAMPLE_DIGEST:
-        raise RddError(f"{path} is not the sample that this version expects (its checksum differs): {mend}")
-    train, test = (_from_bytes(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
-    return _splits("fashion-mnist-sample", train, test, FASHION, published="fashion-mnist")
-
-
-def _from_bytes(images: np.ndarray, labels: np.ndarray) -> _Part:
-    return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), None, None
-
-
-def _digits(size: int, channels: int | None) -> Splits:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    images = _converted(images, size if size != 8 else None, channels)
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    return _split("digits", (images, labels, None, None), tuple("0123456789"))
-
-
-def _split(name: str, whole: _Part, class_names: Sequence[str], group_names: Sequence[str] = ()) -> Splits:
-    """Training and test set, 80/20, from a set that comes in one piece."""
-    everything = _splits(name, whole, whole, class_names, group_names).train
-    train, test = everything.hold_out(0.2, seed=0)
-    mean, std = statistics(train.images)
-    return Splits(train.with_statistics(mean, std), test.with_statistics(mean, std), name)
-
-
-_IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def _fashion(root: Path, download: bool) -> Splits:
-    fetched = root / "downloads" / "FashionMNIST" / "raw"
-    for folder in (root / "FashionMNIST" / "raw", fetched, DEBIAN):
-        if all((folder / stem).is_file() or (folder / f"{stem}.gz").is_file() for stem in _IDX):
-            return fashion_mnist_from(folder)
-    _torchvision_files("fashion-mnist", root / "downloads", download)
-    return fashion_mnist_from(fetched)
-
-
-def fashion_mnist_from(folder: Path) -> Splits:
-    """Fashion-MNIST from the four IDX files (plain or gzipped) in ``folder``."""
-    arrays = [_read_idx(folder / stem) for stem in _IDX]
-    return _splits("fashion-mnist", _from_bytes(*arrays[:2]), _from_bytes(*arrays[2:]), FASHION, published="fashion-mnist")
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format: two zeros, 8 (unsigned byte), the rank, the sizes (big-endian), the bytes."""
-    path = path if path.is_file() else path.with_name(path.name + ".gz")
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        if raw[:3] != b"\0\0\x08":
-            raise ValueError("not an IDX file of bytes")
-        shape = tuple(np.frombuffer(raw, ">i4", count=raw[3], offset=4).tolist())
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy()
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise RddError(f"{path} cannot be read ({error}): remove it and load again to fetch it anew") from None
-
-
-def _torchvision_files(name: str, folder: Path, download: bool) -> Any:
-    raise NotImplementedError
-
-
-def _torchvision(name: str, folder: Path, download: bool) -> Splits:
-    raise NotImplementedError
-
-
-def _folder(path: str, size: int | None, channels: int | None) -> Splits:
-    raise NotImplementedError
+def _with_minority(data: ImageDataset, rare: Tensor) -> ImageDataset:
+    return dataclasses.replace(data, minority=rare[data.labels, data.groups]) if rare.any() else data

@@ -1,8 +1,8 @@
 """Subgroup shifts, built on any base data, so that it is known who the minority is and how it fares.
 
 :func:`scenario` bends a :class:`~rdd_nb.datasets.Splits`: training gets a rare subgroup in each class, the test set
-holds the subgroups in equal numbers, and ``groups``, ``group_names`` and ``minority`` say which image belongs where (any
-groups that the base data had are replaced). A scenario is a pure function of its input and the seed: exact counts, and
+holds the subgroups in equal numbers, and ``groups``, ``group_names`` and ``minority`` say which image belongs where
+(groups that the base data had are replaced). A scenario is a pure function of its input and the seed: exact counts, and
 the same bits each time. To add one, write a function like those below and put ``@_register("its-name")`` above it.
 """
 
@@ -42,7 +42,7 @@ _registry: dict[str, _Scenario] = {}
 
 
 def _register(name: str) -> Callable[[_Scenario], _Scenario]:
-    """Add a function ``(splits, *, seed, **options with defaults) -> Splits``; its docstring's first line is its help."""
+    """Add a function ``(splits, *, seed, option=default, …) -> Splits``; the docstring's first line is the help."""
 
     def add(function: _Scenario) -> _Scenario:
         _registry[name] = function
@@ -279,7 +279,8 @@ def _paint(images: Tensor, ids: Tensor, colours: list[tuple[int, int, int]]) -> 
         else:
             grey = chunk[:, 0]
         factors = table[ids[start : start + 4096]][:, :, None, None]
-        painted[start : start + 4096] = (grey[:, None] * factors + 127) // 255
+        product = grey[:, None] * factors + 128
+        painted[start : start + 4096] = (product + (product >> 8)) >> 8  # = round(grey * factor / 255), exactly
     return painted
 
 
