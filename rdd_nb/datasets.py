@@ -271,8 +271,8 @@ def load(
         channels: 1 turns all images into grey (luminance), 3 into RGB. By default they stay what they are.
 
     Normalisation: the constants of the literature where they exist and the pixels are untouched; otherwise measured on
-    the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way; the
-    name then says so. Where a folder's metadata name groups, the minority are the (class, group) that have less than
+    the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way (a
+    folder's name then says so). Where a folder's metadata name groups, the minority are the (class, group) that have less than
     half of an equal share of their class's training images.
 
     Raises:
@@ -291,7 +291,7 @@ def load(
     if source.test is not None:
         test = _dataset(source, source.test).with_statistics(train.mean, train.std)
     else:
-        train, test = dataclasses.replace(train, name=f"{name} (split 80/20)").hold_out(0.2, seed=0)
+        train, test = train.hold_out(0.2, seed=0)
         mean, std = statistics(train.images)
         train, test = train.with_statistics(mean, std), test.with_statistics(mean, std)
     if train.groups is not None:

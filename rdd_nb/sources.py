@@ -35,7 +35,7 @@ __all__ = ["DESCRIPTIONS", "PUBLISHED", "Part", "Source", "default_root", "diges
 DESCRIPTIONS = {
     "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the repository",
     "fashion-mnist": "all 60,000 + 10,000 images of Fashion-MNIST; a local copy, or a download of 30 MB",
-    "digits": "scikit-learn's 1,797 handwritten digits, 8×8 grey, enlarged to 28×28; nothing to download",
+    "digits": "scikit-learn's 1,797 handwritten digits, 8×8 grey, enlarged to 28×28, split 80/20; no download",
     "cifar10": "50,000 + 10,000 photographs, 32×32 RGB, 10 classes; a download of 170 MB",
     "cifar100": "50,000 + 10,000 photographs, 32×32 RGB, 100 classes; a download of 170 MB",
     "svhn": "73,257 + 26,032 house-number digits, 32×32 RGB, 10 classes; a download of 250 MB",
@@ -276,7 +276,8 @@ def _folder(name: str, size: int | None, channels: int | None) -> Source:
         return Part(images[chosen], labels[chosen], None if groups is None else groups[chosen])
 
     is_test = torch.tensor([row.split == "test" for row in rows])
-    return Source(name, part(~is_test), part(is_test) if has_test else None, class_names, group_names)
+    title = f"folder:{folder.resolve().name}" + ("" if has_test else " (split 80/20)")  # no path: results are shared
+    return Source(title, part(~is_test), part(is_test) if has_test else None, class_names, group_names)
 
 
 def _ids(values: Iterable[str]) -> tuple[tuple[str, ...], Tensor]:
