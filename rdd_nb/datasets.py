@@ -272,8 +272,8 @@ def load(
 
     Normalisation: the constants of the literature where they exist and the pixels are untouched; otherwise measured on
     the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way (a
-    folder's name then says so). Where a folder's metadata name groups, the minority are the (class, group) that have less than
-    half of an equal share of their class's training images.
+    folder's name then says so). Where a folder's metadata name groups, the minority are the (class, group) that have
+    less than half of an equal share of their class's training images.
 
     Raises:
         RddError: an unknown name, a missing or broken file, no network, or images that do not fit together.

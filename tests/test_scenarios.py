@@ -124,6 +124,11 @@ def test_coloured_at_the_ends(bias, on):
     assert cells(bent.train).diagonal().tolist() == [on] * 4
 
 
+def test_a_bias_of_nine_tenths_leaves_a_tenth_exactly():
+    # 1 - 0.9 is a little less than 0.1 in floating point, and a tenth of 5 images is rounded up.
+    assert cells(scenario(make(train=5), "coloured", bias=0.9).train).diagonal().tolist() == [4] * 4
+
+
 def test_the_shipped_sample_coloured():
     bent = scenario(load("fashion-mnist-sample"), "coloured", bias=0.9, seed=0)
     table = cells(bent.train)
