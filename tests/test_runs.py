@@ -392,6 +392,7 @@ class Malicious:
         return (open, (str(self.target), "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle")
 @pytest.mark.parametrize("writer", ["pickle", "torch", "torch-legacy"])
 def test_a_malicious_checkpoint_does_not_run(tmp_path, monkeypatch, writer):
     run, target, path = RunFolder(tmp_path).create(CONFIG), tmp_path / "owned", tmp_path / "checkpoint.pt"

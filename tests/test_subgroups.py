@@ -420,7 +420,7 @@ def test_mcnemar_compares_single_nets():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
-@CHECK
+@settings(max_examples=15, deadline=None)
 def test_holm_equals_statsmodels(p):
     np.testing.assert_allclose(sg.holm(p), multipletests(p, method="holm")[1])
 

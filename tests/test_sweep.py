@@ -1,0 +1,366 @@
+"""rdd_nb.sweep: notebooks as programs, with the mistakes papermill lets pass."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbformat import v4
+
+from rdd_nb import sweep
+from rdd_nb.errors import RddError
+
+PARAMETERS = '''\
+"""Change these."""
+epochs: int = 3  # how long, a = b
+lr: float = 0.1
+name: str = "digits"  # data set
+fast: bool = False
+groups: list = [1, 2]
+limit: "Optional[float]" = None
+tail: float | None = None  # fraction of the worst
+mode: Literal["erm", "robust"] = "erm"
+free = None
+rate = -1e-3
+'''
+
+
+def notebook(path: Path, *sources: str, parameters: str | None = None, **metadata) -> Path:
+    cells = [v4.new_code_cell(source) for source in sources]
+    if parameters is not None:
+        cells.insert(0, v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    nb = v4.new_notebook(cells=[v4.new_markdown_cell("# A question?"), *cells], metadata=metadata)
+    nbformat.write(nb, path)
+    return path
+
+
+def fails(function, *arguments, **options) -> str:
+    with pytest.raises(RddError) as caught:
+        function(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Parameters
+
+
+def test_inspect_reads_defaults_annotations_and_comments(tmp_path):
+    got = sweep.inspect(notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS))
+    assert list(got) == ["epochs", "lr", "name", "fast", "groups", "limit", "tail", "mode", "free", "rate"]
+    assert got["epochs"] == (3, "int", "how long, a = b")
+    assert got["tail"] == (None, "float | None", "fraction of the worst")
+    assert got["rate"] == (-1e-3, "", "")
+    assert sweep.inspect(notebook(tmp_path / "b.ipynb", "1")) == {}
+
+
+def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
+    path = notebook(
+        tmp_path / "a.ipynb",
+        parameters=PARAMETERS,
+        kernelspec={"name": "python3", "language": "python", "display_name": "x"},
+    )
+    ours, theirs = sweep.inspect(path), papermill.inspect_notebook(str(path))
+    assert set(theirs) < set(ours)  # it drops the second = and A | B without a word
+    for name, parameter in theirs.items():
+        assert ours[name].help == parameter["help"]
+        assert repr(ours[name].default).replace("'", '"') in (parameter["default"], "-0.001")
+
+
+@pytest.mark.parametrize(
+    "line", ["a = b = 1", "a = 1 + x", "import os", "a: int", "a, b = (1, 2)", "print(1)", "a += 1"]
+)
+def test_inspect_wants_literals(tmp_path, line):
+    path = notebook(tmp_path / "a.ipynb", parameters=f"ok = 1\n{line}")
+    assert f"`{line}`" in fails(sweep.inspect, path)
+
+
+def test_what_is_no_notebook_is_one_line(tmp_path):
+    path = tmp_path / "a.ipynb"
+    assert "cannot read" in fails(sweep.inspect, path)
+    for text in ("", "{}", "[]", "nonsense", '{"nbformat": 4, "cells": [{}]}', '{"nbformat": 4, "cells": 3}'):
+        path.write_text(text)
+        assert "is not a Jupyter notebook" in fails(sweep.inspect, path)
+    assert "not plain Python" in fails(sweep.inspect, notebook(path, parameters="%matplotlib inline"))
+
+
+def test_check_parameters_accepts_and_makes_plain(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", parameters=PARAMETERS)
+    given_values = {
+        "epochs": np.int64(5),
+        "lr": 1,
+        "name": Path("x"),
+        "fast": np.bool_(True),
+        "groups": (1, np.float32(2)),
+        "limit": None,
+        "tail": 0.5,
+        "mode": "robust",
+        "free": {"a": (1, 2)},
+        "rate": 0.5,
+    }
+    got = sweep.check_parameters(path, given_values)
+    assert got == {**given_values, "name": "x", "groups": [1, 2.0], "free": {"a": [1, 2]}}
+    assert type(got["epochs"]) is int and type(got["fast"]) is bool and type(got["groups"][1]) is float
+    json.dumps(got)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("epoch", 1, "did you mean 'epochs'?"),
+        ("epochs", "3", "is '3' (str): give int, such as 3"),
+        ("epochs", 3.0, "(float): give int"),
+        ("epochs", True, "(bool): give int"),
+        ("lr", "fast", "give float"),
+        ("lr", None, "give float"),
+        ("name", 3, "give str"),
+        ("fast", "false", "use -y 'fast: false'"),
+        ("fast", 1, "give bool"),
+        ("groups", 1, "give list"),
+        ("limit", "x", "Optional[float]"),
+        ("tail", "0.2", "give float | None"),
+        ("mode", "robst", "give Literal"),
+        ("rate", "x", "give float"),
+    ],
+)
+def test_check_parameters_refuses(tmp_path, name, value, says):
+    path = notebook(tmp_path / "a.ipynb", parameters=PARAMETERS)
+    text = fails(sweep.check_parameters, path, {name: value})
+    assert says in text and repr(name) in text and "a.ipynb" in text
+
+
+def test_annotations_inside_one_another(tmp_path):
+    path = notebook(
+        tmp_path / "a.ipynb", parameters="a: list[int] = [1]\nb: Union[int, list[str], None] = 1\nc: Odd[int] = 1"
+    )
+    sweep.check_parameters(path, {"a": [2, 3], "b": ["x"], "c": object})
+    for name, value in (("a", [1, "x"]), ("a", 1), ("b", [1]), ("b", 0.5)):
+        fails(sweep.check_parameters, path, {name: value})
+
+
+# Running: each starts a kernel, about a second
+
+
+def test_run_notebook_injects_shows_and_keeps(tmp_path):
+    code = "import sys\nprint('epochs', epochs)\nsys.stdout.write('half\\rdone\\n')\nprint('lr', lr, file=sys.stderr)"
+    path = notebook(tmp_path / "a.ipynb", code, "", "epochs * 2", parameters="epochs: int = 3\nlr: float = 0.1")
+    before, progress = path.read_bytes(), io.StringIO()
+    out = tmp_path / "deep" / "{braces}" / "a.ipynb"
+    got = sweep.run_notebook(path, out, {"epochs": np.int64(7)}, progress=progress, timeout=60)
+    assert got["notebook"] == "a.ipynb" and got["out"] == str(out) and got["parameters"] == {"epochs": 7}
+    assert 0 < got["seconds"] < 60
+    shown = progress.getvalue()
+    assert "epochs 7\n" in shown and "half\rdone\n" in shown and "lr 0.1\n" in shown
+    assert "Executing" not in shown  # papermill's own log is not the notebook's output
+    executed = nbformat.read(out, as_version=4)
+    assert executed.cells[-1].outputs[0].data["text/plain"] == "14"
+    assert sweep.problems(out) == [] and path.read_bytes() == before
+    sweep.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
+
+
+def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):
+    path, out = (
+        notebook(tmp_path / "a.ipynb", "1", "x = 1\nraise ValueError('no such\\ngroup')", "print('after')"),
+        tmp_path / "o.ipynb",
+    )
+    text = fails(sweep.run_notebook, path, out)
+    assert "a.ipynb: In [2] raised ValueError: no such" in text and str(out) in text
+    assert "In [3] was not executed" in sweep.problems(out)
+
+
+def test_a_timeout_is_a_failure(tmp_path, capfd):
+    path, out = notebook(tmp_path / "a.ipynb", "1", "import time\ntime.sleep(60)"), tmp_path / "o.ipynb"
+    assert "In [2] took longer than 1 s" in fails(sweep.run_notebook, path, out, timeout=1)
+    assert sweep.problems(out)  # also for whoever finds only the copy
+    assert "IPKernelApp" not in capfd.readouterr().err
+
+
+def test_a_dead_kernel_is_a_failure(tmp_path):
+    path, out = notebook(tmp_path / "a.ipynb", "1", "import os\nos._exit(1)", "2"), tmp_path / "o.ipynb"
+    text = fails(sweep.run_notebook, path, out)
+    assert "In [2] ended" in text and "died" in text
+    assert "In [3] was not executed" in sweep.problems(out)
+    assert json.loads(out.read_text())["metadata"]["papermill"]["exception"] is True
+
+
+def test_leaving_early_is_a_failure(tmp_path):
+    path, out = notebook(tmp_path / "a.ipynb", "import sys\nsys.exit(0)", "2"), tmp_path / "o.ipynb"
+    assert "In [1] raised SystemExit: 0" in fails(sweep.run_notebook, path, out)
+
+
+def test_an_error_inside_a_widget_is_a_failure(tmp_path):
+    code = "import ipywidgets\n@ipywidgets.interact(x=3)\ndef show(x):\n    raise KeyError('lost')"
+    path, out = notebook(tmp_path / "a.ipynb", code), tmp_path / "o.ipynb"
+    assert "a widget raised KeyError: 'lost'" in fails(sweep.run_notebook, path, out)
+
+
+def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):
+    path, out, calls = notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS), tmp_path / "o.ipynb", []
+
+    def dies(source, target, **_):
+        calls.append(source)
+        shutil.copy(source, target)
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(papermill, "execute_notebook", dies)
+    assert "did not start, twice" in fails(sweep.run_notebook, path, out)
+    assert len(calls) == 2
+
+
+def test_run_notebook_checks_before_it_starts(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS)
+    (tmp_path / "file").write_text("")
+    assert "did you mean" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
+    assert "another .ipynb" in fails(sweep.run_notebook, path, path)
+    assert "another .ipynb" in fails(sweep.run_notebook, path, tmp_path / "o.txt")
+    assert "use another `out`" in fails(sweep.run_notebook, path, tmp_path / "file" / "o.ipynb")
+    assert "no Jupyter kernel 'none'" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")
+
+
+# Cleaning
+
+
+def stream(text: str, name: str = "stdout"):
+    return v4.new_output("stream", name=name, text=text)
+
+
+def executed(path: Path, *outputs, source: str = "print()", **metadata) -> Path:
+    """A notebook with one code cell that was executed and left these outputs."""
+    cell = v4.new_code_cell(source, outputs=list(outputs), execution_count=7)
+    nbformat.write(v4.new_notebook(cells=[cell], metadata=metadata), path)
+    return path
+
+
+def outputs_of(path: Path) -> list:
+    return nbformat.read(path, as_version=4).cells[0].outputs
+
+
+def test_clean_removes_what_tools_leave_and_counts(tmp_path):
+    path = tmp_path / "a.ipynb"
+    widget = v4.new_output("display_data", data={sweep.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "interactive()"})
+    picture = v4.new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"})
+    result = v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=9)
+    noise = {
+        "papermill": {"status": "completed"},
+        "execution": {"x": "1"},
+        "colab": {},
+        "tags": ["setup"],
+        "trusted": True,
+    }
+    cells = [
+        v4.new_markdown_cell("# Why?", metadata={"id": "colab", "tags": []}),
+        v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]}, execution_count=3),
+        v4.new_code_cell("a = 2", metadata={"tags": ["injected-parameters"]}, execution_count=4),
+        v4.new_code_cell("", execution_count=None),
+        v4.new_code_cell("a", metadata=noise, outputs=[widget, picture, result], execution_count=9),
+    ]
+    ids = [cell.id for cell in cells]
+    metadata = {
+        "papermill": {},
+        "widgets": {},
+        "colab": {},
+        "vscode": {},
+        "language_info": {"name": "python", "version": "3.11"},
+    }
+    nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), path)
+    sweep.clean(path)
+    nb = nbformat.read(path, as_version=4)
+    assert set(nb.metadata) == {"kernelspec", "language_info"} and nb.metadata.language_info == {"name": "python"}
+    assert [cell.id for cell in nb.cells] == [ids[0], ids[1], ids[3], ids[4]]
+    assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, None, 2]
+    assert [dict(cell.metadata) for cell in nb.cells] == [{}, {"tags": ["parameters"]}, {}, {"tags": ["setup"]}]
+    assert [list(o.data) for o in nb.cells[-1].outputs] == [["image/png", "text/plain"], ["text/plain"]]
+    assert nb.cells[-1].outputs[1].execution_count == 2
+    assert path.read_bytes().endswith(b"}\n") and os.listdir(tmp_path) == ["a.ipynb"]
+
+
+def test_clean_joins_streams_and_keeps_the_last_of_a_bar(tmp_path):
+    bar = "".join(f"\r{p:3d}%|{'#' * (p // 10)}|" for p in range(0, 101, 10)) + "\n"
+    path = executed(
+        tmp_path / "a.ipynb",
+        *(stream(piece) for piece in ("one\n", bar[:40], bar[40:], "\x1b[A\rtwo \r\n")),
+        stream("\r50%\r100%\r", "stderr"),
+        stream("   \n"),
+        stream("\x1b[31mred\x1b[0m\n"),
+    )
+    sweep.clean(path)
+    assert [(o.name, o.text) for o in outputs_of(path)] == [
+        ("stdout", "one\n100%|##########|\ntwo\n"),
+        ("stderr", "100%"),
+        ("stdout", "   \n\x1b[31mred\x1b[0m\n"),
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text("ab \r\n", max_size=8)), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_cleaning_twice_changes_nothing(tmp_path_factory, pieces):
+    path = executed(tmp_path_factory.mktemp("nb") / "a.ipynb", *(stream(text, name) for name, text in pieces))
+    sweep.clean(path)
+    once = path.read_bytes()
+    sweep.clean(path)
+    assert path.read_bytes() == once
+
+
+def test_cells_without_ids_get_the_same_ids_each_time(tmp_path):
+    path = executed(tmp_path / "a.ipynb", stream("x\n"))
+    old = json.loads(path.read_text())
+    old["nbformat_minor"] = 4
+    for cell in old["cells"]:
+        del cell["id"]
+    contents = set()
+    for _ in range(2):
+        path.write_text(json.dumps(old))
+        sweep.clean(path)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def test_clean_refuses_errors_and_cells_that_did_not_run(tmp_path):
+    error = v4.new_output("error", ename="ValueError", evalue="x", traceback=[])
+    path = executed(tmp_path / "a.ipynb", error)
+    before = path.read_bytes()
+    assert "In [7] raised ValueError: x" in fails(sweep.clean, path)
+    assert path.read_bytes() == before
+    assert "In [1] was not executed" in fails(sweep.clean, notebook(tmp_path / "b.ipynb", "1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "saved in /home/ada/run\n",
+        "/tmp/ipykernel_12/34.py:1: UserWarning",
+        "'C:\\\\Users\\\\ada\\\\x'",
+        "file:///home/ada/x",
+        f"({Path.cwd()}/runs/a)",
+        f"in {Path.cwd()}",
+    ],
+)
+def test_clean_refuses_paths_of_the_machine(tmp_path, text):
+    for output in (stream(text), v4.new_output("display_data", data={"text/html": f"<b>{text}</b>"})):
+        path = executed(tmp_path / "a.ipynb", output)
+        assert "a path of this machine" in fails(sweep.clean, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs/home/x and ./tmp/a",
+        "https://a.org/home/ada",
+        "/homework",
+        "a/tmp",
+        "1/2",
+        "<img src='data:image/png;base64,iVBO+/tmp/x=='>",
+    ],
+)
+def test_clean_lets_other_slashes_pass(tmp_path, text):
+    sweep.clean(
+        executed(tmp_path / "a.ipynb", stream(text), v4.new_output("display_data", data={"image/png": "+/tmp/a"}))
+    )
