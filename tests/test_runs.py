@@ -177,6 +177,14 @@ def test_atomic_write_replaces_whole_files(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()  # readable to others, as any other file of the user
 
 
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be replaced")
+def test_a_reader_never_sees_a_part(tmp_path):
+    path = atomic_write(tmp_path / "a.txt", "old" * 1000)
+    with path.open() as reader:
+        atomic_write(path, "new")
+        assert reader.read() == "old" * 1000
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
