@@ -1,0 +1,292 @@
+"""Groups that nobody named: cells of a synthetic set, k-means in several spaces, densities, and how stable they are.
+
+All of it works **within classes**: a group is a pair (class, id), so that "the worst group" is not just "the hardest
+class". Nothing here reads a group label.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from rdd_nb import networks
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.errors import RddError, unknown
+from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+
+__all__ = [
+    "SPACES",
+    "Groups",
+    "biased_probabilities",
+    "cells",
+    "density_weights",
+    "discover_groups",
+    "generalised_cross_entropy",
+    "group_mass",
+    "kmeans",
+    "known_groups",
+    "space",
+    "stability",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """One group id for every real sample, counted within its class.
+
+    Attributes:
+        ids: int64 ``[N]``, 0 … ``num_groups`` − 1; sample ``j`` lies in the group (``labels[j]``, ``ids[j]``).
+        num_groups: ids a class can have, ``G``; a class need not use all of them.
+        source: how they came about, e.g. ``"probabilities"`` or ``"known"``.
+    """
+
+    ids: Tensor
+    num_groups: int
+    source: str
+
+    def sizes(self, labels: Tensor, num_classes: int) -> Tensor:
+        """Samples in each group: int64 ``[num_classes, num_groups]``."""
+        flat = labels * self.num_groups + self.ids
+        return torch.bincount(flat, minlength=num_classes * self.num_groups).view(num_classes, self.num_groups)
+
+
+def known_groups(data: ImageDataset) -> Groups:
+    """The named groups a dataset carries (the oracle of every comparison).
+
+    Raises:
+        RddError: the dataset names no groups.
+    """
+    if data.groups is None:
+        raise RddError(
+            f"dataset {data.name!r} names no groups: discover them (groups=discovered) or bend it by a scenario"
+        )
+    return Groups(data.groups, data.num_groups, "known")
+
+
+def cells(
+    features: Tensor, centres: Tensor, labels: Tensor | None = None, centre_labels: Tensor | None = None
+) -> Tensor:
+    """The Voronoi cell of every sample: the index of its nearest centre (method, Algorithm 1, step 2).
+
+    Args:
+        features: ``[N, D]``, the real samples.
+        centres: ``[M, D]``, the synthetic samples in the same space.
+        labels, centre_labels: int64 ``[N]`` and ``[M]``; given both, only centres of the sample's own class count.
+
+    Returns:
+        int64 ``[N]``, indices into ``centres``.
+
+    >>> cells(torch.tensor([[0.0], [0.9]]), torch.tensor([[0.0], [1.0]]))
+    tensor([0, 1])
+    """
+    distances = torch.cdist(features, centres)
+    if labels is not None and centre_labels is not None:
+        distances = distances.masked_fill(labels[:, None] != centre_labels[None, :], torch.inf)
+    return distances.argmin(1)
+
+
+def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_init: int = 3) -> Tensor:
+    """k-means within each class (scikit-learn's, Lloyd): int64 ``[N]`` ids, 0 … ``num_groups`` − 1.
+
+    A class with fewer distinct samples than ``num_groups`` gets as many groups as it can fill.
+    """
+    ids = torch.zeros(len(labels), dtype=torch.int64)
+    points = features.detach().cpu().flatten(1).double().numpy()
+    for label in labels.unique().tolist():
+        members = (labels.cpu() == label).nonzero()[:, 0]
+        mine = points[members.numpy()]
+        k = min(num_groups, len(np.unique(mine, axis=0)))
+        model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32)
+        ids[members] = torch.from_numpy(model.fit_predict(mine)).long()
+    return ids
+
+
+# --- spaces to look for groups in ---------------------------------------------------------------------------------
+
+
+def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
+    """(1 − p_y^q) / q per sample, ``[N]``: cross-entropy for q → 0, mean absolute error for q = 1.
+
+    Its gradient is cross-entropy's times p_y^q: samples the network already gets right pull hardest, so a network
+    trained with it for a moment learns the easy rule and leaves the exceptions alone. Source: Zhang and Sabuncu
+    (1805.07836); as a finder of biased samples: Nam et al. (2007.02561).
+    """
+    p = F.softmax(logits, 1).gather(1, labels[:, None])[:, 0]
+    return (1 - p.clamp_min(1e-6) ** q) / q
+
+
+def biased_probabilities(
+    data: ImageDataset, seed: int = 0, *, epochs: int = 2, width: int = 16, q: float = 0.7, device: str = "auto"
+) -> Tensor:
+    """Class probabilities ``[N, K]`` of a small network trained briefly with generalised cross-entropy.
+
+    The network meets every sample, learns the rule that serves most of them, and its predictions betray those that
+    break the rule: a shoe in the shirts' colour is called a shirt. Uses class labels, never groups.
+    """
+    tune_allocator()
+    where = pick_device(device)
+    net = networks.build(
+        "convnet", data.shape, data.num_classes, width=width, depth=_depth(data), seed=seed_of(seed, "biased network")
+    ).to(where)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    shuffle = stream(seed, "biased network", "batches")
+    labels = data.labels.to(where)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(data), generator=shuffle).split(128):
+            loss = generalised_cross_entropy(net(data.normalised(batch, where)), labels[batch.to(where)], q).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return torch.cat([F.softmax(logits, 1) for logits in _forward(net, data, where)]).cpu()
+
+
+def _depth(data: ImageDataset) -> int:
+    """Three pooling blocks, or as many as leave a map of at least 2 × 2."""
+    return max(1, min(3, int(np.log2(data.shape[-1])) - 1))
+
+
+@torch.no_grad()
+def _forward(function: Callable[[Tensor], Tensor], data: ImageDataset, device: torch.device) -> list[Tensor]:
+    return [function(data.normalised(batch, device)) for batch in torch.arange(len(data)).split(512)]
+
+
+def _pixels(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """4 × 4 average-pooled normalised pixels: nearly the partition of raw ones at a sixteenth of the cost."""
+    size = min(4, data.shape[-1] // 4) or 1
+    return torch.cat(_forward(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu")))
+
+
+def _style(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """Mean and standard deviation of each channel of each image, ``[N, 2C]``, standardised over the data."""
+    raw = torch.cat(_forward(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu")))
+    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+
+
+def _features(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """Embedding of a frozen random ConvNet, standardised: independent of every model that is compared."""
+    where = pick_device(device)
+    net = networks.build(
+        "convnet", data.shape, data.num_classes, width=16, depth=_depth(data), seed=seed_of(seed, "frozen network")
+    ).to(where)
+    raw = torch.cat(_forward(net.embed, data, where)).cpu()
+    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+
+
+def _probabilities(data: ImageDataset, seed: int, device: str) -> Tensor:
+    return biased_probabilities(data, seed, device=device)
+
+
+SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
+    "pixels": _pixels,
+    "style": _style,
+    "features": _features,
+    "probabilities": _probabilities,
+}
+
+
+def space(data: ImageDataset, name: str, seed: int = 0, device: str = "auto") -> Tensor:
+    """The data as points ``[N, D]`` in the space called ``name`` (one of :data:`SPACES`).
+
+    Raises:
+        RddError: no such space.
+    """
+    if name not in SPACES:
+        raise unknown("space", name, SPACES)
+    return SPACES[name](data, seed, device)
+
+
+def discover_groups(
+    data: ImageDataset, space_name: str = "probabilities", *, num_groups: int = 10, seed: int = 0, device: str = "auto"
+) -> Groups:
+    """Groups within each class, found without any group label: k-means in the space called ``space_name``.
+
+    The default looks at the class probabilities of a briefly trained, deliberately biased network
+    (:func:`biased_probabilities`).
+
+    Raises:
+        RddError: no such space, or ``num_groups`` below 1.
+
+    Taught in ``notebooks/00_quickstart.ipynb``.
+    """
+    if num_groups < 1:
+        raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
+    points = space(data, space_name, seed, device)
+    return Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
+
+
+def density_weights(features: Tensor, labels: Tensor, bandwidth: float | None = None, floor: float = 1e-3) -> Tensor:
+    """A weight for each sample, inverse to the density of its class around it; mean 1 in each class (method, R4).
+
+    The density is a Gaussian kernel estimate over the other samples of the class, in standardised coordinates.
+
+    Args:
+        features: ``[N, D]``.
+        labels: int64 ``[N]``.
+        bandwidth: in standard deviations; by default Scott's rule, n^(−1/(D+4)).
+        floor: densities below this share of the class's largest are raised to it, so that no outlier takes all.
+
+    Returns:
+        float32 ``[N]``.
+
+    Source: Cui et al. (2406.06609) weight by an inverse kernel density; the leave-one-out form and the floor are ours.
+    """
+    weights = torch.ones(len(labels))
+    points = features.detach().cpu().flatten(1).float()
+    for label in labels.unique().tolist():
+        members = (labels.cpu() == label).nonzero()[:, 0]
+        mine = points[members]
+        count, dims = mine.shape
+        if count < 3:
+            continue
+        mine = (mine - mine.mean(0)) / mine.std(0).clamp_min(1e-6)
+        width = bandwidth or count ** (-1 / (dims + 4))
+        kernel = torch.exp(-torch.cdist(mine, mine).square() / (2 * width**2))
+        density = (kernel.sum(1) - 1) / (count - 1)
+        inverse = 1 / density.clamp_min(floor * density.max())
+        weights[members] = inverse / inverse.mean()
+    return weights
+
+
+# --- how good are they? -------------------------------------------------------------------------------------------
+
+
+def stability(
+    data: ImageDataset, space_name: str, *, num_groups: int = 10, seeds: int = 5, device: str = "auto"
+) -> Tensor:
+    """Adjusted Rand index between the groups found from every pair of seeds, ``[seeds·(seeds−1)/2]``.
+
+    1 means the same partition every time, 0 no more agreement than chance. Averaged over classes, since groups live
+    within them.
+    """
+    found = [discover_groups(data, space_name, num_groups=num_groups, seed=s, device=device).ids for s in range(seeds)]
+    scores = []
+    for a, b in itertools.combinations(found, 2):
+        classes = [data.labels == label for label in range(data.num_classes)]
+        scores.append(np.mean([adjusted_rand_score(a[c].numpy(), b[c].numpy()) for c in classes]))
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def group_mass(groups: Groups, labels: Tensor, marked: Tensor) -> float:
+    """How much of a group-balanced draw lands on ``marked`` samples (bool ``[N]``), averaged over classes.
+
+    With every group of a class drawn equally often. For a minority of share s, a value of s means that the groups do
+    not see it.
+    """
+    num_classes = int(labels.max()) + 1
+    weights = balanced_weights(groups, labels, num_classes)
+    return float((weights * marked).sum() / weights.sum())
+
+
+def balanced_weights(groups: Groups, labels: Tensor, num_classes: int) -> Tensor:
+    """Weights ``[N]`` under which every group of a class counts the same; they sum to 1 in each class."""
+    sizes = groups.sizes(labels, num_classes)
+    present = (sizes > 0).sum(1)
+    return 1.0 / (sizes[labels, groups.ids] * present[labels])

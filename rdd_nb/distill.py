@@ -1,0 +1,557 @@
+"""The distillation loop: a config, a pure step over a small state, checkpoints, and resume to the same bits.
+
+One iteration is one network's life: it is born random, its statistics are matched ``outer`` times, and between two
+matches it is trained for ``inner`` epochs. Networks do not outlive an iteration and every random draw comes from a
+stream named after the seed and the iteration, so the images, their momentum and the iteration number are the whole
+state of a run. That is what a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rdd_nb import augment, clustering, matching, networks, risk
+from rdd_nb.clustering import Groups
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.errors import RddError, unknown
+from rdd_nb.machine import describe, pick_device, seed_of, stream, tune_allocator
+from rdd_nb.runs import RunFolder, SyntheticSet
+
+__all__ = ["DistillConfig", "Run", "State", "distill", "initial_state", "steps"]
+
+
+class DistillConfig(pydantic.BaseModel):
+    """Everything that decides a distillation, checked when it is made.
+
+    ``DistillConfig(ipc=10, matching="distribution", objective="robust", tail=0.2, seed=0)``
+
+    Raises:
+        RddError: one line naming every field that is wrong and how to mend it; unknown names with the nearest known.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    ipc: int = pydantic.Field(10, ge=1, description="synthetic images a class")
+    matching: Literal["distribution", "gradient"] = pydantic.Field("distribution", description="what is matched")
+    objective: Literal["erm", "robust", "group", "density"] = pydantic.Field(
+        "robust", description="how real samples are weighted on the real side (R2, R3, R4; erm is plain)"
+    )
+    reference: Literal["erm", "robust"] = pydantic.Field(
+        "erm", description="how the network is trained between matches; robust is the paper's placement (R1)"
+    )
+    tail: float = pydantic.Field(0.2, gt=0, le=1, description="fraction of worst samples averaged within a group")
+    mean_weight: float = pydantic.Field(1.0, ge=0, description="weight of the mean over groups in the risk")
+    max_weight: float = pydantic.Field(1.0, ge=0, description="weight of the worst group in the risk")
+    iterations: int | None = pydantic.Field(None, ge=1, description="networks met; default 200 (gradient: 60)")
+    outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
+    inner: int = pydantic.Field(1, ge=0, description="epochs the network is trained for between two matches")
+    inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
+    batch_real: int = pydantic.Field(64, ge=1, description="real images a class in one match")
+    lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 1 (gradient: 0.1)")
+    momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
+    lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")
+    batch_net: int = pydantic.Field(256, ge=1, description="batch of the network's training between matches")
+    augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
+    init: Literal["real", "noise", "medoids", "groups"] = pydantic.Field(
+        "real", description="start: random real images, noise, k-means medoids, or real images spread over groups"
+    )
+    network: str = pydantic.Field("convnet", description="architecture whose statistics are matched")
+    width: int = pydantic.Field(32, ge=1, description="channels of the ConvNet (the papers: 128)")
+    depth: int = pydantic.Field(3, ge=1, description="blocks of the ConvNet")
+    norm: str = pydantic.Field("instance", description="normalisation layer of the ConvNet")
+    checkpoint_every: int = pydantic.Field(50, ge=1, description="iterations between two checkpoints")
+    seed: int = pydantic.Field(0, description="every random draw derives from it")
+
+    def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in type(self).model_fields:
+                raise unknown("parameter", name, type(self).model_fields, "DistillConfig")
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise RddError("; ".join(_say(e) for e in error.errors())) from None
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> DistillConfig:
+        if self.reference == "robust" and (self.outer < 2 or self.inner < 1 or self.inner_data != "real"):
+            raise ValueError(
+                "reference=robust trains the network on real data between matches: set outer ≥ 2, inner ≥ 1 and "
+                "inner_data=real"
+            )
+        if self.mean_weight + self.max_weight == 0:
+            raise ValueError("mean_weight and max_weight are both 0: nothing is left of the risk")
+        if self.network not in networks.available():
+            raise ValueError(str(unknown("network", self.network, networks.available())))
+        augment.parse(self.augment)
+        return self
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations with the matching's default filled in."""
+        return self.iterations or {"distribution": 200, "gradient": 60}[self.matching]
+
+    @property
+    def step_size(self) -> float:
+        """Step size of the pixels with the matching's default filled in."""
+        return self.lr_img or {"distribution": 1.0, "gradient": 0.1}[self.matching]
+
+
+def _say(error: Any) -> str:
+    """One pydantic complaint as a person would say it."""
+    where = ".".join(map(str, error["loc"]))
+    if not where:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A distillation between two iterations.
+
+    Attributes:
+        iteration: how many have been completed.
+        images: ``[C·ipc, channels, H, W]`` in normalised units, sorted by class.
+        momentum: like ``images``, the pixel optimiser's buffer.
+        losses: the matching loss of each completed iteration (mean over its matches).
+        seconds: wall-clock time of each completed iteration.
+    """
+
+    iteration: int
+    images: Tensor
+    momentum: Tensor
+    losses: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished distillation: the synthetic set, what it was made with, and how it went (a row an iteration)."""
+
+    synthetic: SyntheticSet
+    config: DistillConfig
+    history: pd.DataFrame
+    path: Path | None = None
+
+
+class _Sampler:
+    """Class-balanced batches of real indices ``[C, B]``, each class by its own probabilities, without a sync.
+
+    Systematic sampling: one uniform point in each of B equal slices of the class's cumulative distribution. With the
+    samples ordered by group, each group gets its share of every batch to within one sample.
+    """
+
+    def __init__(self, labels: Tensor, num_classes: int, probabilities: Tensor, order: Tensor, device: torch.device):
+        members = [order[labels[order] == c] for c in range(num_classes)]
+        longest = max(map(len, members))
+        self.index = torch.zeros(num_classes, longest, dtype=torch.int64)
+        self.cdf = torch.full((num_classes, longest), 2.0, dtype=torch.float64)
+        self.last = torch.tensor([[len(m) - 1] for m in members], device=device)
+        for c, m in enumerate(members):
+            mass = probabilities[m].double()
+            self.index[c, : len(m)] = m
+            self.cdf[c, : len(m)] = (mass / mass.sum()).cumsum(0)
+        self.index, self.cdf = self.index.to(device), self.cdf.to(device)
+
+    def draw(self, batch: int, generator: torch.Generator) -> Tensor:
+        classes, device = len(self.index), self.index.device
+        points = torch.rand(classes, batch, generator=generator, device=device, dtype=torch.float64)
+        points = (points + torch.arange(batch, device=device)) / batch
+        where = torch.searchsorted(self.cdf, points, right=True).minimum(self.last)
+        return self.index.gather(1, where)
+
+
+class _Problem:
+    """What stays fixed through a distillation: the data on its device, the groups, the sampler."""
+
+    def __init__(self, data: ImageDataset, config: DistillConfig, groups: Groups | None, device: torch.device):
+        self.data, self.config, self.device = data, config, device
+        self.classes = data.num_classes
+        self.synthetic_labels = torch.arange(self.classes, device=device).repeat_interleave(config.ipc)
+        self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.groups = None if groups is None else groups.ids.to(device)
+        self.num_groups = config.ipc if groups is None else groups.num_groups
+        order = torch.randperm(len(data), generator=stream(config.seed, "order"))
+        mass = torch.ones(len(data))
+        if config.objective == "density":
+            mass = clustering.density_weights(clustering.space(data, "style", config.seed), data.labels)
+        elif config.objective in ("robust", "group") and groups is not None:
+            mass = clustering.balanced_weights(groups, data.labels, self.classes)
+            order = order[groups.ids[order].argsort(stable=True)]
+        self.sampler = _Sampler(data.labels, self.classes, mass, order, device)
+
+    def real(self, index: Tensor) -> Tensor:
+        """The images at ``index`` (any shape), normalised, ``[index.numel(), channels, H, W]``."""
+        return (self.images[index.flatten()].float() / 255 - self.mean) / self.std
+
+    def batch_groups(self, index: Tensor, features: Tensor | None, synthetic: Tensor | None) -> Tensor:
+        """Group ids of a batch ``[C, B]``: the given ones, or the cells of the synthetic set (Algorithm 1)."""
+        if self.groups is not None:
+            return self.groups[index]
+        if features is None or synthetic is None:
+            return torch.zeros_like(index)
+        return torch.cdist(features, synthetic).argmin(2)
+
+    def network(self, iteration: int) -> nn.Module:
+        c = self.config
+        seed = seed_of(c.seed, "network", iteration)
+        net = networks.build(
+            c.network, self.data.shape, self.classes, width=c.width, depth=c.depth, norm=c.norm, seed=seed
+        )
+        return net.to(self.device).train()
+
+
+def _fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
+    """What a run must find again to be resumed: the data and the groups, as digests."""
+    digest = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:16]
+    ids = None if groups is None else hashlib.sha256(groups.ids.numpy().tobytes()).hexdigest()[:16]
+    return {
+        "name": data.name,
+        "samples": len(data),
+        "digest": digest,
+        "groups": None if groups is None else {"source": groups.source, "num_groups": groups.num_groups, "digest": ids},
+    }
+
+
+def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> State:
+    """The synthetic set before its first iteration, as ``config.init`` says.
+
+    Raises:
+        RddError: ``ipc`` exceeds the smallest class, or ``init=groups`` without groups.
+    """
+    smallest = int(data.class_counts.argmin())
+    if config.ipc > data.class_counts[smallest]:
+        raise RddError(
+            f"ipc={config.ipc} is more than class {data.class_names[smallest]!r} has "
+            f"({int(data.class_counts[smallest])} images in {data.name!r}): lower ipc or add images"
+        )
+    draw = stream(config.seed, "init")
+    if config.init == "noise":
+        images = torch.randn(data.num_classes * config.ipc, *data.shape, generator=draw)
+    else:
+        chosen = [_first_images(data, config, groups, label, draw) for label in range(data.num_classes)]
+        images = data.normalised(torch.cat(chosen))
+    return State(0, images, torch.zeros_like(images))
+
+
+def _first_images(
+    data: ImageDataset, config: DistillConfig, groups: Groups | None, label: int, draw: torch.Generator
+) -> Tensor:
+    members = (data.labels == label).nonzero()[:, 0]
+    members = members[torch.randperm(len(members), generator=draw)]
+    if config.init == "real":
+        return members[: config.ipc]
+    if config.init == "medoids":
+        points = data.normalised(members).flatten(1)
+        ids = clustering.kmeans(points, torch.zeros(len(members), dtype=torch.int64), config.ipc, config.seed)
+        centres = torch.stack([points[ids == k].mean(0) for k in range(int(ids.max()) + 1)])
+        medoids = torch.cdist(points, centres).argmin(0).unique()
+        rest = torch.tensor([i for i in range(len(members)) if i not in set(medoids.tolist())], dtype=torch.int64)
+        return members[torch.cat([medoids, rest])[: config.ipc]]
+    if groups is None:
+        raise RddError(
+            "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"
+        )
+    # Deal the members out group by group, in turns, largest group first.
+    ids = groups.ids[members]
+    turn = torch.zeros(len(members), dtype=torch.int64)
+    for group in ids.unique():
+        turn[ids == group] = torch.arange(int((ids == group).sum()))
+    sizes = torch.bincount(ids, minlength=groups.num_groups)
+    rank = turn * groups.num_groups + sizes.argsort(descending=True).argsort()[ids]
+    return members[rank.argsort()[: config.ipc]]
+
+
+def steps(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None = None,
+    state: State | None = None,
+    device: str = "auto",
+) -> Iterator[State]:
+    """Distil, one iteration at a time: yields the state after each, starting from ``state`` or from the beginning.
+
+    The same data, config, groups and state give the same bits on the same machine.
+
+    Raises:
+        RddError: ``ipc`` too large, groups missing or of the wrong length, a loss that is no longer finite.
+    """
+    tune_allocator()
+    where = pick_device(device)
+    if config.objective == "group" and groups is None:
+        raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
+    if groups is not None and len(groups.ids) != len(data):
+        raise RddError(
+            f"groups name {len(groups.ids)} samples, the data has {len(data)}: discover them on the same data"
+        )
+    state = state or initial_state(data, config, groups)
+    problem = _Problem(data, config, groups, where)
+    state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
+    while state.iteration < config.num_iterations:
+        state = _step(problem, state)
+        yield state
+
+
+def _step(problem: _Problem, state: State) -> State:
+    """One iteration: a fresh network, ``outer`` matches, training in between. Leaves ``state`` untouched."""
+    config, began = problem.config, time.perf_counter()
+    net = problem.network(state.iteration)
+    draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
+    images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
+    total = 0.0
+    for match in range(config.outer):
+        index = problem.sampler.draw(config.batch_real, draw)
+        transform = augment.draw(config.augment, problem.classes, draw, device=problem.device)
+        if config.matching == "gradient":
+            loss, gradient = _match_gradients(problem, net, index, images, transform)
+        else:
+            loss, gradient = _match_distributions(problem, net, index, images, transform)
+        if not math.isfinite(loss):
+            raise RddError(
+                f"the matching loss became {loss} at iteration {state.iteration + 1}, match {match + 1}: lower lr_img "
+                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
+            )
+        total += loss
+        with torch.no_grad():
+            momentum.mul_(config.momentum_img).add_(gradient)
+            images -= config.step_size * momentum
+        if match + 1 < config.outer and config.inner:
+            _train_between(problem, net, index, images.detach(), draw)
+    return State(
+        state.iteration + 1,
+        images.detach(),
+        momentum,
+        (*state.losses, total / config.outer),
+        (*state.seconds, time.perf_counter() - began),
+    )
+
+
+def _match_distributions(
+    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
+) -> tuple[float, Tensor]:
+    config, classes = problem.config, problem.classes
+    slots = torch.arange(classes, device=problem.device)
+    with torch.no_grad():
+        real = net.embed(transform(problem.real(index), slots.repeat_interleave(config.batch_real)))  # type: ignore[operator]
+        real = real.view(classes, config.batch_real, -1)
+    made = net.embed(transform(images, problem.synthetic_labels)).view(classes, config.ipc, -1)  # type: ignore[operator]
+    weights, shares = matching.objective_weights(
+        config.objective,
+        lambda: matching.coverage_losses(real, made.detach()),
+        problem.batch_groups(index, real, made.detach()),
+        problem.num_groups,
+        config.tail,
+        config.mean_weight,
+        config.max_weight,
+    )
+    loss = matching.distribution_loss(real, made, weights, shares)
+    return loss.item(), torch.autograd.grad(loss, images)[0]
+
+
+def _match_gradients(
+    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
+) -> tuple[float, Tensor]:
+    config = problem.config
+    gradient, total = torch.zeros_like(images), torch.zeros((), device=problem.device)
+    for label in range(problem.classes):  # one class at a time: the graph of a double backward is the memory's peak
+        slot = torch.full((config.batch_real,), label, device=problem.device)
+        real = transform(problem.real(index[label]), slot)
+        mine = slice(label * config.ipc, (label + 1) * config.ipc)
+        part = images[mine].detach().requires_grad_()
+        made = transform(part, slot[:1].expand(config.ipc))
+        groups = problem.batch_groups(index[label : label + 1], None, None)
+        if problem.groups is None and config.objective == "robust":
+            with torch.no_grad():
+                groups = torch.cdist(net.embed(real), net.embed(made)).argmin(1)[None]  # type: ignore[operator]
+
+        def weigh(losses: Tensor, groups: Tensor = groups) -> tuple[Tensor, Tensor]:
+            return matching.objective_weights(
+                config.objective,
+                lambda: losses,
+                groups,
+                problem.num_groups,
+                config.tail,
+                config.mean_weight,
+                config.max_weight,
+            )
+
+        loss = matching.gradient_loss(net, real, made, label, weigh)
+        gradient[mine] = torch.autograd.grad(loss, part)[0]
+        total += loss.detach()
+    return total.item(), gradient
+
+
+def _train_between(problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, draw: torch.Generator) -> None:
+    """Train the network for ``inner`` epochs: on the batch just matched and as many fresh samples, or on the images.
+
+    With ``reference=robust`` the loss is the double objective over cells plus the plain mean (R1).
+    """
+    config, device = problem.config, problem.device
+    optimiser = torch.optim.SGD(net.parameters(), lr=config.lr_net)
+    if config.inner_data == "real":
+        pool = torch.cat([index, problem.sampler.draw(config.batch_real, draw)], 1).flatten()
+        labels = problem.labels[pool]
+    else:
+        pool, labels = torch.arange(len(images), device=device), problem.synthetic_labels
+    for _ in range(config.inner):
+        for part in torch.randperm(len(pool), generator=draw, device=device).split(config.batch_net):
+            x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
+            transform = augment.draw(config.augment, 1, draw, device=device)
+            features = net.embed(transform(x))  # type: ignore[operator]
+            losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
+            if config.reference == "robust":
+                loss = _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])
+            else:
+                loss = losses.mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+
+def _robust_reference_loss(
+    problem: _Problem, net: nn.Module, losses: Tensor, features: Tensor, images: Tensor, index: Tensor, labels: Tensor
+) -> Tensor:
+    """The paper's robust problem on a minibatch: mean and worst cell's CVaR, and the plain mean (method, R1)."""
+    config = problem.config
+    if problem.groups is not None:
+        groups = labels * problem.num_groups + problem.groups[index]
+    else:  # Voronoi cells of the synthetic set over all classes, in the current network's features
+        with torch.no_grad():
+            groups = clustering.cells(features, net.embed(images))  # type: ignore[operator]
+    cells = problem.classes * problem.num_groups
+    return risk.robust_risk(losses, groups, cells, config.tail, config.mean_weight, config.max_weight, erm_weight=1.0)
+
+
+def distill(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: bool | str = True,
+) -> Run:
+    """Distil ``data`` into ``config.ipc`` images a class.
+
+    Args:
+        data: the training set.
+        config: see :class:`DistillConfig`.
+        groups: known or discovered; without them the robust objective uses the cells of the synthetic set.
+        out: a run folder. An interrupted run in it, made with the same config and data, goes on where its last
+            checkpoint stands and ends with the same bits as an uninterrupted one. A finished one is just loaded.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        progress: show a bar on stderr; a string becomes its label.
+
+    Raises:
+        RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written.
+    """
+    if out is None:
+        return _run(data, config, groups, None, device, progress)
+    folder = RunFolder(out).create({"distill": config.model_dump(mode="json"), "data": _fingerprint(data, groups)})
+    with folder.lock():
+        if folder.complete:
+            return Run(folder.load_synthetic(), config, folder.history, folder.path)
+        return _run(data, config, groups, folder, device, progress)
+
+
+def _run(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None,
+    folder: RunFolder | None,
+    device: str,
+    progress: bool | str,
+) -> Run:
+    if folder is not None and folder.has_checkpoint:
+        state = _resume(folder, data, config)
+    else:
+        state = initial_state(data, config, groups)
+    saved = state.iteration
+
+    def save(current: State) -> None:
+        if folder is not None:
+            folder.save_checkpoint({k: v.cpu() if torch.is_tensor(v) else v for k, v in vars(current).items()})
+
+    bar = tqdm(
+        total=config.num_iterations,
+        initial=state.iteration,
+        desc=progress if isinstance(progress, str) else f"{config.matching} {config.objective}",
+        disable=not progress,
+        mininterval=2.0,
+        unit="it",
+    )
+    try:
+        for state in steps(data, config, groups, state, device):  # noqa: B020 (the last one is what counts)
+            bar.update()
+            bar.set_postfix(loss=f"{state.losses[-1]:.3g}", refresh=False)
+            if state.iteration % config.checkpoint_every == 0:
+                save(state)
+                saved = state.iteration
+    except BaseException:  # also Ctrl-C: keep what is done, then let it through
+        if state.iteration > saved:
+            save(state)
+        raise
+    finally:
+        bar.close()
+    meta = {
+        "dataset": data.name,
+        "matching": config.matching,
+        "objective": config.objective,
+        "reference": config.reference,
+        "groups": "none" if groups is None else groups.source,
+        "seed": str(config.seed),
+    }
+    synthetic = SyntheticSet(
+        images=state.images.cpu(),
+        labels=torch.arange(data.num_classes).repeat_interleave(config.ipc),
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        ipc=config.ipc,
+        meta=meta,
+    )
+    history = pd.DataFrame({"iteration": range(1, state.iteration + 1), "loss": state.losses, "seconds": state.seconds})
+    if folder is not None:
+        folder.write_history(history.to_dict("records"))
+        folder.save_synthetic(synthetic)
+        folder.write_metrics(
+            {
+                "iterations": state.iteration,
+                "loss": state.losses[-1],
+                "seconds": sum(state.seconds),
+                "machine": describe(pick_device(device)),
+            }
+        )
+    return Run(synthetic, config, history, folder.path if folder else None)
+
+
+def _resume(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:
+    """The state in a folder's checkpoint, if it is one of this config and data."""
+    held = folder.load_checkpoint()
+    shape = (data.num_classes * config.ipc, *data.shape)
+    try:
+        state = State(**held)
+        fits = state.images.shape == shape == state.momentum.shape and len(state.losses) == state.iteration
+    except (TypeError, AttributeError):
+        fits = False
+    if not fits:
+        raise RddError(
+            f"{folder.path / 'checkpoint.pt'} is no checkpoint of this run (it should hold images {list(shape)}): "
+            "delete it to start this run afresh"
+        )
+    return state

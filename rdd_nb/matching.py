@@ -1,0 +1,165 @@
+"""What is matched: statistics of weighted real samples against those of the synthetic ones.
+
+The real side of every objective is a set of *weighted means*, and the weights carry all the robustness:
+
+================  ===============================================================================================
+``erm``           every sample the same: plain matching (DC, Zhao et al. 2006.05929; DM, Zhao and Bilen 2110.04181)
+``robust``        the subgradient of the double objective, CVaR within groups, mean and maximum across them (R2)
+``group``         one mean for each group, and the distance averaged over groups (R3; FairDD 2411.19623)
+``density``       the inverse of the sample's density within its class (R4)
+================  ===============================================================================================
+
+Everything here is a pure function of tensors. Batches are class-balanced and shaped ``[C, B, …]``: ``B`` real samples
+of each of ``C`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdd_nb import risk
+
+__all__ = [
+    "OBJECTIVES",
+    "coverage_losses",
+    "distribution_loss",
+    "gradient_distance",
+    "gradient_loss",
+    "group_means_weights",
+    "objective_weights",
+]
+
+OBJECTIVES = ("erm", "robust", "group", "density")
+
+
+def group_means_weights(groups: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """The weights that take each group's mean, and which groups there are.
+
+    Args:
+        groups: int64 ``[C, B]`` ids.
+
+    Returns:
+        ``[C, G, B]`` (rows of absent groups are 0) and the share of each group in the average, ``[C, G]``
+        (1 / number of groups present, 0 for absent ones).
+    """
+    member = F.one_hot(groups, num_groups).transpose(1, 2).to(torch.get_default_dtype())
+    counts = member.sum(2, keepdim=True)
+    present = (counts[..., 0] > 0).to(member)
+    return member / counts.clamp_min(1), present / present.sum(1, keepdim=True)
+
+
+def objective_weights(
+    objective: str,
+    losses: Callable[[], Tensor],
+    groups: Tensor,
+    num_groups: int,
+    tail: float = 1.0,
+    mean_weight: float = 1.0,
+    max_weight: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Which weighted means of a batch an objective matches.
+
+    Args:
+        objective: one of :data:`OBJECTIVES`. ``density`` is ``erm`` here: its batch was *drawn* by density.
+        losses: gives each sample's loss ``[C, B]``; called only where the objective needs it.
+        groups: int64 ``[C, B]``.
+        tail, mean_weight, max_weight: of the double objective, see :func:`rdd_nb.risk.robust_weights`.
+
+    Returns:
+        ``weights`` ``[C, R, B]``: R weighted means a class, each row summing to 1 (or all 0 where its group is
+        absent), and ``shares`` ``[C, R]``: each one's part in the class's distance, summing to 1. No gradient.
+    """
+    classes, batch = groups.shape
+    if objective == "group":
+        return group_means_weights(groups, num_groups)
+    if objective == "robust":
+        weights = risk.robust_weights(losses().detach(), groups, num_groups, tail, mean_weight, max_weight)
+    else:
+        weights = torch.full((classes, batch), 1.0 / batch, device=groups.device)
+    return weights[:, None, :], torch.ones(classes, 1, device=groups.device)
+
+
+# --- distributions ------------------------------------------------------------------------------------------------
+
+
+def coverage_losses(real: Tensor, synthetic: Tensor) -> Tensor:
+    """How badly a synthetic set serves each real sample in feature space: the squared distance to the nearest one.
+
+    Args:
+        real: ``[C, B, D]`` features.
+        synthetic: ``[C, M, D]`` features of the same classes.
+
+    Returns:
+        ``[C, B]``. Per dimension, so that widths are comparable. This is the loss whose tail distribution matching
+        averages: it is large exactly where nothing synthetic is near.
+    """
+    return torch.cdist(real, synthetic).min(2).values.square() / real.shape[2]
+
+
+def distribution_loss(real: Tensor, synthetic: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
+    """Squared distance between weighted real and plain synthetic feature means, summed over classes (DM, equation 5).
+
+    Args:
+        real: ``[C, B, D]``, no gradient wanted.
+        synthetic: ``[C, M, D]``.
+        weights, shares: ``[C, R, B]`` and ``[C, R]`` from :func:`objective_weights`.
+
+    >>> real, synthetic = torch.tensor([[[0.0], [2.0]]]), torch.tensor([[[0.0]]])
+    >>> distribution_loss(real, synthetic, torch.tensor([[[0.5, 0.5]]]), torch.ones(1, 1))  # (1 - 0)²
+    tensor(1.)
+    """
+    targets = weights @ real
+    distances = (targets - synthetic.mean(1, keepdim=True)).square().sum(2)
+    return (shares * distances).sum()
+
+
+# --- gradients ----------------------------------------------------------------------------------------------------
+
+
+def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
+    """Σ over layers and output rows of 1 − cosine between two gradients (DC, equation 9).
+
+    Biases and norm parameters (one-dimensional) are left out, as in the reference code.
+    """
+    total = synthetic[0].new_zeros(())
+    for r, s in zip(real, synthetic):
+        if r.ndim > 1:
+            cosine = F.cosine_similarity(r.flatten(1), s.flatten(1), dim=1, eps=1e-6)
+            total = total + (1 - cosine).sum()
+    return total
+
+
+def gradient_loss(
+    net: nn.Module,
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    weigh: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """The gradient-matching loss of one class; differentiable in ``synthetic``.
+
+    Args:
+        net: the network whose parameters' gradients are compared.
+        real: ``[B, C, H, W]`` images of class ``label``, augmented.
+        synthetic: ``[M, C, H, W]``, augmented the same way.
+        weigh: maps the real losses ``[1, B]`` to weights ``[1, R, B]`` and shares ``[1, R]``
+            (:func:`objective_weights`).
+
+    Returns:
+        Σ_r share_r · D(Σ_j w_rj ∇ℓ_j, ∇ mean ℓ(synthetic)).
+    """
+    parameters = [p for p in net.parameters() if p.ndim > 1]
+    losses = F.cross_entropy(net(real), torch.full((len(real),), label, device=real.device), reduction="none")
+    weights, shares = weigh(losses.detach()[None])
+    loss = F.cross_entropy(net(synthetic), torch.full((len(synthetic),), label, device=synthetic.device))
+    ours = torch.autograd.grad(loss, parameters, create_graph=True)
+    total = loss.new_zeros(())
+    rows = len(weights[0])
+    for row, (weight, share) in enumerate(zip(weights[0], shares[0])):
+        target = torch.autograd.grad((weight * losses).sum(), parameters, retain_graph=row + 1 < rows)
+        total = total + share * gradient_distance(target, ours)
+    return total
