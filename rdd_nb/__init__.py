@@ -14,28 +14,76 @@ Names below are imported when they are first used, so that ``import rdd_nb`` its
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rdd_nb.clustering import Groups as Groups
+    from rdd_nb.clustering import discover_groups as discover_groups
+    from rdd_nb.clustering import known_groups as known_groups
+    from rdd_nb.datasets import ImageDataset as ImageDataset
+    from rdd_nb.datasets import Splits as Splits
+    from rdd_nb.datasets import load as load
+    from rdd_nb.distill import DistillConfig as DistillConfig
+    from rdd_nb.distill import distill as distill
+    from rdd_nb.errors import RddError as RddError
+    from rdd_nb.evaluate import Protocol as Protocol
+    from rdd_nb.evaluate import Scores as Scores
+    from rdd_nb.evaluate import evaluate as evaluate
+    from rdd_nb.risk import cvar as cvar
+    from rdd_nb.risk import group_cvar as group_cvar
+    from rdd_nb.risk import robust_risk as robust_risk
+    from rdd_nb.runs import RunFolder as RunFolder
+    from rdd_nb.runs import SyntheticSet as SyntheticSet
+    from rdd_nb.runs import load_synthetic as load_synthetic
+    from rdd_nb.scenarios import scenario as scenario
+    from rdd_nb.subgroups import group_table as group_table
+    from rdd_nb.subgroups import worst_group as worst_group
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "DistillConfig": "distill",
-    "Groups": "clustering",
-    "ImageDataset": "datasets",
-    "Protocol": "evaluate",
-    "RddError": "errors",
-    "RunFolder": "runs",
-    "Scores": "evaluate",
-    "Splits": "datasets",
-    "SyntheticSet": "runs",
-    "cvar": "risk",
-    "discover_groups": "clustering",
-    "group_cvar": "risk",
-    "group_table": "subgroups",
-    "known_groups": "clustering",
-    "load": "datasets",
-    "load_synthetic": "runs",
-    "robust_risk": "risk",
-    "worst_group": "subgroups",
+_HOME = {
+    "clustering": ("Groups", "discover_groups", "known_groups"),
+    "datasets": ("ImageDataset", "Splits", "load"),
+    "distill": ("DistillConfig", "distill"),
+    "errors": ("RddError",),
+    "evaluate": ("Protocol", "Scores", "evaluate"),
+    "risk": ("cvar", "group_cvar", "robust_risk"),
+    "runs": ("RunFolder", "SyntheticSet", "load_synthetic"),
+    "scenarios": ("scenario",),
+    "subgroups": ("group_table", "worst_group"),
 }
-_FUNCTIONS_NAMED_AS_THEIR_ROOM = ("distill", "evaluate", "scenario")
+_ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
+_ROOMS = (*_HOME, "augment", "figures", "machine", "matching", "networks", "sources", "sweep")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOM_OF:
+        value = getattr(importlib.import_module(f"rdd_nb.{_ROOM_OF[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"rdd_nb.{name}")
+    else:
+        raise AttributeError(f"module 'rdd_nb' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF, *_ROOMS})
+
+
+class _Package(ModuleType):
+    """Where a room and its main function share a name (``distill``, ``evaluate``), ``rdd_nb.name`` is the function.
+
+    Importing ``rdd_nb.distill`` makes Python set the attribute to the room; this keeps it the function, whichever
+    was asked for first.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _ROOM_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -66,8 +66,10 @@ class DistillConfig(pydantic.BaseModel):
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")
     batch_net: int = pydantic.Field(256, ge=1, description="batch of the network's training between matches")
     augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
-    init: Literal["real", "noise", "medoids", "groups"] = pydantic.Field(
-        "real", description="start: random real images, noise, k-means medoids, or real images spread over groups"
+    init: Literal["auto", "real", "noise", "medoids", "groups"] = pydantic.Field(
+        "auto",
+        description="start: random real images, noise, k-means medoids, or real images spread over groups; auto is "
+        "groups where the objective is given some, else real",
     )
     network: str = pydantic.Field("convnet", description="architecture whose statistics are matched")
     width: int = pydantic.Field(32, ge=1, description="channels of the ConvNet (the papers: 128)")
@@ -241,22 +243,25 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
             f"({int(data.class_counts[smallest])} images in {data.name!r}): lower ipc or add images"
         )
     draw = stream(config.seed, "init")
-    if config.init == "noise":
+    init = config.init
+    if init == "auto":
+        init = "groups" if groups is not None and config.objective in ("robust", "group") else "real"
+    if init == "noise":
         images = torch.randn(data.num_classes * config.ipc, *data.shape, generator=draw)
     else:
-        chosen = [_first_images(data, config, groups, label, draw) for label in range(data.num_classes)]
+        chosen = [_first_images(data, config, init, groups, label, draw) for label in range(data.num_classes)]
         images = data.normalised(torch.cat(chosen))
     return State(0, images, torch.zeros_like(images))
 
 
 def _first_images(
-    data: ImageDataset, config: DistillConfig, groups: Groups | None, label: int, draw: torch.Generator
+    data: ImageDataset, config: DistillConfig, init: str, groups: Groups | None, label: int, draw: torch.Generator
 ) -> Tensor:
     members = (data.labels == label).nonzero()[:, 0]
     members = members[torch.randperm(len(members), generator=draw)]
-    if config.init == "real":
+    if init == "real":
         return members[: config.ipc]
-    if config.init == "medoids":
+    if init == "medoids":
         points = data.normalised(members).flatten(1)
         ids = clustering.kmeans(points, torch.zeros(len(members), dtype=torch.int64), config.ipc, config.seed)
         centres = torch.stack([points[ids == k].mean(0) for k in range(int(ids.max()) + 1)])
@@ -312,11 +317,12 @@ def _step(problem: _Problem, state: State) -> State:
     config, began = problem.config, time.perf_counter()
     net = problem.network(state.iteration)
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
+    augmentation = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
     images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
     total = 0.0
     for match in range(config.outer):
         index = problem.sampler.draw(config.batch_real, draw)
-        transform = augment.draw(config.augment, problem.classes, draw, device=problem.device)
+        transform = augment.draw(config.augment, problem.classes, augmentation, device=problem.device)
         if config.matching == "gradient":
             loss, gradient = _match_gradients(problem, net, index, images, transform)
         else:
@@ -331,7 +337,7 @@ def _step(problem: _Problem, state: State) -> State:
             momentum.mul_(config.momentum_img).add_(gradient)
             images -= config.step_size * momentum
         if match + 1 < config.outer and config.inner:
-            _train_between(problem, net, index, images.detach(), draw)
+            _train_between(problem, net, index, images.detach(), draw, augmentation)
     return State(
         state.iteration + 1,
         images.detach(),
@@ -396,7 +402,14 @@ def _match_gradients(
     return total.item(), gradient
 
 
-def _train_between(problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, draw: torch.Generator) -> None:
+def _train_between(
+    problem: _Problem,
+    net: nn.Module,
+    index: Tensor,
+    images: Tensor,
+    draw: torch.Generator,
+    augmentation: torch.Generator,
+) -> None:
     """Train the network for ``inner`` epochs: on the batch just matched and as many fresh samples, or on the images.
 
     With ``reference=robust`` the loss is the double objective over cells plus the plain mean (R1).
@@ -411,7 +424,7 @@ def _train_between(problem: _Problem, net: nn.Module, index: Tensor, images: Ten
     for _ in range(config.inner):
         for part in torch.randperm(len(pool), generator=draw, device=device).split(config.batch_net):
             x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
-            transform = augment.draw(config.augment, 1, draw, device=device)
+            transform = augment.draw(config.augment, 1, augmentation, device=device)
             features = net.embed(transform(x))  # type: ignore[operator]
             losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
             if config.reference == "robust":
@@ -445,6 +458,7 @@ def distill(
     out: str | Path | None = None,
     device: str = "auto",
     progress: bool | str = True,
+    source: dict[str, Any] | None = None,
 ) -> Run:
     """Distil ``data`` into ``config.ipc`` images a class.
 
@@ -456,13 +470,15 @@ def distill(
             checkpoint stands and ends with the same bits as an uninterrupted one. A finished one is just loaded.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         progress: show a bar on stderr; a string becomes its label.
+        source: how to get the data again (such as its name and scenario); kept in the run's ``config.json``.
 
     Raises:
         RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written.
     """
     if out is None:
         return _run(data, config, groups, None, device, progress)
-    folder = RunFolder(out).create({"distill": config.model_dump(mode="json"), "data": _fingerprint(data, groups)})
+    said = {"distill": config.model_dump(mode="json"), "data": _fingerprint(data, groups), "source": source or {}}
+    folder = RunFolder(out).create(said)
     with folder.lock():
         if folder.complete:
             return Run(folder.load_synthetic(), config, folder.history, folder.path)
