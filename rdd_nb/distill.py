@@ -234,8 +234,9 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
     """The synthetic set before its first iteration, as ``config.init`` says.
 
     Raises:
-        RddError: ``ipc`` exceeds the smallest class, or ``init=groups`` without groups.
+        RddError: ``ipc`` exceeds the smallest class, ``init=groups`` without groups, or groups of other data.
     """
+    _check_groups(data, groups)
     smallest = int(data.class_counts.argmin())
     if config.ipc > data.class_counts[smallest]:
         raise RddError(
@@ -252,6 +253,13 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
         chosen = [_first_images(data, config, init, groups, label, draw) for label in range(data.num_classes)]
         images = data.normalised(torch.cat(chosen))
     return State(0, images, torch.zeros_like(images))
+
+
+def _check_groups(data: ImageDataset, groups: Groups | None) -> None:
+    if groups is not None and len(groups.ids) != len(data):
+        raise RddError(
+            f"groups name {len(groups.ids)} samples, the data has {len(data)}: discover them on the same data"
+        )
 
 
 def _first_images(
@@ -300,10 +308,7 @@ def steps(
     where = pick_device(device)
     if config.objective == "group" and groups is None:
         raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
-    if groups is not None and len(groups.ids) != len(data):
-        raise RddError(
-            f"groups name {len(groups.ids)} samples, the data has {len(data)}: discover them on the same data"
-        )
+    _check_groups(data, groups)
     state = state or initial_state(data, config, groups)
     problem = _Problem(data, config, groups, where)
     state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))

@@ -1,0 +1,293 @@
+"""The loop: the same bits each time and across a kill, errors in one line, and robustness that reaches the images."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from rdd_nb import clustering, datasets
+from rdd_nb.clustering import Groups
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.distill import DistillConfig, _Sampler, distill, initial_state, steps
+from rdd_nb.errors import RddError
+from rdd_nb.runs import RunFolder
+
+TINY = {"ipc": 2, "width": 4, "depth": 2, "batch_real": 6, "iterations": 4, "checkpoint_every": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(classes=3, each=30, side=8, channels=1, seed=0) -> tuple[ImageDataset, Groups]:
+    """Classes by brightness, and in each a rare group (a fifth) whose left half is dark."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(each)
+    images = (
+        torch.randint(0, 40, (classes * each, channels, side, side), generator=draw) + 60 * labels[:, None, None, None]
+    )
+    rare = (torch.arange(len(labels)) % each) < each // 5
+    images[rare, :, :, : side // 2] = 0
+    data = ImageDataset(
+        images.to(torch.uint8), labels, tuple("abc"[:classes]), *datasets.statistics(images.to(torch.uint8)), name="toy"
+    )
+    return data, Groups(rare.long(), 2, "known")
+
+
+DATA, GROUPS = make()
+
+
+def final(config, groups=GROUPS, data=DATA):
+    return distill(data, config, groups, progress=False, device="cpu").synthetic.images
+
+
+@pytest.mark.parametrize("matching", ["distribution", "gradient"])
+@pytest.mark.parametrize("objective", ["erm", "robust", "group", "density"])
+def test_every_objective_moves_the_images_and_repeats_to_the_bit(matching, objective):
+    config = DistillConfig(matching=matching, objective=objective, **TINY)
+    first = final(config)
+    assert torch.equal(first, final(config))
+    assert not torch.equal(first, initial_state(DATA, config, GROUPS).images)
+    assert not torch.equal(first, final(config.model_copy(update={"seed": 1})))
+
+
+@pytest.mark.parametrize("matching", ["distribution", "gradient"])
+def test_the_tail_reaches_the_images(matching):
+    """The test the released code would fail: its robust loss left the gradient untouched."""
+    low, high = (final(DistillConfig(matching=matching, tail=t, **TINY)) for t in (0.1, 1.0))
+    assert not torch.equal(low, high)
+
+
+def test_a_robust_reference_reaches_the_images_and_a_tail_of_one_without_max_does_too():
+    common = {**TINY, "objective": "erm", "outer": 3, "inner": 1, "batch_net": 16}
+    plain = final(DistillConfig(reference="erm", **common))
+    robust = final(DistillConfig(reference="robust", tail=0.2, **common))
+    other = final(DistillConfig(reference="robust", tail=1.0, **common))
+    assert not torch.equal(plain, robust)
+    assert not torch.equal(robust, other)
+
+
+def test_without_groups_the_robust_objective_uses_the_cells_of_the_synthetic_set():
+    for matching in ("distribution", "gradient"):
+        config = DistillConfig(matching=matching, tail=0.3, init="real", **TINY)
+        assert not torch.equal(final(config, None), final(config.model_copy(update={"objective": "erm"}), None))
+
+
+def test_one_group_and_a_whole_tail_are_plain_matching():
+    """With nothing to be robust against, the robust objective is the plain one."""
+    one = Groups(torch.zeros(len(DATA), dtype=torch.int64), 1, "one")
+    plain = final(DistillConfig(objective="erm", init="real", **TINY), one)
+    for objective in ("robust", "group"):
+        robust = final(DistillConfig(objective=objective, tail=1.0, init="real", **TINY), one)
+        torch.testing.assert_close(robust, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_the_matching_loss_falls():
+    config = DistillConfig(
+        objective="erm",
+        lr_img=3.0,
+        **{**TINY, "iterations": 150, "batch_real": 20, "ipc": 5},
+        init="noise",
+        augment="none",
+    )
+    history = distill(DATA, config, progress=False, device="cpu").history
+    assert history.loss[-10:].mean() < 0.5 * history.loss[:10].mean()
+    assert history.iteration.tolist() == list(range(1, 151))
+
+
+def test_groups_decide_how_much_of_the_minority_is_matched():
+    """Mass of the rare group in what is drawn: its share for erm, one of two groups for the group objective."""
+    from rdd_nb.distill import _Problem
+
+    rare = GROUPS.ids.bool()
+    for objective, share in (("erm", 0.2), ("group", 0.5), ("robust", 0.5)):
+        problem = _Problem(DATA, DistillConfig(objective=objective, **TINY), GROUPS, torch.device("cpu"))
+        drawn = torch.cat([problem.sampler.draw(10, torch.Generator().manual_seed(s)).flatten() for s in range(200)])
+        assert abs(float(rare[drawn].float().mean()) - share) < 0.02
+
+
+def test_the_sampler_stays_in_its_class_and_follows_the_probabilities():
+    labels = torch.tensor([0, 1, 0, 1, 1, 0, 0])
+    mass = torch.tensor([1.0, 1.0, 2.0, 0.0, 3.0, 0.0, 1.0])
+    sampler = _Sampler(
+        labels, 2, mass, torch.randperm(7, generator=torch.Generator().manual_seed(1)), torch.device("cpu")
+    )
+    drawn = torch.stack([sampler.draw(4, torch.Generator().manual_seed(s)) for s in range(500)])
+    assert all((labels[drawn[:, c]] == c).all() for c in (0, 1))
+    share = torch.bincount(drawn[:, 0].flatten(), minlength=7) / drawn[:, 0].numel()
+    torch.testing.assert_close(share, torch.tensor([0.25, 0, 0.5, 0, 0, 0, 0.25]), atol=0.02, rtol=0)
+    share = torch.bincount(drawn[:, 1].flatten(), minlength=7) / drawn[:, 1].numel()
+    torch.testing.assert_close(share, torch.tensor([0, 0.25, 0, 0, 0.75, 0, 0]), atol=0.02, rtol=0)
+
+
+# --- beginnings -----------------------------------------------------------------------------------------------------
+
+
+def test_initial_images_are_of_their_class_and_groups_are_dealt_evenly():
+    for init in ("real", "medoids", "groups"):
+        state = initial_state(DATA, DistillConfig(init=init, ipc=4), GROUPS)
+        real = DATA.normalised()
+        found = torch.cdist(state.images.flatten(1), real.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").min(
+            1
+        )
+        assert found.values.max() < 1e-3  # real images, all of them
+        assert DATA.labels[found.indices].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        assert len(found.indices.unique()) == 12
+        if init == "groups":
+            assert GROUPS.ids[found.indices].view(3, 4).sum(1).tolist() == [2, 2, 2]
+
+
+def test_init_auto_follows_the_objective():
+    robust, plain = (DistillConfig(objective=o, ipc=4) for o in ("robust", "erm"))
+    assert torch.equal(
+        initial_state(DATA, robust, GROUPS).images,
+        initial_state(DATA, robust.model_copy(update={"init": "groups"}), GROUPS).images,
+    )
+    assert torch.equal(
+        initial_state(DATA, plain, GROUPS).images,
+        initial_state(DATA, plain.model_copy(update={"init": "real"}), GROUPS).images,
+    )
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+def test_a_state_can_be_taken_up_anywhere():
+    config = DistillConfig(objective="group", **TINY)
+    states = list(steps(DATA, config, GROUPS, device="cpu"))
+    again = list(steps(DATA, config, GROUPS, states[1], device="cpu"))
+    assert torch.equal(states[-1].images, again[-1].images)
+    assert torch.equal(states[-1].momentum, again[-1].momentum)
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
+    config = DistillConfig(objective="group", **{**TINY, "checkpoint_every": 100})
+    expected = final(config)
+    room = sys.modules["rdd_nb.distill"]  # rdd_nb.distill, the attribute, is the function
+    real_step = room._step
+
+    def interrupted(problem, state):
+        if state.iteration == 2:
+            raise KeyboardInterrupt
+        return real_step(problem, state)
+
+    monkeypatch.setattr(room, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        distill(DATA, config, GROUPS, out=tmp_path / "run", progress=False, device="cpu")
+    monkeypatch.undo()
+    folder = RunFolder.open(tmp_path / "run")
+    assert not folder.complete
+    assert folder.load_checkpoint()["iteration"] == 2
+    run = distill(DATA, config, GROUPS, out=tmp_path / "run", progress=False, device="cpu")
+    assert torch.equal(run.synthetic.images, expected)
+    assert len(run.history) == 4
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {root!r}); sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+import test_distill as t
+config = t.DistillConfig(objective="robust", matching={matching!r}, **{{**t.TINY, "iterations": 400}})
+t.distill(t.DATA, config, t.GROUPS, out={out!r}, progress=False, device="cpu")
+"""
+
+
+@pytest.mark.parametrize("matching", ["distribution", "gradient"])
+def test_kill_minus_nine_and_resume_give_the_same_bits(tmp_path, matching):
+    tests = os.path.dirname(os.path.abspath(__file__))
+    out = str(tmp_path / "run")
+    code = KILLED.format(root=os.path.dirname(tests), tests=tests, matching=matching, out=out)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    checkpoint, limit = tmp_path / "run" / "checkpoint.pt", time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < limit:
+        time.sleep(0.005)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it had ended before it could be killed"
+    folder = RunFolder.open(out)
+    done = folder.load_checkpoint()["iteration"]
+    assert 0 < done < 400 and not folder.complete
+    short = {**TINY, "iterations": 400}
+    config = DistillConfig(objective="robust", matching=matching, **short)
+    resumed = distill(DATA, config, GROUPS, out=out, progress=False, device="cpu")
+    assert folder.complete
+    assert torch.equal(resumed.synthetic.images, final(config))
+    # and a finished run is loaded, not run again
+    assert torch.equal(
+        distill(DATA, config, GROUPS, out=out, progress=False).synthetic.images, resumed.synthetic.images
+    )
+
+
+def test_another_config_or_other_data_is_refused(tmp_path):
+    config = DistillConfig(objective="erm", **TINY)
+    distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+    with pytest.raises(RddError, match="holds another run"):
+        distill(DATA, config.model_copy(update={"seed": 3}), out=tmp_path / "run", progress=False)
+    with pytest.raises(RddError, match="holds another run"):
+        distill(make(seed=1)[0], config, out=tmp_path / "run", progress=False)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+    config = DistillConfig(objective="erm", **TINY)
+    distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+    folder = RunFolder.open(tmp_path / "run")
+    (folder.path / "metrics.json").unlink()
+    folder.save_checkpoint({"iteration": 1, "images": torch.zeros(1, 1, 8, 8), "momentum": torch.zeros(1, 1, 8, 8)})
+    with pytest.raises(RddError, match="no checkpoint of this run"):
+        distill(DATA, config, out=tmp_path / "run", progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
+    config = DistillConfig(objective="erm", lr_img=1e25, **{**TINY, "iterations": 50})
+    with pytest.raises(RddError, match=r"iteration \d+.*lower lr_img"):
+        distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+    folder = RunFolder.open(tmp_path / "run")
+    assert not folder.complete
+    if folder.has_checkpoint:
+        assert torch.isfinite(folder.load_checkpoint()["images"]).all()
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"tail": 0}, "tail=0"),
+        ({"tail": 1.5}, "tail=1.5"),
+        ({"tails": 0.2}, "did you mean 'tail'"),
+        ({"objective": "robst"}, "objective='robst'"),
+        ({"network": "convnt"}, "did you mean 'convnet'"),
+        ({"reference": "robust"}, "outer ≥ 2"),
+        ({"mean_weight": 0, "max_weight": 0}, "nothing is left"),
+        ({"augment": "colour"}, "did you mean 'color'"),
+        ({"ipc": 0}, "ipc=0"),
+    ],
+)
+def test_a_config_that_cannot_be_says_so_in_one_line(values, words):
+    with pytest.raises(RddError) as caught:
+        DistillConfig(**values)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_the_data_says_so():
+    with pytest.raises(RddError, match="ipc=31 is more than class 'a' has"):
+        final(DistillConfig(**{**TINY, "ipc": 31}))
+    with pytest.raises(RddError, match="no groups were given"):
+        final(DistillConfig(objective="group", **TINY), None)
+    with pytest.raises(RddError, match="init=groups"):
+        final(DistillConfig(init="groups", **TINY), None)
+    with pytest.raises(RddError, match="groups name 5 samples"):
+        final(DistillConfig(**TINY), Groups(torch.zeros(5, dtype=torch.int64), 1, "x"))
+    with pytest.raises(RddError, match="names no groups"):
+        clustering.known_groups(DATA)
