@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,18 @@ from rdd_nb.errors import RddError, unknown
 from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
 from rdd_nb.runs import SyntheticSet, atomic_write
 
-__all__ = ["PROFILES", "Protocol", "Scores", "cluster_groups", "corrupt", "evaluate", "predict", "robustness", "train"]
+__all__ = [
+    "PROFILES",
+    "Protocol",
+    "Scores",
+    "cluster_groups",
+    "corrupt",
+    "evaluate",
+    "matched",
+    "predict",
+    "robustness",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,10 @@ class Scores:
             for name in ("class_names", "group_names", "minority_names"):
                 values[name] = tuple(map(str, values[name]))
             return cls(**values)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (
+            *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+            *(zipfile.BadZipFile, zlib.error),  # a file cut short
+        ) as error:
             raise RddError(f"{path} holds no scores ({type(error).__name__}): evaluate the run again") from None
 
 
@@ -255,6 +271,8 @@ def _train_one(
             optimiser.step()
         _check_finite(loss.detach(), epoch)
         tell(epoch + 1, protocol.epochs)
+    for p in net.parameters():  # the last step comes after the last loss
+        _check_finite(p.detach(), protocol.epochs - 1)
 
 
 def _train_together(
@@ -295,16 +313,18 @@ def _train_together(
         if epoch % 25 == 24 or epoch + 1 == protocol.epochs:  # reading the loss waits for the device
             _check_finite(loss, epoch)
         tell(epoch + 1, protocol.epochs)
+    for p in parameters.values():  # the last step comes after the last loss
+        _check_finite(p, protocol.epochs - 1)
     with torch.no_grad():
         for i, net in enumerate(nets):
             for name, p in net.named_parameters():
                 p.copy_(parameters[name][i])
 
 
-def _check_finite(loss: Tensor, epoch: int) -> None:
-    if not bool(torch.isfinite(loss).all()):
+def _check_finite(values: Tensor, epoch: int) -> None:
+    if not bool(torch.isfinite(values).all()):
         raise RddError(
-            f"an evaluation net diverged in epoch {epoch + 1} (its loss is not finite): lower the protocol's lr"
+            f"an evaluation net diverged in epoch {epoch + 1} (it is no longer finite): lower the protocol's lr"
         )
 
 
@@ -334,6 +354,27 @@ def predict(nets: Sequence[nn.Module], test: ImageDataset, batch: int = 512) -> 
     )
 
 
+def matched(trained_on: SyntheticSet | ImageDataset, test: ImageDataset) -> ImageDataset:
+    """``test`` with the normalisation of ``trained_on``: the nets see what they were trained to see.
+
+    Raises:
+        RddError: the two have other classes or another image shape.
+    """
+    if trained_on.class_names != test.class_names:
+        raise RddError(
+            f"trained on classes {_names(trained_on.class_names)}, tested on {_names(test.class_names)}: use a test "
+            "set of the same classes in the same order"
+        )
+    if trained_on.shape != test.shape:
+        raise RddError(
+            f"trained on images of {trained_on.shape}, tested on {test.shape}: load both with the same size and "
+            "scenario"
+        )
+    if not np.allclose((*trained_on.mean, *trained_on.std), (*test.mean, *test.std), atol=1e-4):
+        test = test.with_statistics(trained_on.mean, trained_on.std)
+    return test
+
+
 def evaluate(
     trained_on: SyntheticSet | ImageDataset,
     test: ImageDataset,
@@ -349,18 +390,7 @@ def evaluate(
     Raises:
         RddError: the two do not fit (classes, image shape, normalisation), or see :func:`train`.
     """
-    if trained_on.class_names != test.class_names:
-        raise RddError(
-            f"trained on classes {_names(trained_on.class_names)}, tested on {_names(test.class_names)}: use a test "
-            "set of the same classes in the same order"
-        )
-    if trained_on.shape != test.shape:
-        raise RddError(
-            f"trained on images of {trained_on.shape}, tested on {test.shape}: load both with the same size and "
-            "scenario"
-        )
-    if not np.allclose((*trained_on.mean, *trained_on.std), (*test.mean, *test.std), atol=1e-4):
-        test = test.with_statistics(trained_on.mean, trained_on.std)  # the nets see what they were trained to see
+    test = matched(trained_on, test)
     return predict(train(trained_on, protocol, nets=nets, seed=seed, device=device, progress=progress), test)
 
 
@@ -403,7 +433,13 @@ def corrupt(test: ImageDataset, kind: str, seed: int = 0) -> ImageDataset:
 
 
 def cluster_groups(test: ImageDataset, k: int = 10, seed: int = 0) -> Tensor:
-    """Cluster-min's groups: k-means on the test set's normalised pixels, int64 ``[N]``; fixed beforehand."""
+    """Cluster-min's groups: k-means on the test set's normalised pixels, int64 ``[N]``; fixed beforehand.
+
+    Raises:
+        RddError: ``k`` below 1 or above N.
+    """
+    if not 1 <= k <= len(test):
+        raise RddError(f"k={k} clusters of {len(test)} test images: give 1 to {len(test)}")
     points = test.normalised().flatten(1).numpy()
     return torch.from_numpy(KMeans(k, n_init=1, random_state=seed).fit_predict(points)).long()
 
