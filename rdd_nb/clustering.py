@@ -7,6 +7,7 @@ class". Nothing here reads a group label.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -236,8 +237,13 @@ def density_weights(features: Tensor, labels: Tensor, bandwidth: float | None = 
     Returns:
         float32 ``[N]``.
 
+    Raises:
+        RddError: ``floor`` outside (0, 1], or ``bandwidth`` not above 0.
+
     Source: Cui et al. (2406.06609) weight by an inverse kernel density; the leave-one-out form and the floor are ours.
     """
+    if not 0 < floor <= 1 or (bandwidth is not None and bandwidth <= 0):
+        raise RddError(f"floor={floor} must lie in (0, 1] and bandwidth={bandwidth} be above 0")
     weights = torch.ones(len(labels))
     points = features.detach().cpu().flatten(1).float()
     for label in labels.unique().tolist():
@@ -248,9 +254,10 @@ def density_weights(features: Tensor, labels: Tensor, bandwidth: float | None = 
             continue
         mine = (mine - mine.mean(0)) / mine.std(0).clamp_min(1e-6)
         width = bandwidth or count ** (-1 / (dims + 4))
-        kernel = torch.exp(-torch.cdist(mine, mine).square() / (2 * width**2))
-        density = (kernel.sum(1) - 1) / (count - 1)
-        inverse = 1 / density.clamp_min(floor * density.max())
+        # As logarithms: in many dimensions every kernel value is too small for a float, their ratios are not.
+        kernel = (torch.cdist(mine, mine).square() / (-2 * width**2)).fill_diagonal_(-torch.inf)
+        density = kernel.logsumexp(1)
+        inverse = (density.max() - density).clamp_max(-math.log(floor)).exp()
         weights[members] = inverse / inverse.mean()
     return weights
 

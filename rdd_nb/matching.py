@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdd_nb import risk
+from rdd_nb.errors import unknown
 
 __all__ = [
     "OBJECTIVES",
@@ -72,7 +73,12 @@ def objective_weights(
     Returns:
         ``weights`` ``[C, R, B]``: R weighted means a class, each row summing to 1 (or all 0 where its group is
         absent), and ``shares`` ``[C, R]``: each one's part in the class's distance, summing to 1. No gradient.
+
+    Raises:
+        RddError: no such objective, or see :func:`rdd_nb.risk.robust_weights`.
     """
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
     classes, batch = groups.shape
     if objective == "group":
         return group_means_weights(groups, num_groups)
@@ -112,9 +118,9 @@ def distribution_loss(real: Tensor, synthetic: Tensor, weights: Tensor, shares: 
     >>> distribution_loss(real, synthetic, torch.tensor([[[0.5, 0.5]]]), torch.ones(1, 1))  # (1 - 0)²
     tensor(1.)
     """
-    targets = weights @ real
+    targets = weights.to(real.dtype) @ real
     distances = (targets - synthetic.mean(1, keepdim=True)).square().sum(2)
-    return (shares * distances).sum()
+    return (shares.to(real.dtype) * distances).sum()
 
 
 # --- gradients ----------------------------------------------------------------------------------------------------

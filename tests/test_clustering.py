@@ -1,0 +1,345 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
+
+from rdd_nb import clustering
+from rdd_nb.clustering import (
+    SPACES,
+    Groups,
+    balanced_weights,
+    biased_probabilities,
+    cells,
+    density_weights,
+    discover_groups,
+    generalised_cross_entropy,
+    group_mass,
+    kmeans,
+    known_groups,
+    space,
+    stability,
+)
+from rdd_nb.datasets import ImageDataset, Splits, statistics
+from rdd_nb.errors import RddError
+from rdd_nb.scenarios import scenario
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=rng(seed))
+
+
+def quadrants(count, side=8, classes=3, noise=60, seed=0):
+    """Grey images whose class is the quadrant that is bright."""
+    labels = torch.arange(count) % classes
+    pixels = 20 + noise * torch.rand(count, 1, side, side, generator=rng(seed))
+    for label in range(classes):
+        i, j = (side // 2 * k for k in divmod(label, 2))
+        pixels[labels == label, :, i : i + side // 2, j : j + side // 2] += 90
+    images = pixels.to(torch.uint8)
+    return ImageDataset(images, labels, tuple("abcd"[:classes]), *statistics(images), name="quadrants")
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    data = quadrants(900)
+    return scenario(Splits(data, data, "quadrants"), "coloured", bias=0.9).train
+
+
+# --- cells and k-means --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(3, 40), st.integers(1, 4), st.integers(0, 99))
+def test_cells_are_the_nearest_centres(count, centres, dims, seed):
+    # Whole numbers, so that distances are exact; where two centres are equally near, either will do.
+    points = torch.randint(-9, 10, (count, dims), generator=rng(seed)).float()
+    near = torch.randint(-9, 10, (centres, dims), generator=rng(seed + 1)).float()
+    labels, owners = torch.randint(3, (count,), generator=rng(seed + 2)), torch.arange(centres) % 3
+    anywhere, at_home = cells(points, near), cells(points, near, labels, owners)
+    for j in range(count):
+        distances = [float((points[j] - m).square().sum()) for m in near]
+        assert distances[anywhere[j]] == min(distances)
+        mine = [d for d, owner in zip(distances, owners) if owner == labels[j]]
+        assert owners[at_home[j]] == labels[j] and distances[at_home[j]] == min(mine)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 99))
+def test_kmeans_is_a_function_of_its_class_and_the_seed_alone(num_groups, seed):
+    points, labels = randn(60, 2, seed=seed), torch.randint(3, (60,), generator=rng(seed + 1))
+    ids = kmeans(points, labels, num_groups, seed=seed, n_init=1)
+    assert ids.dtype == torch.int64 and ids.shape == (60,)
+    for label in range(3):
+        assert sorted(ids[labels == label].unique().tolist()) == list(range(num_groups))
+    assert torch.equal(ids, kmeans(points, labels, num_groups, seed=seed, n_init=1))
+    # A class is clustered without the others: move and stretch them, and its ids stay.
+    elsewhere = torch.where((labels == 0)[:, None], points, 5 * points + 100)
+    assert torch.equal(ids[labels == 0], kmeans(elsewhere, labels, num_groups, seed=seed, n_init=1)[labels == 0])
+
+
+def test_kmeans_finds_blobs_in_each_class_and_its_seed_matters():
+    truth = torch.arange(120) % 4
+    points, labels = (
+        randn(120, 2) + 20 * torch.eye(4)[truth][:, :2] + 40 * (truth == 3)[:, None],
+        torch.arange(120) // 60,
+    )
+    ids = kmeans(points, labels, 3, seed=0)
+    expected = truth.clone()
+    expected[truth == 3] = 3
+    for label in (0, 1):
+        pairs = {(int(a), int(b)) for a, b in zip(ids[labels == label], expected[labels == label]) if b != 2}
+        assert len(pairs) == 3  # blobs 0, 1 and 3 each have one id of their own
+    spread = randn(300, 2, seed=5)
+    one_class = torch.zeros(300, dtype=torch.int64)
+    assert not torch.equal(
+        kmeans(spread, one_class, 8, seed=0, n_init=1), kmeans(spread, one_class, 8, seed=1, n_init=1)
+    )
+
+
+def test_a_class_with_fewer_distinct_samples_than_groups_fills_what_it_can():
+    points = torch.tensor([[0.0], [0.0], [0.0], [1.0], [1.0], [2.0], [3.0], [4.0]])
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        ids = kmeans(points, labels, 3)
+    assert set(ids[:5].tolist()) == {0, 1} and len(set(ids[:3].tolist())) == 1
+    assert set(ids[5:].tolist()) == {0, 1, 2}
+
+
+# --- generalised cross-entropy ------------------------------------------------------------------------------------
+
+
+def test_generalised_cross_entropy_lies_between_cross_entropy_and_one_minus_p():
+    logits, labels = 2 * randn(20, 4).double(), torch.arange(20) % 4
+    p = logits.softmax(1)[torch.arange(20), labels]
+    plain = F.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 1e-7), plain, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 1.0), 1 - p)
+    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 0.5), 2 * (1 - p.sqrt()))
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
+def test_its_gradient_is_that_of_cross_entropy_times_p_to_the_q(q):
+    logits, labels = randn(12, 4).double().requires_grad_(), torch.arange(12) % 4
+    (found,) = torch.autograd.grad(generalised_cross_entropy(logits, labels, q).sum(), logits)
+    (plain,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), logits)
+    p = logits.detach().softmax(1)[torch.arange(12), labels]
+    torch.testing.assert_close(found, plain * (p**q)[:, None])
+
+
+def test_it_is_finite_however_wrong_the_network_is():
+    logits = torch.tensor([[200.0, -200.0]]).requires_grad_()
+    loss = generalised_cross_entropy(logits, torch.tensor([1]))
+    (slope,) = torch.autograd.grad(loss.sum(), logits)
+    assert torch.isfinite(loss).all() and torch.isfinite(slope).all()
+
+
+# --- discovered groups --------------------------------------------------------------------------------------------
+
+
+def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(coloured):
+    share = float(coloured.minority.float().mean())
+    assert share == pytest.approx(0.1, abs=0.01)
+    found = discover_groups(coloured, num_groups=4, seed=0)
+    assert found.num_groups == 4 and found.source == "probabilities" and found.ids.shape == (900,)
+    assert group_mass(found, coloured.labels, coloured.minority) > 5 * share
+    shuffled = Groups(found.ids[torch.randperm(900, generator=rng(1))], 4, "shuffled")
+    assert group_mass(shuffled, coloured.labels, coloured.minority) < 1.6 * share
+    known = group_mass(known_groups(coloured), coloured.labels, coloured.minority)
+    assert known == pytest.approx(2 / 3)  # three colours, two of them foreign to the class
+
+
+def test_discovery_reads_no_group_label_and_repeats(coloured):
+    blind = ImageDataset(coloured.images, coloured.labels, coloured.class_names, coloured.mean, coloured.std)
+    for name in SPACES:
+        first, second = (discover_groups(d, name, num_groups=3, seed=4) for d in (coloured, blind))
+        assert torch.equal(first.ids, second.ids)
+    assert not torch.equal(biased_probabilities(blind, 0, epochs=1), biased_probabilities(blind, 1, epochs=1))
+
+
+def test_every_space_gives_finite_points_and_probabilities_are_probabilities(coloured):
+    for name in SPACES:
+        points = space(coloured, name)
+        assert points.shape[0] == 900 and points.ndim == 2 and torch.isfinite(points).all()
+    probabilities = space(coloured, "probabilities")
+    assert probabilities.shape == (900, 3) and float(probabilities.min()) >= 0
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(900))
+
+
+def test_pixel_and_style_spaces_equal_loops(coloured):
+    few = coloured.subset(torch.arange(7))
+    x = few.normalised()
+    pixels = torch.stack([torch.stack([row.mean() for row in _patches(image, 2)]) for image in x])
+    torch.testing.assert_close(space(few, "pixels"), pixels)
+    raw = torch.stack([torch.tensor([*(c.mean() for c in image), *(c.std() for c in image)]) for image in x])
+    torch.testing.assert_close(space(few, "style"), (raw - raw.mean(0)) / raw.std(0))
+
+
+def _patches(image, size):
+    return [
+        image[c, i : i + size, j : j + size]
+        for c in range(image.shape[0])
+        for i in range(0, image.shape[1], size)
+        for j in range(0, image.shape[2], size)
+    ]
+
+
+def test_bad_requests_are_refused(coloured):
+    with pytest.raises(RddError, match="did you mean 'pixels'"):
+        discover_groups(coloured, "pixel")
+    with pytest.raises(RddError, match="num_groups is 0"):
+        discover_groups(coloured, "pixels", num_groups=0)
+    with pytest.raises(RddError, match="'quadrants' names no groups"):
+        known_groups(quadrants(6))
+
+
+def test_known_groups_are_the_named_ones(coloured):
+    found = known_groups(coloured)
+    assert torch.equal(found.ids, coloured.groups) and found.num_groups == 3 and found.source == "known"
+
+
+# --- densities ----------------------------------------------------------------------------------------------------
+
+
+def density_by_loops(points, width, floor):
+    points = (points - points.mean(0)) / points.std(0)
+    density = []
+    for i in range(len(points)):
+        others = [
+            np.exp(-float((points[i] - points[j]).square().sum()) / (2 * width**2))
+            for j in range(len(points))
+            if j != i
+        ]
+        density.append(sum(others) / len(others))
+    inverse = torch.tensor([1 / max(d, floor * max(density)) for d in density])
+    return (inverse / inverse.mean()).float()
+
+
+def test_density_weights_equal_loops_class_by_class():
+    points, labels = randn(40, 2, seed=2), torch.arange(40) % 2
+    found = density_weights(points, labels)
+    for label in (0, 1):
+        expected = density_by_loops(points[labels == label].double(), 20 ** (-1 / 6), 1e-3)
+        torch.testing.assert_close(found[labels == label], expected, rtol=1e-3, atol=1e-4)
+    narrow = density_weights(points, labels, bandwidth=0.5, floor=0.05)
+    expected = density_by_loops(points[labels == 0].double(), 0.5, 0.05)
+    torch.testing.assert_close(narrow[labels == 0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_density_weights_average_one_in_each_class_and_lift_the_rare_mode():
+    rare = torch.arange(200) % 10 == 0
+    points, labels = randn(200, 2) + 8.0 * rare[:, None], torch.arange(200) % 2
+    labels[rare] = torch.arange(20) % 2
+    weights = density_weights(points, labels)
+    for label in (0, 1):
+        assert float(weights[labels == label].mean()) == pytest.approx(1, abs=1e-4)
+    assert float(weights[rare].mean()) > 3 * float(weights[~rare].mean())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99), st.floats(0.1, 10), st.floats(-10, 10))
+def test_density_weights_ignore_the_units_of_each_dimension(seed, scale, shift):
+    points, labels = randn(50, 3, seed=seed), torch.arange(50) % 2
+    moved = points * torch.tensor([scale, 1.0, -1 / scale]) + shift
+    torch.testing.assert_close(density_weights(moved, labels), density_weights(points, labels), rtol=5e-3, atol=1e-3)
+
+
+def test_no_outlier_takes_more_than_the_floor_allows():
+    points = torch.cat([randn(50, 1), torch.tensor([[1e4]])])
+    labels = torch.zeros(51, dtype=torch.int64)
+    for floor in (1e-3, 0.1):
+        weights = density_weights(points, labels, floor=floor)
+        assert float(weights[-1]) == float(weights.max())
+        assert float(weights.max() / weights.min()) == pytest.approx(1 / floor, rel=1e-3)
+
+
+def test_density_weights_survive_many_dimensions_and_tiny_bandwidths():
+    # Here every kernel value is below the smallest float.
+    labels = torch.zeros(60, dtype=torch.int64)
+    for weights in (density_weights(randn(60, 800), labels), density_weights(randn(60, 2), labels, bandwidth=1e-3)):
+        assert torch.isfinite(weights).all() and float(weights.mean()) == pytest.approx(1, abs=1e-4)
+        assert float(weights.std()) > 0
+
+
+def test_density_weights_of_tiny_classes_and_constant_points_are_one():
+    points, labels = torch.tensor([[1.0], [2.0], [7.0], [7.0], [7.0]]), torch.tensor([0, 0, 1, 1, 1])
+    torch.testing.assert_close(density_weights(points, labels), torch.ones(5))
+
+
+@pytest.mark.parametrize("options", [{"floor": 0.0}, {"floor": 2.0}, {"bandwidth": 0.0}, {"bandwidth": -1.0}])
+def test_density_weights_refuse_what_has_no_meaning(options):
+    with pytest.raises(RddError, match="floor"):
+        density_weights(randn(9, 2), torch.zeros(9, dtype=torch.int64), **options)
+
+
+# --- how good they are --------------------------------------------------------------------------------------------
+
+
+def test_sizes_count_each_group_of_each_class():
+    groups = Groups(torch.tensor([0, 2, 2, 0, 1]), 4, "mine")
+    assert groups.sizes(torch.tensor([0, 0, 0, 1, 1]), 3).tolist() == [[1, 0, 2, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
+def test_balanced_weights_give_each_present_group_of_a_class_the_same(count, num_groups, seed):
+    labels = torch.randint(3, (count,), generator=rng(seed))
+    groups = Groups(torch.randint(num_groups, (count,), generator=rng(seed + 1)), num_groups, "mine")
+    weights = balanced_weights(groups, labels, 3)
+    for label in labels.unique():
+        mine, present = weights[labels == label], groups.ids[labels == label]
+        assert float(mine.sum()) == pytest.approx(1, abs=1e-5)
+        for group in present.unique():
+            assert float(mine[present == group].sum()) == pytest.approx(1 / len(present.unique()), abs=1e-5)
+            assert len(mine[present == group].unique()) == 1
+
+
+def test_group_mass_of_blind_and_of_perfect_groups():
+    labels, marked = torch.arange(80) % 2, torch.arange(80) < 8
+    assert group_mass(Groups(torch.zeros(80, dtype=torch.int64), 1, ""), labels, marked) == pytest.approx(0.1)
+    assert group_mass(Groups(marked.long(), 2, ""), labels, marked) == pytest.approx(0.5)
+
+
+def blobs(spread):
+    """Flat images of two classes, each with three levels of grey."""
+    level = torch.tensor([20, 120, 220])[torch.arange(90) % 3]
+    noise = torch.randint(-spread, spread + 1, (90, 1, 8, 8), generator=rng())
+    images = (level.view(-1, 1, 1, 1) + noise).clamp(0, 255).to(torch.uint8)
+    return ImageDataset(images, torch.arange(90) // 45, ("a", "b"), *statistics(images))
+
+
+def test_stability_is_one_for_blobs_far_apart_and_low_for_noise():
+    apart = stability(blobs(5), "pixels", num_groups=3, seeds=3)
+    assert apart.shape == (3,) and torch.equal(apart, torch.ones(3, dtype=torch.float64))
+    noise = torch.randint(256, (90, 1, 8, 8), generator=rng()).to(torch.uint8)
+    data = ImageDataset(noise, torch.arange(90) // 45, ("a", "b"), *statistics(noise))
+    low = stability(data, "pixels", num_groups=6, seeds=3)
+    assert float(low.min()) >= -1 and float(low.max()) < 0.8
+
+
+def test_stability_compares_within_classes(monkeypatch):
+    # One class agrees fully, the other not at all: half. Pooled over classes it would be another number.
+    a, b = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1]), torch.tensor([1, 1, 0, 0, 0, 1, 0, 1])
+    found = iter([Groups(a, 2, ""), Groups(b, 2, "")])
+    monkeypatch.setattr(clustering, "discover_groups", lambda *_, **__: next(found))
+    images = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
+    data = ImageDataset(images, torch.arange(8) // 4, ("a", "b"), (0.5,), (0.5,))
+    (score,) = stability(data, "pixels", seeds=2).tolist()
+    assert score == pytest.approx((1 + -0.5) / 2)
