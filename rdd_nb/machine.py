@@ -13,9 +13,26 @@ from typing import Any
 
 import torch
 
-from rdd_nb.errors import RddError
+from rdd_nb.errors import RddError, unknown
 
-__all__ = ["describe", "pick_device", "seed_of", "stream", "torchvision", "tune_allocator"]
+__all__ = [
+    "SIZES",
+    "describe",
+    "pick_device",
+    "pick_profile",
+    "seed_of",
+    "setup",
+    "stream",
+    "torchvision",
+    "tune_allocator",
+]
+
+#: The three sizes every notebook and command knows.
+SIZES = {
+    "smoke": "seconds, for tests: the numbers mean nothing",
+    "quick": "minutes on two CPU cores: real data, real effect",
+    "full": "the papers' scale, for a GPU",
+}
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
@@ -43,6 +60,23 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise RddError(f"device {str(name)!r} is not supported: use auto, cpu, cuda or cuda:N")
     return device
+
+
+def pick_profile(name: str) -> str:
+    """``name`` if it is one of :data:`SIZES`; an RddError naming the nearest otherwise."""
+    if name not in SIZES:
+        raise unknown("profile", name, SIZES)
+    return name
+
+
+def setup(profile: str, device: str = "auto") -> None:
+    """Print what a notebook runs on, and prepare the process for it; the first thing a notebook does."""
+    tune_allocator()
+    said = describe(pick_device(device))
+    print(
+        f"rdd_nb {said['rdd_nb']} · torch {said['torch']} · {said['device']} ({said['cores']} cores, "
+        f"{said['threads']} threads) · profile {profile}: {SIZES[pick_profile(profile)]}"
+    )
 
 
 def seed_of(seed: int, *names: object) -> int:

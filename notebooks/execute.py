@@ -1,0 +1,52 @@
+"""Execute the notebooks with their default parameters and leave them here with clean outputs (``make notebooks``).
+
+    python notebooks/execute.py [NAME …]
+
+The executed copy replaces the notebook only when every cell has run. Timings go to ``notebooks/README.md``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from rdd_nb import machine
+from rdd_nb.errors import RddError
+from rdd_nb.sweep import clean, run_notebook
+
+HERE = Path(__file__).parent
+
+
+def main(names: list[str]) -> int:
+    """Execute ``names`` (all notebooks without any); the exit status says how many failed."""
+    failed = 0
+    for notebook in [HERE / n for n in names] or sorted(HERE.glob("[0-9]*.ipynb")):
+        with tempfile.TemporaryDirectory() as scratch:
+            executed = Path(scratch) / notebook.name
+            try:
+                said = run_notebook(notebook, executed, progress=sys.stdout)
+                clean(executed)
+            except RddError as error:
+                print(f"{notebook.name}: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            shutil.copyfile(executed, notebook)
+        print(f"{notebook.name}: {said['seconds']:.0f} s")
+        _note(notebook.name, said["seconds"])
+    return failed
+
+
+def _note(name: str, seconds: float) -> None:
+    """Put the time beside the notebook's name in the table of README.md."""
+    page, here = HERE / "README.md", machine.describe()
+    text = page.read_text(encoding="utf-8")
+    row = re.compile(rf"^(\| \[[^]]+\]\({re.escape(name)}\) \|[^|]*\|)[^|]*\|", re.MULTILINE)
+    told = f" {seconds:.0f} s ({here['cores']} cores, {here['processor']}, {here['date']}) |"
+    page.write_text(row.sub(lambda found: found[1] + told, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,164 @@
+"""Every figure, as a pure function from data to a matplotlib ``Figure``; and :func:`show`, which puts it in a notebook.
+
+No pyplot: nothing global, nothing to close, and safe in a thread. Colours are Okabe and Ito's, readable by the
+colour-blind, and every colour is backed by a marker.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from rdd_nb import subgroups
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.errors import RddError
+from rdd_nb.runs import SyntheticSet
+
+if TYPE_CHECKING:
+    from rdd_nb.evaluate import Scores
+
+__all__ = ["COLOURS", "image_sheet", "loss_curves", "served", "show", "synthetic_sheets", "training_sheet"]
+
+COLOURS = {"majority": "#0072B2", "minority": "#D55E00", "grey": "#666666", "light": "#DDDDDD"}
+_MARKERS = {"majority": "o", "minority": "D"}
+
+
+def show(figure: Figure, caption: str, alt: str, width: int = 760) -> None:
+    """Display a figure in a notebook as a PNG with a caption under it and alternative text for those who cannot see it.
+
+    Args:
+        figure: any matplotlib figure.
+        caption: one sentence, in Markdown.
+        alt: what the picture shows, in words.
+        width: in CSS pixels.
+    """
+    from IPython.display import Image, Markdown, display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    display(Image(data=buffer.getvalue(), format="png", width=width, alt=alt), Markdown(f"*{caption}*"))
+
+
+def _canvas(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.uint8]:
+    """Images uint8 ``[N, C, H, W]`` laid out row by row on a white canvas ``[h, w, 3]``."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for k, image in enumerate(images):
+        top, left = (k // columns) * (height + gap), (k % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0).repeat(3 // channels, axis=2)
+    return canvas
+
+
+def image_sheet(axes: Axes, images: NDArray[np.uint8], columns: int, row_names: Sequence[str] = ()) -> None:
+    """Draw images uint8 ``[N, C, H, W]`` on ``axes``, ``columns`` a row, with a name left of each row."""
+    axes.imshow(_canvas(images, columns), interpolation="nearest")
+    step = images.shape[2] + 2
+    axes.set_xticks([])
+    axes.set_yticks([r * step + images.shape[2] / 2 for r in range(len(row_names))], row_names, fontsize=8)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def training_sheet(data: ImageDataset, columns: int = 20, seed: int = 0) -> Figure:
+    """Random training images, a row for each class, drawn in proportion; those of the minority are framed.
+
+    Raises:
+        RddError: the data names no minority.
+    """
+    if data.minority is None:
+        raise RddError(f"{data.name!r} names no minority to frame: bend it with a scenario first")
+    draw = np.random.default_rng(seed)
+    labels = data.labels.numpy()
+    index = np.concatenate(
+        [
+            draw.choice(np.flatnonzero(labels == c), min(columns, int((labels == c).sum())), replace=False)
+            for c in range(data.num_classes)
+        ]
+    )
+    figure = Figure(figsize=(9.5, 9.5 * data.num_classes / columns + 0.5), layout="constrained")
+    axes = figure.subplots()
+    image_sheet(axes, data.images[index].numpy(), columns, data.class_names)
+    side = data.shape[1] + 2
+    for k in np.flatnonzero(data.minority.numpy()[index]):
+        corner = ((k % columns) * side - 1.5, (k // columns) * side - 1.5)
+        axes.add_patch(Rectangle(corner, side - 0.5, side - 0.5, fill=False, color=COLOURS["minority"], linewidth=1.8))
+    axes.set_title(f"Training images, {data.minority_names[1]} ones framed ({data.minority.float().mean():.0%} of all)")
+    return figure
+
+
+def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
+    """Distilled sets side by side: a row for each class, ``ipc`` images in it."""
+    figure = Figure(figsize=(4.6 * len(sets), 4.9), layout="constrained")
+    for axes, (name, synthetic) in zip(np.atleast_1d(figure.subplots(1, len(sets))), sets.items()):
+        images = synthetic.to_uint8()[synthetic.labels.argsort(stable=True)].numpy()
+        image_sheet(
+            axes, images, synthetic.ipc, synthetic.class_names if axes.get_subplotspec().colspan.start == 0 else ()
+        )
+        axes.set_title(name)
+    figure.suptitle(
+        "A thousand images became ten: the distilled sets" if next(iter(sets.values())).ipc == 10 else "Distilled sets"
+    )
+    return figure
+
+
+def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
+    """Who is served: accuracy of majority and minority under each method, with intervals, joined by the gap.
+
+    Intervals cover the test sample and the training of the nets (:func:`rdd_nb.subgroups.group_table`).
+    """
+    rows = {name: subgroups.group_table(s, by="minority", level=level).set_index("group") for name, s in scores.items()}
+    figure = Figure(figsize=(8.2, 0.62 * len(rows) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    names = next(iter(scores.values())).minority_names
+    for y, (_, table) in enumerate(rows.items()):
+        values = table.loc[list(names), "accuracy"].to_numpy(float) * 100
+        axes.plot(values, [y, y], color=COLOURS["light"], linewidth=5, solid_capstyle="round", zorder=1)
+        for group, kind, shift in zip(names, ("majority", "minority"), (-0.13, 0.13)):
+            row = table.loc[group, ["accuracy", "low", "high"]].astype(float) * 100
+            reach = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
+            axes.errorbar(
+                row["accuracy"],
+                y + shift,
+                xerr=reach,
+                fmt=_MARKERS[kind],
+                color=COLOURS[kind],
+                capsize=3,
+                markersize=8,
+                label=group if y == 0 else None,
+                zorder=2,
+            )
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 101)
+    axes.set_xlabel(f"test accuracy in %, with {level:.0%} intervals")
+    axes.grid(axis="x", color="#EEEEEE")
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def loss_curves(histories: Mapping[str, pd.DataFrame], window: int = 10) -> Figure:
+    """The matching loss of several runs against the iteration, each smoothed by a running mean of ``window``."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    for (name, table), colour in zip(histories.items(), palette * 9):
+        axes.plot(table["iteration"], table["loss"].rolling(window, min_periods=1).mean(), color=colour, label=name)
+    axes.set_yscale("log")
+    axes.set_xlabel("iteration (networks met)")
+    axes.set_ylabel("matching loss")
+    axes.legend(frameon=False)
+    return figure
