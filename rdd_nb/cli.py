@@ -96,18 +96,18 @@ def _app(chosen: str) -> typer.Typer:
     data.command("fetch")(_data_fetch)
     app.add_typer(data, name="data")
     app.command("distill")(_with_config_options(_distill, chosen == "distill"))
-    app.command("evaluate")(_resumable(_evaluate))
-    app.command("run")(_resumable(_run))
+    app.command("evaluate")(_interruptible(_evaluate, "the same command begins it again, the run is as it was"))
+    app.command("run")(_interruptible(_run, "the same command begins it again"))
     return app
 
 
-def _resumable(command: Callable[..., None]) -> Callable[..., None]:
+def _interruptible(command: Callable[..., None], then: str) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         try:
             command(**given)
         except KeyboardInterrupt:  # caught here, as versions of the parser differ in what they make of it
-            _tell("interrupted; nothing is lost: the same command takes it up again", INTERRUPTED)
+            _tell(f"interrupted; {then}", INTERRUPTED)
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
@@ -136,7 +136,7 @@ def _with_config_options(command: Callable[..., None], wanted: bool) -> Callable
                     name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
                 )
             )
-    wrapped = _resumable(command)
+    wrapped = _interruptible(command, "the same command resumes it")
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
@@ -375,9 +375,10 @@ def _evaluate(
     if data is None and source["data"].startswith("folder:") and not Path(source["data"][7:]).is_dir():
         raise RddError(f"{run} was made from {source['data']}, told without its full path: pass --data folder:PATH")
     splits = _load(source, root)
-    if _fingerprint(splits.train, None)["digest"] != (folder.config.get("data") or {}).get("digest"):
-        print("note: these are not the data that the run was distilled from", file=sys.stderr)
     test = matched(synthetic, splits.test)
+    same = _fingerprint(splits.train, None)["digest"] == (folder.config.get("data") or {}).get("digest")
+    if not same:
+        print("note: these are not the data that the run was distilled from", file=sys.stderr)
     with folder.lock(), tqdm(desc=f"{nets} nets", unit="epoch", disable=quiet, mininterval=2.0) as bar:
 
         def show(done: int, total: int) -> None:
@@ -394,6 +395,7 @@ def _evaluate(
             "nets": nets,
             "seed": seed,
             "source": source,
+            "same_data": same,
             "accuracy": scores.accuracy.tolist(),
             "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
             "worst": {name: worst_group(scores, name)._asdict() for name in by},

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import pydantic
@@ -117,6 +117,8 @@ def _say(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if not where:
         return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "literal_error":
+        return str(unknown(where, error["input"], get_args(DistillConfig.model_fields[where].annotation)))
     return f"{where}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
@@ -236,13 +238,7 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
     Raises:
         RddError: ``ipc`` exceeds the smallest class, ``init=groups`` without groups, or groups of other data.
     """
-    _check_groups(data, groups)
-    smallest = int(data.class_counts.argmin())
-    if config.ipc > data.class_counts[smallest]:
-        raise RddError(
-            f"ipc={config.ipc} is more than class {data.class_names[smallest]!r} has "
-            f"({int(data.class_counts[smallest])} images in {data.name!r}): lower ipc or add images"
-        )
+    _check(data, config, groups)
     draw = stream(config.seed, "init")
     init = config.init
     if init == "auto":
@@ -255,7 +251,16 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
     return State(0, images, torch.zeros_like(images))
 
 
-def _check_groups(data: ImageDataset, groups: Groups | None) -> None:
+def _check(data: ImageDataset, config: DistillConfig, groups: Groups | None) -> None:
+    """Whether data, config and groups fit together; before anything is computed or written."""
+    smallest = int(data.class_counts.argmin())
+    if config.ipc > data.class_counts[smallest]:
+        raise RddError(
+            f"ipc={config.ipc} is more than class {data.class_names[smallest]!r} has "
+            f"({int(data.class_counts[smallest])} images in {data.name!r}): lower ipc or add images"
+        )
+    if config.objective == "group" and groups is None:
+        raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
     if groups is not None and len(groups.ids) != len(data):
         raise RddError(
             f"groups name {len(groups.ids)} samples, the data has {len(data)}: discover them on the same data"
@@ -306,9 +311,7 @@ def steps(
     """
     tune_allocator()
     where = pick_device(device)
-    if config.objective == "group" and groups is None:
-        raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
-    _check_groups(data, groups)
+    _check(data, config, groups)
     state = state or initial_state(data, config, groups)
     problem = _Problem(data, config, groups, where)
     state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
@@ -332,15 +335,16 @@ def _step(problem: _Problem, state: State) -> State:
             loss, gradient = _match_gradients(problem, net, index, images, transform)
         else:
             loss, gradient = _match_distributions(problem, net, index, images, transform)
-        if not math.isfinite(loss):
-            raise RddError(
-                f"the matching loss became {loss} at iteration {state.iteration + 1}, match {match + 1}: lower lr_img "
-                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
-            )
         total += loss
         with torch.no_grad():
             momentum.mul_(config.momentum_img).add_(gradient)
             images -= config.step_size * momentum
+        if not (math.isfinite(loss) and bool(images.isfinite().all())):
+            what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
+            raise RddError(
+                f"the {what} no longer finite at iteration {state.iteration + 1}, match {match + 1}: lower lr_img "
+                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
+            )
         if match + 1 < config.outer and config.inner:
             _train_between(problem, net, index, images.detach(), draw, augmentation)
     return State(
@@ -482,6 +486,8 @@ def distill(
     """
     if out is None:
         return _run(data, config, groups, None, device, progress)
+    pick_device(device)
+    _check(data, config, groups)  # before there is a folder: the mended command may want the same one
     said = {"distill": config.model_dump(mode="json"), "data": _fingerprint(data, groups), "source": source or {}}
     folder = RunFolder(out).create(said)
     with folder.lock():

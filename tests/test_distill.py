@@ -265,7 +265,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
         ({"tail": 0}, "tail=0"),
         ({"tail": 1.5}, "tail=1.5"),
         ({"tails": 0.2}, "did you mean 'tail'"),
-        ({"objective": "robst"}, "objective='robst'"),
+        ({"objective": "robst"}, "did you mean 'robust'"),
         ({"network": "convnt"}, "did you mean 'convnet'"),
         ({"reference": "robust"}, "outer ≥ 2"),
         ({"mean_weight": 0, "max_weight": 0}, "nothing is left"),
