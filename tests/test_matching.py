@@ -273,6 +273,17 @@ def test_gradient_loss_leaves_no_gradient_on_the_network():
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
 
 
+def test_the_weights_are_made_from_losses_without_a_gradient():
+    net = tiny_net()
+
+    def weigh(losses):
+        assert losses.shape == (1, 8) and not losses.requires_grad
+        torch.testing.assert_close(losses[0], per_sample_gradients(net, REAL, 1)[1])
+        return erm(losses)
+
+    gradient_loss(net, REAL, MADE, 1, weigh)
+
+
 def slope(weigh):
     made = MADE.clone().requires_grad_()
     return torch.autograd.grad(gradient_loss(tiny_net(), REAL, made, 1, weigh), made)[0]

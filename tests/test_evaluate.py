@@ -1,0 +1,535 @@
+import dataclasses
+import importlib
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rdd_nb import augment, networks
+from rdd_nb.datasets import ImageDataset, statistics
+from rdd_nb.errors import RddError
+from rdd_nb.evaluate import PROFILES, Protocol, Scores, cluster_groups, corrupt, evaluate, predict, robustness, train
+from rdd_nb.machine import seed_of, stream
+from rdd_nb.runs import SyntheticSet
+
+room = importlib.import_module("rdd_nb.evaluate")  # rdd_nb.evaluate is the function
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+SMALL = Protocol(epochs=4, width=4, depth=1, batch=5)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def quadrants(count, seed=0, noise=80, groups=False, channels=1):
+    """Images of 8 × 8 whose class (of three) is the quadrant that is brighter; an odd place in it is group "odd"."""
+    labels = torch.arange(count) % 3
+    pixels = 20 + noise * torch.rand(count, channels, 8, 8, generator=rng(seed))
+    for label in range(3):
+        i, j = (4 * k for k in divmod(label, 2))
+        pixels[labels == label, :, i : i + 4, j : j + 4] += 60
+    images = pixels.to(torch.uint8)
+    extra = {}
+    if groups:
+        extra = {
+            "groups": torch.arange(count) // 3 % 2,
+            "group_names": ("even", "odd"),
+            "minority": torch.arange(count) % 5 == 0,
+            "minority_names": ("often", "seldom"),
+        }
+    return ImageDataset(images, labels, ("a", "b", "c"), *statistics(images), name="quadrants", **extra)
+
+
+def as_synthetic(data):
+    return SyntheticSet(
+        data.normalised(), data.labels, data.class_names, data.mean, data.std, ipc=int(data.class_counts[0])
+    )
+
+
+def parameters(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def same(a, b):
+    return torch.equal(parameters(a), parameters(b))
+
+
+def by_hand(data, protocol, seed=0, number=0):
+    """Stochastic gradient descent with momentum and weight decay, written out; the learning rate by the reference."""
+    net = networks.build(
+        "convnet",
+        data.shape,
+        data.num_classes,
+        width=protocol.width,
+        depth=protocol.depth,
+        seed=seed_of(seed, "evaluation", number),
+    )
+    draw = stream(seed, "evaluation", number, "batches")
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+    images = data.normalised() if isinstance(data, ImageDataset) else data.images
+    for epoch in range(protocol.epochs):
+        rate = protocol.lr if epoch < protocol.epochs // 2 + 1 else protocol.lr / 10
+        if epoch == protocol.epochs // 2 + 1:  # the reference makes a new optimiser here
+            velocity = [torch.zeros_like(p) for p in net.parameters()]
+        for part in torch.randperm(len(images), generator=draw).split(protocol.batch):
+            x = augment.draw(protocol.augment, len(part), draw)(images[part])
+            loss = F.cross_entropy(net(x), data.labels[part])
+            for p, v, g in zip(net.parameters(), velocity, torch.autograd.grad(loss, list(net.parameters()))):
+                v.mul_(protocol.momentum).add_(g + protocol.weight_decay * p.detach())
+                p.data.sub_(rate * v)
+    return net
+
+
+# --- the protocol -------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_the_reference_protocol():
+    p = Protocol()
+    assert (p.epochs, p.lr, p.momentum, p.weight_decay, p.batch, p.augment) == (300, 0.01, 0.9, 5e-4, 256, "none")
+    assert (p.network, p.width, p.depth, p.norm) == ("convnet", 128, 3, "instance")
+    assert set(PROFILES) == {"smoke", "quick", "full"} and PROFILES["full"] == p
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"epochs": 0}, {"batch": 0}, {"width": -1}, {"depth": 1.5}, {"steps": 0}, {"epochs": True}),
+        *({"lr": 0.0}, {"lr": float("nan")}, {"weight_decay": "5e-4"}, {"momentum": 1.0}, {"weight_decay": -1.0}),
+    ],
+)
+def test_a_protocol_out_of_range_names_the_field(bad):
+    with pytest.raises(RddError, match=next(iter(bad))):
+        Protocol(**bad)
+
+
+def test_unknown_names_are_refused_before_any_training():
+    for field, name, meant in (("augment", "flp", "flip"), ("network", "convet", "convnet"), ("norm", "bach", "batch")):
+        with pytest.raises(RddError, match=f"did you mean '{meant}'"):
+            Protocol(**{field: name})
+
+
+def watch_rates(monkeypatch):
+    used = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            used.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "SGD", Watched)
+    return used
+
+
+@pytest.mark.parametrize(("epochs", "slow_from"), [(1, 1), (2, 2), (5, 3), (6, 4)])
+def test_the_learning_rate_is_divided_by_ten_once_half_way(monkeypatch, epochs, slow_from):
+    used = watch_rates(monkeypatch)
+    train(as_synthetic(quadrants(12)), Protocol(epochs=epochs, lr=0.5, width=2, depth=1, batch=6), nets=1, device="cpu")
+    assert used == pytest.approx([0.5 if e < slow_from else 0.05 for e in range(epochs) for _ in range(2)])
+
+
+@pytest.mark.parametrize("protocol", [SMALL, Protocol(5, 0.1, 0.8, 0.05, 7, "color_flip_crop", width=4, depth=2)])
+def test_training_is_descent_with_momentum_and_weight_decay(protocol):
+    data = quadrants(18)
+    for number, net in enumerate(train(data, protocol, nets=2, seed=3, device="cpu")):
+        expected = parameters(by_hand(data, protocol, 3, number))
+        torch.testing.assert_close(parameters(net), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["none", "color_crop_cutout_flip_scale_rotate"])
+@pytest.mark.parametrize("made", ["images", "distilled"])
+def test_all_nets_at_once_become_the_same_as_one_after_another(strategy, made):
+    data = quadrants(20)
+    if made == "distilled":
+        data = as_synthetic(data.subset(torch.arange(18)))
+    protocol = Protocol(5, 0.05, 0.9, 0.02, batch=8, augment=strategy, width=4, depth=2)  # the last batch is smaller
+    apart = train(data, protocol, nets=3, seed=1, device="cpu")
+    together = [
+        networks.build("convnet", data.shape, 3, width=4, depth=2, seed=seed_of(1, "evaluation", i)) for i in range(3)
+    ]
+    start = [parameters(net) for net in together]
+    seen = []
+    room._fit(together, range(3), data, protocol, 1, torch.device("cpu"), lambda *now: seen.append(now))
+    for net, expected, before in zip(together, apart, start):
+        torch.testing.assert_close(parameters(net), parameters(expected), rtol=1e-3, atol=2e-4)
+        assert float((parameters(net) - before).abs().max()) > 0.01  # far more than they may differ
+    assert seen == [(3 * epoch, 15) for epoch in range(1, 6)]
+
+
+def test_a_net_depends_on_the_seed_and_its_number_alone():
+    data = as_synthetic(quadrants(12))
+    three, five = (train(data, SMALL, nets=n, seed=7, device="cpu") for n in (3, 5))
+    assert all(same(a, b) for a, b in zip(three, five))
+    assert not any(same(a, b) for i, a in enumerate(five) for b in five[:i])
+    assert not same(three[0], train(data, SMALL, nets=1, seed=8, device="cpu")[0])
+
+
+def test_training_ignores_and_keeps_the_global_random_state():
+    data = as_synthetic(quadrants(12))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = train(data, SMALL, nets=1, device="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert same(first[0], train(data, SMALL, nets=1, device="cpu")[0])
+
+
+def test_real_images_and_the_same_ones_distilled_give_the_same_nets():
+    data, test = quadrants(12), quadrants(30, seed=1)
+    a, b = (evaluate(d, test, nets=2, protocol=SMALL, device="cpu") for d in (data, as_synthetic(data)))
+    np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4, atol=1e-5)
+    assert (a.predictions == b.predictions).all()
+
+
+def test_the_nets_come_back_in_evaluation_mode_with_the_network_asked_for():
+    protocol = Protocol(epochs=1, network="convnet", width=6, depth=2, norm="batch")
+    (net,) = train(quadrants(12), protocol, nets=1, device="cpu")
+    assert not net.training and len(net.body) == 2 and net.body[0][0].out_channels == 6
+    assert any(isinstance(m, nn.BatchNorm2d) and not m.training for m in net.modules())
+
+
+def test_progress_counts_the_steps_of_every_net_pass_by_pass():
+    seen = []
+    train(quadrants(6), SMALL, nets=3, device="cpu", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 24) for done in range(2, 25, 2)]  # two batches of at most 5
+
+
+def wild(epochs):
+    return Protocol(epochs=epochs, lr=1e38, momentum=0.0, weight_decay=1e3, width=4, depth=1)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_diverging_net_is_an_error_even_in_its_last_step(epochs):
+    with pytest.raises(RddError, match=r"diverged.*lower the protocol's lr"):
+        evaluate(quadrants(6), quadrants(9), nets=1, protocol=wild(epochs), device="cpu")
+
+
+def test_the_error_says_which_net_diverged_and_when():
+    with pytest.raises(RddError, match="net 0 diverged in epoch 2 "):
+        train(quadrants(6), wild(3), nets=1, device="cpu")
+    nets = untrained(2)
+    with torch.no_grad():
+        nets[1].classifier.weight.fill_(torch.nan)
+    with pytest.raises(RddError, match="net 1 diverged in epoch 1 "):
+        room._fit(nets, range(2), quadrants(6), SMALL, 0, torch.device("cpu"), lambda *_: None)
+    with pytest.raises(RddError, match=r"net 1 .*not finite"):
+        predict(nets, quadrants(6))
+
+
+@pytest.mark.parametrize(("steps", "slow_from"), [(1, 1), (2, 2), (5, 3), (6, 4)])
+def test_a_number_of_steps_replaces_the_epochs(monkeypatch, steps, slow_from):
+    used = watch_rates(monkeypatch)
+    seen = []
+    protocol = Protocol(lr=0.5, width=2, depth=1, batch=8, steps=steps)
+    train(quadrants(12), protocol, nets=1, device="cpu", progress=lambda *now: seen.append(now))
+    assert used == pytest.approx([0.5 if s < slow_from else 0.05 for s in range(steps)])
+    assert seen[-1] == (steps, steps)
+
+
+def test_no_nets_is_an_error():
+    with pytest.raises(RddError, match="nets=0"):
+        train(quadrants(6), SMALL, nets=0)
+
+
+def test_trained_nets_know_an_easy_set():
+    test = quadrants(90, seed=1)
+    protocol = Protocol(epochs=40, lr=0.05, width=8, depth=1)
+    scores = evaluate(quadrants(15), test, nets=2, protocol=protocol, device="cpu")
+    assert scores.accuracy.shape == (2,) and scores.accuracy.min() > 0.9
+    wrong = ImageDataset(test.images, test.labels.roll(1), test.class_names, test.mean, test.std)
+    assert evaluate(quadrants(15), wrong, nets=1, protocol=protocol, device="cpu").accuracy[0] < 0.2
+
+
+def test_classes_and_shapes_must_fit():
+    data = quadrants(6)
+    other = ImageDataset(data.images, data.labels, ("b", "a", "c"), data.mean, data.std)
+    with pytest.raises(RddError, match="trained on classes a, b, c, tested on b, a, c"):
+        evaluate(data, other, nets=1, protocol=SMALL)
+    with pytest.raises(RddError, match=r"1 channels, tested on 3"):
+        evaluate(as_synthetic(data), quadrants(6, channels=3), nets=1, protocol=SMALL)
+    small = ImageDataset(data.images[..., :4, :4], data.labels, data.class_names, data.mean, data.std)
+    with pytest.raises(RddError, match=r"images of \(1, 8, 8\), tested on \(1, 4, 4\)"):
+        evaluate(data, small, nets=1, protocol=SMALL)
+    two = ImageDataset(data.images, data.labels % 2, ("a", "b"), data.mean, data.std)
+    with pytest.raises(RddError, match="3 logits, the test set has 2 classes"):
+        predict(untrained(1), two)
+
+
+def test_predict_looks_in_evaluation_mode_and_puts_the_mode_back():
+    net = networks.build("convnet", (1, 8, 8), 3, width=4, depth=1, norm="batch")
+    test = quadrants(12)
+    running = net.body[0][1].running_mean.clone()
+    assert predict([net], test).accuracy.shape == (1,)
+    assert net.training and torch.equal(net.body[0][1].running_mean, running)
+    np.testing.assert_allclose(predict([net], test).losses, predict([net], test, batch=5).losses, rtol=1e-5)
+
+
+def test_the_test_set_is_seen_in_the_units_of_the_training_set():
+    data, test = as_synthetic(quadrants(12)), quadrants(30, seed=1, groups=True)
+    foreign = test.with_statistics((0.9,), (3.0,))
+    ours = test.with_statistics(data.mean, data.std)
+    a, b = (evaluate(data, t, nets=1, protocol=SMALL, device="cpu") for t in (foreign, ours))
+    assert np.array_equal(a.losses, b.losses) and a.group_names == ("even", "odd")
+    (net,) = train(data, SMALL, nets=1, device="cpu")
+    assert not np.array_equal(predict([net], foreign).losses, b.losses)
+
+
+# --- scores -------------------------------------------------------------------------------------------------------
+
+
+def untrained(count=2):
+    return [networks.build("convnet", (1, 8, 8), 3, width=4, depth=1, seed=i).eval() for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return predict(untrained(), quadrants(61, groups=True))
+
+
+@pytest.mark.parametrize("batch", [7, 512])
+def test_predictions_losses_and_confidence_are_those_of_the_nets(batch):
+    test, nets = quadrants(31, groups=True), untrained(3)
+    found = predict(nets, test, batch=batch)
+    for i, net in enumerate(nets):
+        p = net(test.normalised()).softmax(1).detach()
+        nats = -p[torch.arange(31), test.labels].log()
+        np.testing.assert_array_equal(found.predictions[i], p.argmax(1))
+        np.testing.assert_allclose(found.losses[i], nats, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.confidence[i], p.max(1).values, rtol=1e-5)
+        assert found.accuracy[i] == pytest.approx(float((p.argmax(1) == test.labels).float().mean()))
+    assert found.losses.dtype == found.confidence.dtype == np.float32 and found.predictions.dtype == np.int16
+    assert (found.labels == test.labels.numpy()).all() and (found.groups == test.groups.numpy()).all()
+    assert (found.minority == test.minority.numpy()).all() and found.class_names == test.class_names
+
+
+NAMES = {
+    "all": ["all"],
+    "class": ["a", "b", "c"],
+    "group": ["even", "odd"],
+    "minority": ["often", "seldom"],
+    "class-group": ["a / even", "a / odd", "b / even", "b / odd", "c / even", "c / odd"],
+}
+
+
+@pytest.mark.parametrize("by", NAMES)
+def test_tables_count_each_group_of_each_net(scores, by):
+    table = scores.table(by)
+    assert list(table.columns) == ["net", "group", "n", "correct"]
+    assert list(table["group"]) == NAMES[by] * 2 and list(table["net"]) == sorted([0, 1] * len(NAMES[by]))
+    sums = table.groupby("net")[["n", "correct"]].sum()
+    assert (sums["n"] == 61).all() and (sums["correct"] == scores.correct.sum(1)).all()
+    belongs = {
+        "all": lambda j: "all",
+        "class": lambda j: "abc"[scores.labels[j]],
+        "group": lambda j: scores.group_names[scores.groups[j]],
+        "minority": lambda j: "seldom" if scores.minority[j] else "often",
+        "class-group": lambda j: f"{'abc'[scores.labels[j]]} / {scores.group_names[scores.groups[j]]}",
+    }[by]
+    for row in table.itertuples():
+        mine = [j for j in range(61) if belongs(j) == row.group]
+        assert row.n == len(mine) and row.correct == sum(scores.correct[row.net, j] for j in mine)
+
+
+def test_a_table_of_your_own_groups_keeps_the_empty_ones(scores):
+    ids = np.where(np.arange(61) < 20, 0, 2)
+    table = scores.table_of(ids, ("first", "none", "rest"))
+    assert list(table["n"]) == [20, 0, 41] * 2 and list(table["correct"])[1::3] == [0, 0]
+    assert list(table["correct"])[::3] == [int(c[:20].sum()) for c in scores.correct]
+
+
+def test_ids_that_fit_no_name_are_refused(scores):
+    for ids in (np.full(61, 2), np.full(61, -1), np.zeros(60, dtype=int), np.zeros(61)):
+        with pytest.raises(RddError, match="group ids"):
+            scores.table_of(ids, ("a", "b"))
+
+
+def test_class_accuracy_is_that_of_the_class_table(scores):
+    table = scores.table("class")
+    np.testing.assert_allclose(scores.class_accuracy.flatten(), table["correct"] / table["n"])
+    lonely = predict(untrained(1), quadrants(9).subset(torch.tensor([0, 2, 3])))
+    assert np.isnan(lonely.class_accuracy).tolist() == [[False, True, False]]
+
+
+def test_scores_that_do_not_fit_together_are_refused(scores):
+    with pytest.raises(RddError, match=r"each be \[nets, N\]"):
+        dataclasses.replace(scores, losses=scores.losses[:, 1:])
+    with pytest.raises(RddError, match=r"groups must be \[61\]"):
+        dataclasses.replace(scores, groups=scores.groups[1:])
+
+
+def test_tables_without_groups_or_of_an_unknown_kind_are_refused(scores):
+    bare = predict(untrained(1), quadrants(9))
+    for by in ("group", "minority", "class-group"):
+        with pytest.raises(RddError, match="names no groups"):
+            bare.table(by)
+    assert bare.groups is None and bare.minority is None and len(bare.table("class")) == 3
+    with pytest.raises(RddError, match="did you mean 'minority'"):
+        scores.table("minorty")
+
+
+def test_scores_come_back_from_disk(scores, tmp_path):
+    for kept in (scores, predict(untrained(1), quadrants(9))):
+        path = kept.save(tmp_path / "scores.npz")
+        back = Scores.load(path)
+        for name, value in vars(kept).items():
+            found = getattr(back, name)
+            if isinstance(value, np.ndarray):
+                assert found.dtype == value.dtype and np.array_equal(found, value), name
+            else:
+                assert found == value, name
+        by = "class" if kept.groups is None else "class-group"
+        pd.testing.assert_frame_equal(back.table(by), kept.table(by))
+
+
+def _explode():
+    raise AssertionError("a pickle was run")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (_explode, ())
+
+
+def test_foreign_damaged_and_pickled_files_are_refused(scores, tmp_path):
+    path = tmp_path / "scores.npz"
+    whole = scores.save(path).read_bytes()
+    bad = {
+        "empty": b"",
+        "text": b"net,group,n,correct\n",
+        "pickle": pickle.dumps(Bomb()),
+        "cut": whole[: len(whole) // 2],
+        "flipped": whole[:400] + bytes(b ^ 255 for b in whole[400:600]) + whole[600:],
+    }
+    for content in bad.values():
+        path.write_bytes(content)
+        with pytest.raises(RddError, match="holds no scores"):
+            Scores.load(path)
+    np.savez(path, predictions=np.array([Bomb()], dtype=object), losses=np.zeros(3))
+    with pytest.raises(RddError, match="holds no scores"):
+        Scores.load(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(RddError, match="holds no scores"):
+        Scores.load(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(RddError, match="holds no scores"):
+        Scores.load(path)
+    with pytest.raises(RddError, match=r"absent\.npz does not exist"):
+        Scores.load(tmp_path / "absent.npz")
+
+
+# --- robustness ---------------------------------------------------------------------------------------------------
+
+
+def plain_images(images):
+    return ImageDataset(
+        images, torch.zeros(len(images), dtype=torch.int64), ("a",), (0.5,) * images.shape[1], (0.2,) * images.shape[1]
+    )
+
+
+def random_images(count=12, channels=2, height=9, width=14):
+    return torch.randint(256, (count, channels, height, width), generator=rng(), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("side", "sigma"), [(32, 0.005**0.5), (64, 0.005**0.5), (96, 0.2)])
+def test_noise_has_the_variance_of_the_released_code(side, sigma):
+    images = torch.full((8, 1, side, side), 128, dtype=torch.uint8)
+    change = (corrupt(plain_images(images), "noise").images.float() - 128) / 255
+    assert float(change.std()) == pytest.approx(sigma, rel=0.04)
+    assert float(change.mean()) == pytest.approx(0, abs=0.01)
+    # independent in every image and pixel
+    assert abs(float(torch.corrcoef(change.flatten(1)[:2])[0, 1])) < 0.15
+
+
+def test_noise_is_clamped_and_follows_its_seed():
+    data = plain_images(random_images())
+    first, again, other = (corrupt(data, "noise", seed).images for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    black = corrupt(plain_images(torch.zeros(4, 1, 16, 16, dtype=torch.uint8)), "noise").images
+    assert float((black == 0).float().mean()) == pytest.approx(0.5, abs=0.06)  # half would be negative, none wraps
+    assert int(black.max()) < 128
+
+
+def test_blur_is_a_gaussian_of_two_pixels_with_the_edge_repeated():
+    images = random_images()
+    found = corrupt(plain_images(images), "blur").images
+    expected = scipy.ndimage.gaussian_filter(images.double().numpy(), sigma=(0, 0, 2, 2), mode="nearest")
+    assert np.abs(found.double().numpy() - expected).max() < 0.51  # rounding
+    assert float(found.float().std()) < 0.3 * float(images.float().std())
+
+
+def test_blur_of_many_images_is_the_blur_of_each():
+    images = random_images(1003, 1, 4, 4)
+    found = corrupt(plain_images(images), "blur").images
+    assert found.shape == images.shape
+    for j in (0, 999, 1000, 1002):
+        assert torch.equal(found[j : j + 1], corrupt(plain_images(images[j : j + 1]), "blur").images)
+
+
+def test_invert_twice_is_nothing():
+    data = plain_images(random_images())
+    once = corrupt(data, "invert")
+    assert torch.equal(once.images.int() + data.images.int(), torch.full_like(data.images, 255).int())
+    assert torch.equal(corrupt(once, "invert").images, data.images)
+
+
+def test_corruption_changes_the_pixels_and_nothing_else():
+    data = quadrants(12, groups=True)
+    before = data.images.clone()
+    for kind in ("noise", "blur", "invert"):
+        bent = corrupt(data, kind)
+        assert bent.images.dtype == torch.uint8 and not torch.equal(bent.images, before)
+        assert torch.equal(bent.labels, data.labels) and torch.equal(bent.groups, data.groups)
+        assert bent.mean == data.mean and bent.minority_names == data.minority_names
+    assert torch.equal(data.images, before)
+    with pytest.raises(RddError, match="did you mean 'blur'"):
+        corrupt(data, "blurr")
+
+
+def test_cluster_groups_are_fixed_by_the_seed_and_find_what_is_there():
+    data = quadrants(60, noise=20)
+    ids = cluster_groups(data, k=3)
+    assert ids.dtype == torch.int64 and torch.equal(ids, cluster_groups(data, k=3))
+    assert len({(int(a), int(b)) for a, b in zip(ids, data.labels)}) == 3  # the quadrants
+    noisy = plain_images(random_images(80, 1, 4, 4))
+    assert sorted(cluster_groups(noisy, k=10).unique().tolist()) == list(range(10))
+    assert not torch.equal(cluster_groups(noisy, seed=0), cluster_groups(noisy, seed=1))
+    for k in (0, 61):
+        with pytest.raises(RddError, match=f"k={k}"):
+            cluster_groups(data, k=k)
+
+
+def test_the_robustness_table_is_what_one_computes_by_hand():
+    test = quadrants(60, seed=2)
+    nets = untrained(2)  # wrong often enough for the clusters to differ
+    table = robustness(nets, test, seed=3, k=4)
+    assert list(table.columns) == ["net", "metric", "value"] and len(table) == 10
+    values = table.set_index(["metric", "net"])["value"]
+
+    def hits(i, data):
+        return nets[i](data.normalised()).argmax(1) == test.labels
+
+    ids = cluster_groups(test, 4, 3)
+    for i in range(2):
+        right = hits(i, test)
+        assert values["Acc", i] == pytest.approx(float(right.double().mean()))
+        worst = min(float(right[ids == c].double().mean()) for c in ids.unique())
+        assert values["Cluster-min", i] == pytest.approx(worst)
+        for kind in ("noise", "blur", "invert"):
+            expected = float(hits(i, corrupt(test, kind, 3)).double().mean())
+            assert values[kind.capitalize(), i] == pytest.approx(expected)
+    assert (values["Cluster-min"] < values["Acc"]).all()
+    assert (values["Invert"] != values["Acc"]).any()
