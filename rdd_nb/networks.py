@@ -70,6 +70,22 @@ class Network(nn.Module):
         return self.classifier(self.embed(x))
 
 
+class AveragePool(nn.AvgPool2d):
+    """Average pool 2, as a product with a small matrix on the CPU: the same means up to rounding, twice as fast.
+
+    PyTorch's own pooling loops over pixels there, and made up a quarter of a ConvNet's training step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Means of 2 × 2 pixels: [N, C, H, W] to [N, C, H // 2, W // 2]."""
+        n, c, h, w = x.shape
+        if x.device.type != "cpu" or h % 2 or w % 2:
+            return super().forward(x)
+        # Two rows lie behind each other in memory; each column of the matrix averages four of their 2W pixels.
+        mean = (torch.eye(w // 2, dtype=x.dtype) / 4).repeat_interleave(2, 0).repeat(2, 1)
+        return (x.reshape(-1, 2 * w) @ mean).view(n, c, h // 2, w // 2)
+
+
 def build(
     name: str,
     shape: tuple[int, int, int],
@@ -120,7 +136,7 @@ def build(
         # Not torch.manual_seed: it would seed every CUDA generator as well, and fork_rng would not put those back.
         torch.default_generator.manual_seed(seed_of(seed, "network", name))
         if name == "convnet":
-            body, size = _plain(name, shape, [[width]] * depth, (3, 3), norm, nn.AvgPool2d)
+            body, size = _plain(name, shape, [[width]] * depth, (3, 3), norm, AveragePool)
         elif name == "alexnet":
             stages = [[width // 2], [3 * width // 2], [3 * width, 2 * width, 2 * width]]
             body, size = _plain(name, shape, stages, (5, 5, 3), norm, nn.MaxPool2d)

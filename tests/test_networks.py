@@ -48,7 +48,7 @@ def test_convnet_is_the_reference(shape, depth, side):
     net = build("convnet", shape, 10, width=6, depth=depth)
     assert net.embedding_size == 6 * side * side
     kinds = [type(layer) for stage in net.body for layer in stage]
-    assert kinds == [nn.Conv2d, nn.GroupNorm, nn.ReLU, nn.AvgPool2d] * depth
+    assert kinds == [nn.Conv2d, nn.GroupNorm, nn.ReLU, networks.AveragePool] * depth
     norm = net.body[0][1]
     assert (norm.num_groups, norm.num_channels, norm.affine) == (6, 6, True)
     sides = [f.shape[-1] for f in net.features(images(shape))]
@@ -136,3 +136,13 @@ def test_errors_are_one_line(options, words):
     with pytest.raises(RddError, match=words) as caught:
         build(options.pop("name"), options.pop("shape"), 10, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [(8, 8), (4, 6), (7, 9), (2, 2)])
+def test_average_pool_is_torch_s(side):
+    x = torch.randn(2, 3, *side, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ours, theirs = networks.AveragePool(2), nn.AvgPool2d(2)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert torch.autograd.gradcheck(ours, (x,)) and torch.autograd.gradgradcheck(lambda v: ours(v).pow(2), (x,))
+    batched = torch.func.vmap(ours)(torch.stack((x, 2 * x)))
+    torch.testing.assert_close(batched, torch.stack((theirs(x), 2 * theirs(x))))
