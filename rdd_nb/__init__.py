@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from rdd_nb.clustering import Groups as Groups
     from rdd_nb.clustering import discover_groups as discover_groups
     from rdd_nb.clustering import known_groups as known_groups
+    from rdd_nb.config import DistillConfig as DistillConfig
     from rdd_nb.datasets import ImageDataset as ImageDataset
     from rdd_nb.datasets import Splits as Splits
     from rdd_nb.datasets import load as load
-    from rdd_nb.distill import DistillConfig as DistillConfig
     from rdd_nb.distill import distill as distill
     from rdd_nb.errors import RddError as RddError
     from rdd_nb.evaluate import Protocol as Protocol
@@ -45,8 +45,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "clustering": ("Groups", "discover_groups", "known_groups"),
+    "config": ("DistillConfig",),
     "datasets": ("ImageDataset", "Splits", "load"),
-    "distill": ("DistillConfig", "distill"),
+    "distill": ("distill",),
     "errors": ("RddError",),
     "evaluate": ("Protocol", "Scores", "evaluate"),
     "risk": ("cvar", "group_cvar", "robust_risk"),
@@ -55,7 +56,7 @@ _HOME = {
     "subgroups": ("group_table", "worst_group"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
-_ROOMS = (*_HOME, "augment", "figures", "machine", "matching", "networks", "sources", "sweep")
+_ROOMS = (*_HOME, "augment", "figures", "machine", "matching", "networks", "robustness", "sources", "sweep")
 
 
 def __getattr__(name: str) -> Any:

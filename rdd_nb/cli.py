@@ -21,8 +21,8 @@ import typer
 from rdd_nb.errors import RddError, unknown
 
 if TYPE_CHECKING:
+    from rdd_nb.config import DistillConfig
     from rdd_nb.datasets import Splits
-    from rdd_nb.distill import DistillConfig
 
 __all__ = ["main"]
 
@@ -118,7 +118,7 @@ def _with_config_options(command: Callable[..., None], wanted: bool) -> Callable
     signature = inspect.signature(command, eval_str=True)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     if wanted:
-        from rdd_nb.distill import DistillConfig
+        from rdd_nb.config import DistillConfig
 
         for name, field in DistillConfig.model_fields.items():
             choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
@@ -355,7 +355,7 @@ def _evaluate(
     """
     from tqdm import tqdm
 
-    from rdd_nb.distill import _fingerprint
+    from rdd_nb.distill import fingerprint
     from rdd_nb.evaluate import PROFILES, matched, predict, train
     from rdd_nb.machine import describe, pick_device
     from rdd_nb.runs import RunFolder
@@ -376,10 +376,10 @@ def _evaluate(
         raise RddError(f"{run} was made from {source['data']}, told without its full path: pass --data folder:PATH")
     splits = _load(source, root)
     test = matched(synthetic, splits.test)
-    same = _fingerprint(splits.train, None)["digest"] == (folder.config.get("data") or {}).get("digest")
+    same = fingerprint(splits.train, None)["digest"] == (folder.config.get("data") or {}).get("digest")
     if not same:
         print("note: these are not the data that the run was distilled from", file=sys.stderr)
-    with folder.lock(), tqdm(desc=f"{nets} nets", unit="epoch", disable=quiet, mininterval=2.0) as bar:
+    with folder.lock(), tqdm(desc=f"{nets} nets", unit="step", disable=quiet, mininterval=2.0) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -497,7 +497,7 @@ def _typed(text: str) -> Any:
 
 def _settings(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
     """The config: options over ``--set`` over the file over the defaults."""
-    from rdd_nb.distill import DistillConfig
+    from rdd_nb.config import DistillConfig
 
     values: dict[str, Any] = {}
     if file is not None:
@@ -543,7 +543,7 @@ def _print_names(names: dict[str, str]) -> None:
 
 
 def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
-    from rdd_nb.evaluate import robustness
+    from rdd_nb.robustness import robustness
     from rdd_nb.subgroups import mean_interval
 
     table = robustness(trained, test, seed)
