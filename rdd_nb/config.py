@@ -17,6 +17,10 @@ class DistillConfig(pydantic.BaseModel):
 
     ``DistillConfig(ipc=10, matching="distribution", objective="robust", tail=0.2, seed=0)``
 
+    The defaults of ``tail`` (the released code's), ``max_weight`` and distribution matching's step size were chosen on
+    held-out *training* data of the coloured sample (seeds 100 and 101, 200 iterations), among tails 0.2 to 1, weights
+    0, 0.25 and 1, and steps 1, 5 and 20. Published distribution matching takes 20,000 iterations at step 1.
+
     Raises:
         RddError: one line naming every field that is wrong and how to mend it; unknown names with the nearest known.
     """
@@ -31,15 +35,15 @@ class DistillConfig(pydantic.BaseModel):
     reference: Literal["erm", "robust"] = pydantic.Field(
         "erm", description="how the network is trained between matches; robust is the paper's placement (R1)"
     )
-    tail: float = pydantic.Field(0.2, gt=0, le=1, description="fraction of worst samples averaged within a group")
+    tail: float = pydantic.Field(0.8, gt=0, le=1, description="fraction of worst samples averaged within a group")
     mean_weight: float = pydantic.Field(1.0, ge=0, description="weight of the mean over groups in the risk")
-    max_weight: float = pydantic.Field(1.0, ge=0, description="weight of the worst group in the risk")
+    max_weight: float = pydantic.Field(0.25, ge=0, description="weight of the worst group in the risk")
     iterations: int | None = pydantic.Field(None, ge=1, description="networks met; default 200 (gradient: 60)")
     outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
     inner: int = pydantic.Field(1, ge=0, description="epochs the network is trained for between two matches")
     inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
     batch_real: int = pydantic.Field(64, ge=1, description="real images a class in one match")
-    lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 1 (gradient: 0.1)")
+    lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 5 (gradient: 1)")
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")
     batch_net: int = pydantic.Field(256, ge=1, description="batch of the network's training between matches")
@@ -89,7 +93,7 @@ class DistillConfig(pydantic.BaseModel):
     @property
     def step_size(self) -> float:
         """Step size of the pixels with the matching's default filled in."""
-        return self.lr_img or {"distribution": 1.0, "gradient": 0.1}[self.matching]
+        return self.lr_img or {"distribution": 5.0, "gradient": 1.0}[self.matching]
 
 
 def _say(error: Any) -> str:
