@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -25,7 +24,7 @@ from rdd_nb.runs import SyntheticSet
 if TYPE_CHECKING:
     from rdd_nb.evaluate import Scores
 
-__all__ = ["COLOURS", "image_sheet", "loss_curves", "served", "show", "synthetic_sheets", "training_sheet"]
+__all__ = ["COLOURS", "image_sheet", "served", "show", "synthetic_sheets", "training_sheet"]
 
 COLOURS = {"majority": "#0072B2", "minority": "#D55E00", "grey": "#666666", "light": "#DDDDDD"}
 _MARKERS = {"majority": "o", "minority": "D"}
@@ -105,9 +104,7 @@ def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
             axes, images, synthetic.ipc, synthetic.class_names if axes.get_subplotspec().colspan.start == 0 else ()
         )
         axes.set_title(name)
-    figure.suptitle(
-        "A thousand images became ten: the distilled sets" if next(iter(sets.values())).ipc == 10 else "Distilled sets"
-    )
+    figure.suptitle(f"Distilled sets: {' and '.join(sorted({str(s.ipc) for s in sets.values()}))} images a class")
     return figure
 
 
@@ -143,22 +140,9 @@ def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
     axes.set_xlabel(f"test accuracy in %, with {level:.0%} intervals")
     axes.grid(axis="x", color="#EEEEEE")
     axes.set_axisbelow(True)
+    figure.suptitle("Whom does a network serve that was trained on …")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    return figure
-
-
-def loss_curves(histories: Mapping[str, pd.DataFrame], window: int = 10) -> Figure:
-    """The matching loss of several runs against the iteration, each smoothed by a running mean of ``window``."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-    for (name, table), colour in zip(histories.items(), palette * 9):
-        axes.plot(table["iteration"], table["loss"].rolling(window, min_periods=1).mean(), color=colour, label=name)
-    axes.set_yscale("log")
-    axes.set_xlabel("iteration (networks met)")
-    axes.set_ylabel("matching loss")
-    axes.legend(frameon=False)
     return figure

@@ -1,0 +1,119 @@
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from rdd_nb import machine
+from rdd_nb.errors import RddError, unknown
+
+
+def python(code, **environment):
+    import os
+
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, timeout=120
+    )
+
+
+def test_devices(monkeypatch):
+    assert machine.pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert machine.pick_device("auto") == torch.device("cpu")
+    with pytest.raises(RddError, match=r"sees no CUDA here: use device=auto"):
+        machine.pick_device("cuda")
+    with pytest.raises(RddError, match="unknown device 'gpu'"):
+        machine.pick_device("gpu")
+    with pytest.raises(RddError, match="not supported"):
+        machine.pick_device("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert machine.pick_device("auto") == torch.device("cuda")
+    with pytest.raises(RddError, match="cuda:0 to cuda:1"):
+        machine.pick_device("cuda:2")
+
+
+def test_streams_are_named_apart_and_repeat():
+    def draw(*names):
+        return torch.rand(3, generator=machine.stream(*names)).tolist()
+
+    assert draw(0, "a") == draw(0, "a")
+    assert len({tuple(draw(*names)) for names in ((0, "a"), (0, "b"), (1, "a"), (0, "a", 1), (0, "a1"))}) == 5
+    assert 0 <= machine.seed_of(0, "x") < 2**63
+
+
+def test_profiles():
+    assert machine.pick_profile("quick") == "quick"
+    with pytest.raises(RddError, match="did you mean 'quick'"):
+        machine.pick_profile("quik")
+
+
+def test_setup_says_what_it_runs_on(capsys):
+    machine.setup("smoke", "cpu")
+    assert "profile smoke: seconds, for tests: the numbers mean nothing" in capsys.readouterr().out
+
+
+def test_unknown_names_the_nearest_only_when_one_is_near():
+    assert "did you mean" not in str(unknown("dataset", "zzz", ["digits"]))
+    assert str(unknown("dataset", "digit", ["digits"], "the list")).startswith(
+        "unknown dataset 'digit' in the list: did"
+    )
+
+
+FAULTS = """
+import resource, torch, rdd_nb.machine as m
+torch.set_num_threads(1)
+if {tuned}: assert m.tune_allocator()
+for _ in range(3): torch.ones(4_000_000) + 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20): torch.ones(4_000_000) + 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
+def test_the_allocator_keeps_its_pages():
+    """Counted in page faults, not in seconds: tensors of 16 MB are mapped anew each time unless it is tuned."""
+    plain, tuned = (int(python(FAULTS.format(tuned=t)).stdout) for t in (False, True))
+    assert tuned < plain / 2
+
+
+def test_the_allocator_respects_the_environment():
+    said = python("import rdd_nb.machine as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
+    assert said.stdout.strip() == "False"
+
+
+def test_torchvision_imports_beside_this_torch_whatever_it_was_built_for():
+    said = python(
+        "from rdd_nb.machine import torchvision; t = torchvision(); import torch; "
+        "print(t.models.resnet18(num_classes=3)(torch.zeros(2, 3, 32, 32)).shape[1], t.transforms.CenterCrop(2).size)"
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split(maxsplit=1)[0] == "3"
+
+
+def test_importing_the_package_is_quick_and_does_not_import_torch():
+    start = time.perf_counter()
+    said = python("import sys, rdd_nb; assert 'torch' not in sys.modules; print(len(dir(rdd_nb)))")
+    assert said.returncode == 0, said.stderr
+    assert time.perf_counter() - start < 5
+
+
+def test_the_package_gives_functions_where_a_room_has_the_same_name():
+    said = python(
+        "import rdd_nb.distill, rdd_nb\n"
+        "assert callable(rdd_nb.distill) and callable(rdd_nb.evaluate) and rdd_nb.clustering.kmeans\n"
+        "assert all(getattr(rdd_nb, name) is not None for name in dir(rdd_nb))\n"
+        "try: rdd_nb.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    assert said.returncode == 0, said.stderr
+    assert "no attribute 'nothing'" in said.stdout
+
+
+def test_describe_stands_beside_numbers():
+    said = machine.describe()
+    assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
+    assert said["device"] == "cpu"
