@@ -75,7 +75,7 @@ def setup(profile: str, device: str = "auto") -> None:
     said = describe(pick_device(device))
     print(
         f"rdd_nb {said['rdd_nb']} · torch {said['torch']} · {said['device']} ({said['cores']} cores, "
-        f"{said['threads']} threads) · profile {profile}: {SIZES[pick_profile(profile)]}"
+        f"{said['threads']} threads)\nprofile {profile}: {SIZES[pick_profile(profile)]}"
     )
 
 
