@@ -35,7 +35,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(STAMP)  ## seconds an iteration on fixed workloads
 	@$(BIN)/python tests/benchmarks/bench.py

@@ -203,6 +203,8 @@ def group_table(scores: HasTable | pd.DataFrame, by: str = "group", level: float
     tail = (1 - _level(level)) / 2
     low, high = _wilson(accuracy, effective, quantile(tail))
     low_all, high_all = _exact(accuracy, effective, quantile(tail / max((n > 0).sum(), 1)))
+    # Two kinds of interval, and a small effective size: the wide one must still hold the narrow one.
+    low_all, high_all = np.fmin(low_all, low), np.fmax(high_all, high)
     return pd.DataFrame(
         {
             "group": right.index.to_numpy(),

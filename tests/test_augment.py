@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,18 +12,6 @@ from rdd_nb.errors import RddError
 
 ALL = "_".join(OPERATIONS)
 P = AugmentParams()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def images(n=5, channels=3, side=9, dtype=torch.float64, seed=1):

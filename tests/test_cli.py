@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from nbformat import v4
 from PIL import Image
 
@@ -26,12 +25,8 @@ COLOURED = ["distill", "--data", "digits", "--scenario", "coloured", *SMALL]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(tmp_path, monkeypatch):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(before)
 
 
 def says(capsys, *command: str) -> str:

@@ -19,14 +19,6 @@ from rdd_nb.runs import RunFolder
 TINY = {"ipc": 2, "width": 4, "depth": 2, "batch_real": 6, "iterations": 4, "checkpoint_every": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make(classes=3, each=30, side=8, channels=1, seed=0) -> tuple[ImageDataset, Groups]:
     """Classes by brightness, and in each a rare group (a fifth) whose left half is dark."""
     draw = torch.Generator().manual_seed(seed)

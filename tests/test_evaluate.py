@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import rng
 from torch import nn
 
 from rdd_nb import augment, networks
@@ -19,19 +20,7 @@ from rdd_nb.runs import SyntheticSet
 room = importlib.import_module("rdd_nb.evaluate")  # rdd_nb.evaluate is the function
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 SMALL = Protocol(epochs=4, width=4, depth=1, batch=5)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def quadrants(count, seed=0, noise=80, groups=False, channels=1):

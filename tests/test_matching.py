@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,18 +17,6 @@ from rdd_nb.matching import (
     group_means_weights,
     objective_weights,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def randn(*shape, seed=0, dtype=torch.float64):

@@ -7,14 +7,6 @@ from rdd_nb.errors import RddError
 from rdd_nb.networks import build
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(shape, n=2):
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1))
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from test_evaluate import quadrants, rng, untrained
+from conftest import rng
+from test_evaluate import quadrants, untrained
 
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
