@@ -67,7 +67,8 @@ class Transform:
     """One drawn operation with ``slots`` sets of parameters; calling it augments a batch.
 
     ``uniforms`` float [slots, 3] in [0, 1) decides everything, so the same transform treats real and synthetic images
-    alike (the siamese part). Differentiable in the images, twice.
+    alike (the siamese part). Differentiable in the images (twice, but for rotation
+    before torch 2.13).
     """
 
     operation: str  #: one of :data:`OPERATIONS`, or "none"
