@@ -31,6 +31,11 @@ NETS = 3
 PROTOCOL = rdd.Protocol(epochs=100, lr=0.02, width=32)  # PROFILES["quick"], spelled out
 WHOLE = rdd.Protocol(epochs=5, lr=0.02, width=32)  # 200 steps of 256 real images
 
+# Read at the start: it says which code runs, also when something is committed meanwhile.
+REVISION = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
+).stdout.strip()
+
 #: name → (groups, settings); groups: none, discovered or known. ``subset`` is the initial images, undistilled.
 COLOURED = {
     "random subset": ("none", None),
@@ -112,9 +117,7 @@ def measure(part: str, method: str, seed: int) -> None:
         else round(group_mass(groups, data.train.labels, data.train.minority), 4),
         "discovery_seconds": round(discovery, 2),
         "distill_seconds": round(seconds, 2),
-        "revision": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-        ).stdout.strip(),
+        "revision": REVISION,
         **machine.describe(),
     }
     (folder / "result.json").write_text(json.dumps(said))
