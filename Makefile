@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
 	@touch $@
 
-run: $(STAMP)  ## distil, plainly and robustly, and see who is served (about 2 minutes)
+run: $(STAMP)  ## distil, plainly and robustly, and see who is served (about 2½ minutes)
 	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
 
 lab: $(STAMP)  ## open JupyterLab at the quickstart
@@ -40,7 +40,7 @@ unit: $(STAMP)
 bench: $(STAMP)  ## seconds an iteration on fixed workloads
 	@$(BIN)/python tests/benchmarks/bench.py
 
-measure: $(STAMP)  ## the measurements behind data/results (hours; resumes)
+measure: $(STAMP)  ## the measurements behind data/results (about 40 minutes; resumes)
 	@$(BIN)/python data/results/measure.py
 
 notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs
