@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,13 +115,25 @@ class _Problem:
         """The images at ``index`` (any shape), normalised, ``[index.numel(), channels, H, W]``."""
         return (self.images[index.flatten()].float() / 255 - self.mean) / self.std
 
-    def batch_groups(self, index: Tensor, features: Tensor | None, synthetic: Tensor | None) -> Tensor:
-        """Group ids of a batch ``[C, B]``: the given ones, or the cells of the synthetic set (Algorithm 1)."""
+    def weights(
+        self, index: Tensor, features: Callable[[], tuple[Tensor, Tensor]], losses: Callable[[], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """:func:`rdd_nb.matching.objective_weights` of the batch at ``index`` ``[C, B]``.
+
+        ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, ipc, D]``; it is called where no groups are
+        given and the objective is robust, whose groups are then the cells of the synthetic set (Algorithm 1).
+        """
+        c = self.config
         if self.groups is not None:
-            return self.groups[index]
-        if features is None or synthetic is None:
-            return torch.zeros_like(index)
-        return torch.cdist(features, synthetic).argmin(2)
+            groups = self.groups[index]
+        elif c.objective == "robust":
+            with torch.no_grad():
+                groups = torch.cdist(*features()).argmin(2)
+        else:
+            groups = torch.zeros_like(index)
+        return matching.objective_weights(
+            c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight
+        )
 
     def network(self, iteration: int) -> nn.Module:
         c = self.config
@@ -277,14 +289,8 @@ def _match_distributions(
         real = net.embed(transform(problem.real(index), slots.repeat_interleave(config.batch_real)))  # type: ignore[operator]
         real = real.view(classes, config.batch_real, -1)
     made = net.embed(transform(images, problem.synthetic_labels)).view(classes, config.ipc, -1)  # type: ignore[operator]
-    weights, shares = matching.objective_weights(
-        config.objective,
-        lambda: matching.coverage_losses(real, made.detach()),
-        problem.batch_groups(index, real, made.detach()),
-        problem.num_groups,
-        config.tail,
-        config.mean_weight,
-        config.max_weight,
+    weights, shares = problem.weights(
+        index, lambda: (real, made.detach()), lambda: matching.coverage_losses(real, made.detach())
     )
     loss = matching.distribution_loss(real, made, weights, shares)
     return loss.item(), torch.autograd.grad(loss, images)[0]
@@ -301,20 +307,14 @@ def _match_gradients(
         mine = slice(label * config.ipc, (label + 1) * config.ipc)
         part = images[mine].detach().requires_grad_()
         made = transform(part, slot[:1].expand(config.ipc))
-        groups = problem.batch_groups(index[label : label + 1], None, None)
-        if problem.groups is None and config.objective == "robust":
-            with torch.no_grad():
-                groups = torch.cdist(net.embed(real), net.embed(made)).argmin(1)[None]  # type: ignore[operator]
 
-        def weigh(losses: Tensor, groups: Tensor = groups) -> tuple[Tensor, Tensor]:
-            return matching.objective_weights(
-                config.objective,
+        def weigh(
+            losses: Tensor, label: int = label, real: Tensor = real, made: Tensor = made
+        ) -> tuple[Tensor, Tensor]:
+            return problem.weights(
+                index[label : label + 1],
+                lambda: (net.embed(real)[None], net.embed(made)[None]),  # type: ignore[operator]
                 lambda: losses,
-                groups,
-                problem.num_groups,
-                config.tail,
-                config.mean_weight,
-                config.max_weight,
             )
 
         loss = matching.gradient_loss(net, real, made, label, weigh)
