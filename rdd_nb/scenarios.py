@@ -8,9 +8,9 @@ the same bits each time. To add one, write a function like those below and put `
 
 from __future__ import annotations
 
-import colorsys
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,22 +20,19 @@ from torch import Tensor
 from rdd_nb import machine
 from rdd_nb.datasets import ImageDataset, Splits, statistics
 from rdd_nb.errors import RddError, unknown
+from rdd_nb.painting import SHIFTS, is_dark, lay, palette, texture_names, tint
 
-__all__ = ["PALETTE", "available", "describe", "palette", "scenario"]
+__all__ = ["STRATA", "available", "describe", "scenario"]
 
-# Told apart by their direction in RGB, not by their brightness: a grey image times a colour has every brightness of it.
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "red": (255, 15, 15),
-    "green": (0, 205, 70),
-    "blue": (20, 80, 255),
-    "yellow": (255, 240, 0),
-    "magenta": (255, 0, 190),
-    "cyan": (0, 225, 235),
-    "orange": (255, 115, 0),
-    "violet": (130, 20, 255),
-    "white": (255, 255, 255),
-    "lime": (120, 255, 0),
-}
+# Fine classes of the known data sets, sorted into coarse ones for ``hidden-strata``. The digits' halves are those of
+# U-MNIST (Sohoni et al. 2020, "No Subclass Left Behind"): strata that look nothing alike, so that the common ones teach
+# nothing about the rare one.
+STRATA = (
+    "tops: T-shirt, pullover, coat, shirt; dresses and trousers: trouser, dress; shoes: sandal, sneaker, ankle boot; "
+    "bags: bag",
+    "animals: bird, cat, deer, dog, frog, horse; vehicles: airplane, automobile, ship, truck",
+    "below five: 0, 1, 2, 3, 4; five and above: 5, 6, 7, 8, 9",
+)
 
 _Scenario = Callable[..., Splits]
 _registry: dict[str, _Scenario] = {}
@@ -55,7 +52,7 @@ def available() -> dict[str, str]:
     """The scenarios that :func:`scenario` knows, each with one line on what it does.
 
     >>> sorted(available())
-    ['coloured', 'none', 'rotated-minority']
+    ['background', 'coloured', 'hidden-strata', 'long-tail', 'none', 'rotated-minority']
     """
     return {name: (inspect.getdoc(function) or "").splitlines()[0] for name, function in _registry.items()}
 
@@ -131,30 +128,41 @@ def _coloured(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
     class that wears the class's colour; the others wear the other classes' colours, in equal numbers. Groups are the
     colours; the minority is off-colour. Normalisation is measured anew on the coloured training images.
     """
-    _check_fraction("bias", bias)
-    if splits.train.num_classes < 2:
-        raise RddError(f"scenario 'coloured' needs at least 2 classes, {splits.name} has 1: there is no other colour")
     colours = palette(splits.train.num_classes)
-    name = f"{splits.name} coloured bias={bias:g} seed={seed}"
+    made = _Worn("coloured", "colour", tuple(colours), ("on-colour", "off-colour"))
 
-    def part(base: ImageDataset, ids: Tensor) -> ImageDataset:
-        images = _paint(base.images, ids, list(colours.values()))
-        mean, std = statistics(images)
-        return dataclasses.replace(
-            base,
-            images=images,
-            mean=mean,
-            std=std,
-            groups=ids,
-            group_names=tuple(colours),
-            minority=ids != base.labels,
-            minority_names=("on-colour", "off-colour"),
-            name=name,
+    def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
+        return tint(images, ids, list(colours.values()))
+
+    return _wear(splits, made, put, bias, seed)
+
+
+@_register("background")
+def _background(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
+    """Each class has its own background texture in most training images; in the test set all classes have all alike.
+
+    In training, ``bias`` is the fraction of each class that stands before the class's texture (stripes, checks, dots,
+    …: all equally bright, told apart by their form); the others stand before the other classes' textures, in equal
+    numbers. Each image sees another part of its texture. Groups are the textures; the minority stands before another
+    class's. Where the images' edges are dark, the dark is taken for background and objects stay as they are; otherwise
+    the texture frames the image, and hides its corners. Channels stay; normalisation is measured anew.
+    """
+    height, width = splits.train.shape[1:]
+    if min(height, width) < 12:
+        raise RddError(
+            f"scenario 'background' needs images of at least 12×12 pixels, {splits.name} has {height}×{width}: load it "
+            "with size=…"
         )
+    made = _Worn(
+        "background", "texture", texture_names(splits.train.num_classes), ("own background", "other background")
+    )
+    dark = is_dark(splits.train.images)
 
-    train = part(splits.train, _class_colours(splits.train, bias, machine.stream(seed, "coloured", "train")))
-    test = part(splits.test, _all_colours(splits.test, machine.stream(seed, "coloured", "test")))
-    return Splits(train, test.with_statistics(train.mean, train.std), name)
+    def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
+        generator = machine.stream(seed, "background", split, "shift")
+        return lay(images, ids, torch.randint(SHIFTS, (len(ids), 2), generator=generator), dark)
+
+    return _wear(splits, made, put, bias, seed)
 
 
 @_register("rotated-minority")
@@ -177,7 +185,7 @@ def _rotated(splits: Splits, *, seed: int, fraction: float = 0.1, angle: int = 9
     turned = torch.zeros(len(splits.train), dtype=torch.bool)
     generator = machine.stream(seed, "rotated-minority")
     for members in _members(splits.train, fraction, "rotate", generator):
-        turned[members[: _share(len(members), fraction)]] = True
+        turned[members[: _round(len(members) * fraction)]] = True
     images = splits.train.images.clone()
     images[turned] = _turn(images[turned], angle)
     name = f"{splits.name} rotated-minority fraction={fraction:g} angle={angle} seed={seed}"
@@ -199,23 +207,196 @@ def _rotated(splits: Splits, *, seed: int, fraction: float = 0.1, angle: int = 9
     return Splits(part(splits.train, images, splits.train.labels, turned), test, name)
 
 
+@_register("long-tail")
+def _long_tail(splits: Splits, *, seed: int, ratio: float = 50) -> Splits:
+    """Training classes shrink step by step, the largest has ``ratio`` times the images of the smallest; tested on all.
+
+    The seed puts the K classes in order and draws what they keep: that at rank r, from 0, keeps n · ratio^(-r / (K-1))
+    images, rounded, where n is the size of the smallest class (the profile of Cui et al. 2019 and Cao et al. 2019). The
+    test set stays as it is. Groups are head, middle and tail: a third of the ranks each, and where K does not divide,
+    the head gets one more, then the tail; the minority is the tail. Normalisation is measured anew.
+    """
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 1 <= ratio < math.inf:
+        raise RddError(f"ratio must be a number of at least 1, not {ratio!r}: largest over smallest class")
+    classes = splits.train.num_classes
+    if classes < 2:
+        raise RddError(f"scenario 'long-tail' needs at least 2 classes, {splits.name} has 1: there is no tail")
+    largest = int(splits.train.class_counts.min())
+    counts = [_round(largest * ratio ** (-rank / (classes - 1))) for rank in range(classes)]
+    if counts[-1] == 0:
+        raise RddError(
+            f"the smallest class of {splits.name} has {largest} training images, too few for a ratio of {ratio:g}: the "
+            "last class would keep none; lower the ratio or add images"
+        )
+    generator = machine.stream(seed, "long-tail")
+    order = torch.randperm(classes, generator=generator)
+    ranks = order.argsort()
+    members = _members(splits.train, 0, "", generator)
+    kept = torch.cat([members[label][: counts[int(ranks[label])]] for label in range(classes)]).sort().values
+    third = torch.empty(classes, dtype=torch.int64)
+    third[order] = torch.tensor([0] * ((classes + 2) // 3) + [1] * (classes // 3) + [2] * ((classes + 1) // 3))
+    train = splits.train.subset(kept)
+    mean, std = statistics(train.images)
+    name = f"{splits.name} long-tail ratio={ratio:g} seed={seed}"
+
+    def part(base: ImageDataset) -> ImageDataset:
+        return dataclasses.replace(
+            base,
+            mean=mean,
+            std=std,
+            groups=third[base.labels],
+            group_names=("head", "middle", "tail"),
+            minority=third[base.labels] == 2,
+            minority_names=("head and middle classes", "tail classes"),
+            name=name,
+        )
+
+    return Splits(part(train), part(splits.test), name)
+
+
+@_register("hidden-strata")
+def _hidden_strata(splits: Splits, *, seed: int, fraction: float = 0.05, strata: str = "auto") -> Splits:
+    """Labels are coarse classes; in each, one of the fine classes that it hides is rare in training.
+
+    ``strata`` sorts all classes into coarse ones, as in "tops: shirt, coat; shoes: boot, sneaker" (upper and lower case
+    are one); "auto" takes the table in ``STRATA`` that names exactly the data's classes. In each coarse class of two
+    strata or more, the seed draws the rare one, and which of its images stay: as many as make up ``fraction`` of the
+    coarse class, that is others · fraction / (1 - fraction), rounded; the others keep all. The test set keeps all
+    images. Groups are the fine classes; the minority are the rare ones. Normalisation is measured anew.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+        raise RddError(f"fraction must lie between 0 and 1, not {fraction!r}: of a coarse class, for its rare stratum")
+    fine_names = splits.train.class_names
+    table = _strata(splits, strata)
+    generator = machine.stream(seed, "hidden-strata")
+    members = _members(splits.train, 0, "", generator)
+    rare = torch.zeros(len(fine_names), dtype=torch.bool)
+    for coarse, fine in table.items():
+        drawn = fine[int(torch.randint(len(fine), (), generator=generator))]
+        if len(fine) == 1:
+            continue
+        others = sum(len(members[label]) for label in fine if label != drawn)
+        wanted = _round(others * fraction / (1 - fraction))
+        if not 0 < wanted <= len(members[drawn]):
+            mend = "raise the fraction or add images" if wanted == 0 else "lower the fraction"
+            raise RddError(
+                f"a fraction of {fraction:g} of {coarse!r} would be {wanted} images of {fine_names[drawn]!r}, which "
+                f"has {len(members[drawn])}: {mend}"
+            )
+        rare[drawn] = True
+        members[drawn] = members[drawn][:wanted]
+    train = splits.train.subset(torch.cat(members).sort().values)
+    mean, std = statistics(train.images)
+    coarse_of = torch.empty(len(fine_names), dtype=torch.int64)
+    for index, fine in enumerate(table.values()):
+        coarse_of[fine] = index
+    given = "" if strata == "auto" else f" strata={strata!r}"
+    name = f"{splits.name} hidden-strata fraction={fraction:g}{given} seed={seed}"
+
+    def part(base: ImageDataset) -> ImageDataset:
+        return dataclasses.replace(
+            base,
+            labels=coarse_of[base.labels],
+            class_names=tuple(table),
+            mean=mean,
+            std=std,
+            groups=base.labels,
+            group_names=fine_names,
+            minority=rare[base.labels],
+            minority_names=("common strata", "rare strata"),
+            name=name,
+        )
+
+    return Splits(part(train), part(splits.test), name)
+
+
 # ------------------------------------------------------------------------------------------------------------ the parts
 
 
-def palette(count: int) -> dict[str, tuple[int, int, int]]:
-    """``count`` named colours (RGB, 0 to 255): the first of :data:`PALETTE`, or beyond ten, hues at even steps.
+@dataclasses.dataclass(frozen=True)
+class _Worn:
+    """What the images of a class wear: a colour or a texture."""
 
-    >>> list(palette(3)), list(palette(12).items())[3]
-    (['red', 'green', 'blue'], ('hue 90°', (153, 255, 51)))
-    """
-    if count <= len(PALETTE):
-        return dict(list(PALETTE.items())[:count])
-    colours = {}
-    for index in range(count):
-        saturation = 0.5 if index % 2 == 0 else 0.8  # neighbours in hue differ in saturation as well
-        rgb = colorsys.hsv_to_rgb(index / count, saturation, 1.0)
-        colours[f"hue {360 * index / count:g}°"] = (round(255 * rgb[0]), round(255 * rgb[1]), round(255 * rgb[2]))
-    return colours
+    scenario: str
+    what: str
+    names: tuple[str, ...]
+    minority_names: tuple[str, str]
+
+
+def _wear(splits: Splits, worn: _Worn, put: Callable[[Tensor, Tensor, str], Tensor], bias: float, seed: int) -> Splits:
+    """A fraction ``bias`` of each training class wears what is its own; in the test set each class wears all alike."""
+    _check_fraction("bias", bias)
+    if splits.train.num_classes < 2:
+        raise RddError(
+            f"scenario {worn.scenario!r} needs at least 2 classes, {splits.name} has 1: there is no other {worn.what}"
+        )
+    name = f"{splits.name} {worn.scenario} bias={bias:g} seed={seed}"
+
+    def part(base: ImageDataset, ids: Tensor, split: str) -> ImageDataset:
+        images = put(base.images, ids, split)
+        mean, std = statistics(images)
+        return dataclasses.replace(
+            base,
+            images=images,
+            mean=mean,
+            std=std,
+            groups=ids,
+            group_names=worn.names,
+            minority=ids != base.labels,
+            minority_names=worn.minority_names,
+            name=name,
+        )
+
+    own = _mostly_own(splits.train, bias, worn, machine.stream(seed, worn.scenario, "train"))
+    train = part(splits.train, own, "train")
+    test = part(splits.test, _all_alike(splits.test, worn, machine.stream(seed, worn.scenario, "test")), "test")
+    return Splits(train, test.with_statistics(train.mean, train.std), name)
+
+
+def _strata(splits: Splits, text: str) -> dict[str, list[int]]:
+    """Coarse class -> its fine classes (numbers), from ``"coarse: fine, fine; coarse: fine"`` or ``"auto"``."""
+    known = {name.casefold(): label for label, name in enumerate(splits.train.class_names)}
+    if text == "auto":
+        for text in STRATA:
+            if {fine.casefold() for fines in _parse(text).values() for fine in fines} == set(known):
+                break
+        else:
+            raise RddError(
+                f"no table of strata fits the classes of {splits.name}: give one, as in "
+                "strata='tops: shirt, coat; shoes: boot, sneaker'"
+            )
+    table: dict[str, list[int]] = {}
+    seen: set[int] = set()
+    for coarse, fines in _parse(text).items():
+        table[coarse] = []
+        for fine in fines:
+            if fine.casefold() not in known:
+                raise unknown("class", fine, splits.train.class_names, where=f"strata of {splits.name}")
+            label = known[fine.casefold()]
+            if label in seen:
+                raise RddError(f"strata name {fine!r} twice: put each class into one coarse class")
+            seen.add(label)
+            table[coarse].append(label)
+    left = [name for label, name in enumerate(splits.train.class_names) if label not in seen]
+    if left:
+        raise RddError(f"strata leave out {', '.join(map(repr, left))}: put each class of {splits.name} into one")
+    if all(len(fine) == 1 for fine in table.values()):
+        raise RddError("strata have one class in each coarse class, so none can be rare: join some")
+    return table
+
+
+def _parse(text: str) -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    for piece in text.split(";") if isinstance(text, str) else [""]:
+        coarse, _, fines = (word.strip() for word in piece.partition(":"))
+        listed = [fine.strip() for fine in fines.split(",")]
+        if not coarse or not all(listed) or coarse in table:
+            wrong = f"{piece.strip()!r} in them" if isinstance(text, str) else repr(text)
+            raise RddError(
+                f"strata must read 'coarse: fine, fine; coarse: fine', each coarse name once; {wrong} does not: mend it"
+            )
+        table[coarse] = listed
+    return table
 
 
 def _check_fraction(option: str, value: object) -> None:
@@ -223,8 +404,8 @@ def _check_fraction(option: str, value: object) -> None:
         raise RddError(f"{option} must be a fraction from 0 to 1, not {value!r}")
 
 
-def _share(count: int, fraction: float) -> int:
-    return int(count * fraction + 0.5)
+def _round(value: float) -> int:
+    return int(value + 0.5)  # halves upwards
 
 
 def _members(data: ImageDataset, fraction: float, verb: str, generator: torch.Generator) -> list[Tensor]:
@@ -232,7 +413,7 @@ def _members(data: ImageDataset, fraction: float, verb: str, generator: torch.Ge
     shuffled = []
     for label, name in enumerate(data.class_names):
         members = (data.labels == label).nonzero().squeeze(1)
-        if fraction > 0 and _share(len(members), fraction) == 0:
+        if fraction > 0 and _round(len(members) * fraction) == 0:
             raise RddError(
                 f"class {name!r} has {len(members)} training images, too few to {verb} a fraction of {fraction:g} of "
                 "them: add images or raise the fraction"
@@ -241,47 +422,31 @@ def _members(data: ImageDataset, fraction: float, verb: str, generator: torch.Ge
     return shuffled
 
 
-def _class_colours(data: ImageDataset, bias: float, generator: torch.Generator) -> Tensor:
-    """int64 ``[N]``: colour = class, but for a fraction 1 - bias of each class, dealt out over the other colours."""
-    colours = data.labels.clone()
+def _mostly_own(data: ImageDataset, bias: float, worn: _Worn, generator: torch.Generator) -> Tensor:
+    """int64 ``[N]``: the class's own id, but for a fraction 1 - bias of each class, dealt out over the other ids."""
+    ids = data.labels.clone()
     others = data.num_classes - 1
     # 1 - bias is rounded so that a bias of 0.9 means a tenth exactly.
     fraction = round(1 - bias, 12)
-    for label, members in enumerate(_members(data, fraction, "colour otherwise", generator)):
-        count = _share(len(members), fraction)
+    for label, members in enumerate(_members(data, fraction, f"give another {worn.what} to", generator)):
+        count = _round(len(members) * fraction)
         shift = 1 + torch.randperm(others, generator=generator)  # who gets one more, where they do not divide
-        colours[members[:count]] = (label + shift[torch.arange(count) % others]) % data.num_classes
-    return colours
+        ids[members[:count]] = (label + shift[torch.arange(count) % others]) % data.num_classes
+    return ids
 
 
-def _all_colours(data: ImageDataset, generator: torch.Generator) -> Tensor:
-    """int64 ``[N]``: every class in all colours, in numbers that differ by one at most."""
-    colours = torch.empty_like(data.labels)
+def _all_alike(data: ImageDataset, worn: _Worn, generator: torch.Generator) -> Tensor:
+    """int64 ``[N]``: every class with all ids, in numbers that differ by one at most."""
+    ids = torch.empty_like(data.labels)
     for label, members in enumerate(_members(data, 0, "", generator)):
         if len(members) < data.num_classes:
             raise RddError(
                 f"class {data.class_names[label]!r} has {len(members)} test images, too few for {data.num_classes} "
-                "colours: add images or use fewer classes"
+                f"{worn.what}s: add images or use fewer classes"
             )
         order = torch.randperm(data.num_classes, generator=generator)
-        colours[members] = order[torch.arange(len(members)) % data.num_classes]
-    return colours
-
-
-def _paint(images: Tensor, ids: Tensor, colours: list[tuple[int, int, int]]) -> Tensor:
-    """uint8 ``[N, 3, H, W]``: the luminance of ``images`` (ITU-R 601, as in Pillow) times each image's colour."""
-    painted = torch.empty((len(images), 3, *images.shape[2:]), dtype=torch.uint8)
-    table = torch.tensor(colours, dtype=torch.int32)
-    for start in range(0, len(images), 4096):  # in pieces, as whole numbers take four times the room of the bytes
-        chunk = images[start : start + 4096].to(torch.int32)
-        if chunk.shape[1] == 3:
-            grey = (19595 * chunk[:, 0] + 38470 * chunk[:, 1] + 7471 * chunk[:, 2] + 32768) >> 16
-        else:
-            grey = chunk[:, 0]
-        factors = table[ids[start : start + 4096]][:, :, None, None]
-        product = grey[:, None] * factors + 128
-        painted[start : start + 4096] = (product + (product >> 8)) >> 8  # = round(grey * factor / 255), exactly
-    return painted
+        ids[members] = order[torch.arange(len(members)) % data.num_classes]
+    return ids
 
 
 def _turn(images: Tensor, angle: int) -> Tensor:

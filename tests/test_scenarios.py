@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdd_nb import scenarios
+from rdd_nb import painting, scenarios
 from rdd_nb.datasets import ImageDataset, Splits, load, statistics
 from rdd_nb.errors import RddError
 from rdd_nb.scenarios import scenario
@@ -75,7 +75,7 @@ def test_coloured_groups_are_named_and_the_minority_is_off_colour():
 def test_coloured_pixels_are_grey_times_colour():
     base = make()
     bent = scenario(base, "coloured")
-    colours = np.array(list(scenarios.PALETTE.values())[:4])
+    colours = np.array(list(painting.PALETTE.values())[:4])
     for before, after in ((base.train, bent.train), (base.test, bent.test)):
         factors = colours[after.groups.numpy()][:, :, None, None]
         # Halves do not occur, as 255 is odd: rounding is the same in all conventions.
@@ -86,7 +86,7 @@ def test_coloured_pixels_are_grey_times_colour():
 def test_every_product_is_rounded_exactly():
     grey = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     for value in range(256):
-        got = scenarios._paint(grey, torch.tensor([0]), [(value, 0, 255)])
+        got = painting.tint(grey, torch.tensor([0]), [(value, 0, 255)])
         assert np.array_equal(got[0, 0].numpy(), np.rint(grey[0, 0].double().numpy() * value / 255).astype(np.uint8))
         assert not got[0, 1].any() and torch.equal(got[0, 2], grey[0, 0])
 
@@ -94,14 +94,14 @@ def test_every_product_is_rounded_exactly():
 def test_painting_in_pieces_is_painting():
     images = torch.randint(0, 256, (4100, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     ids = torch.arange(4100) % 2
-    whole = scenarios._paint(images, ids, [(255, 0, 0), (0, 0, 255)])
+    whole = painting.tint(images, ids, [(255, 0, 0), (0, 0, 255)])
     assert torch.equal(whole[:, 0], images[:, 0] * (ids == 0)[:, None, None])
     assert torch.equal(whole[:, 2], images[:, 0] * (ids == 1)[:, None, None])
 
 
 def test_rgb_becomes_the_luminance_that_pillow_gives():
     base = make(channels=3)
-    white = scenarios._paint(base.train.images, torch.zeros(len(base.train), dtype=torch.int64), [(255, 255, 255)])
+    white = painting.tint(base.train.images, torch.zeros(len(base.train), dtype=torch.int64), [(255, 255, 255)])
     for before, after in zip(base.train.images[:20], white[:20], strict=True):
         grey = np.asarray(Image.fromarray(np.ascontiguousarray(before.permute(1, 2, 0).numpy())).convert("L"))
         assert all(np.array_equal(after[channel].numpy(), grey) for channel in range(3))
@@ -153,8 +153,8 @@ def test_groups_ride_along():
 
 
 def test_palette_colours_are_far_apart_in_direction():
-    colours = torch.tensor(list(scenarios.PALETTE.values()), dtype=torch.float64)
-    assert len(scenarios.PALETTE) == 10 and colours.amax(1).min() > 200
+    colours = torch.tensor(list(painting.PALETTE.values()), dtype=torch.float64)
+    assert len(painting.PALETTE) == 10 and colours.amax(1).min() > 200
     unit = colours / colours.norm(dim=1, keepdim=True)
     angles = [math.degrees(math.acos(min(1.0, float(a @ b)))) for a, b in combinations(unit, 2)]
     assert min(angles) > 18
@@ -162,7 +162,7 @@ def test_palette_colours_are_far_apart_in_direction():
 
 @pytest.mark.parametrize("count", [1, 10, 11, 37, 100, 200])
 def test_palette_of_any_size(count):
-    colours = scenarios.palette(count)
+    colours = painting.palette(count)
     assert len(colours) == count == len(set(colours.values()))
     assert all(0 <= value <= 255 for colour in colours.values() for value in colour)
 
@@ -254,7 +254,14 @@ def test_none_gives_the_data_back():
 
 
 def test_help():
-    assert sorted(scenarios.available()) == ["coloured", "none", "rotated-minority"]
+    assert sorted(scenarios.available()) == [
+        "background",
+        "coloured",
+        "hidden-strata",
+        "long-tail",
+        "none",
+        "rotated-minority",
+    ]
     assert all(line.endswith(".") and "\n" not in line for line in scenarios.available().values())
     assert scenarios.describe("coloured").startswith("coloured (bias=0.9): Each class has its own colour")
     assert "fraction=0.1, angle=90" in scenarios.describe("rotated-minority")
@@ -303,7 +310,10 @@ def tiny(**changes):
         (lambda: scenario(make(), "rotated-minority", angle=0), "angle must be 90, 180 or 270 degrees, not 0"),
         (lambda: scenario(make(), "rotated-minority", angle=90.5), "angle must be 90, 180 or 270 degrees, not 90.5"),
         (lambda: scenario(make(size=(4, 6)), "rotated-minority"), "needs square images to turn by 90°, toy has 4×6"),
-        (lambda: scenario(tiny(), "coloured"), "class 'class 0' has 4 training images, too few to colour otherwise"),
+        (
+            lambda: scenario(tiny(), "coloured"),
+            "class 'class 0' has 4 training images, too few to give another colour to",
+        ),
         (lambda: scenario(tiny(), "rotated-minority"), "class 'class 0' has 4 training images, too few to rotate"),
         (lambda: scenario(tiny(train=20, test=1), "coloured"), "has 1 test images, too few for 2 colours"),
         (lambda: scenario(tiny(classes=1), "coloured"), "'coloured' needs at least 2 classes, toy has 1"),
