@@ -31,7 +31,7 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 TEXTURES = ("rows", "columns", "rising", "falling", "checks", "dots", "lattice", "rings", "zigzag", "bricks")
 SHIFTS = 24  # a texture is shifted by 0 to 23 steps each way, some times its period
 _BRIGHT = 128  # the brighter of a texture's two values: half of full brightness, the other is 0
-_OBJECT = 48  # from this value on a pixel belongs wholly to the object, below it partly, at 0 to the background
+_OBJECT = 24  # from this value on a pixel belongs wholly to the object, below it partly, at 0 to the background
 _CHUNK = 4096  # images painted at a time, as whole numbers take four times the room of the bytes
 
 
@@ -134,7 +134,7 @@ def is_dark(images: Tensor) -> bool:
     """Whether the background of ``images`` (uint8 ``[N, C, H, W]``) is dark: the median of their outermost pixels."""
     brightest = images.amax(1)
     edges = torch.cat([brightest[:, 0], brightest[:, -1], brightest[:, :, 0], brightest[:, :, -1]], 1)
-    return int(edges.flatten().median()) < _OBJECT // 2
+    return int(edges.flatten().median()) < _OBJECT
 
 
 def lay(images: Tensor, ids: Tensor, shifts: Tensor, dark: bool) -> Tensor:
@@ -144,8 +144,8 @@ def lay(images: Tensor, ids: Tensor, shifts: Tensor, dark: bool) -> Tensor:
         images: uint8 ``[N, C, H, W]``.
         ids: int64 ``[N]``, which texture each gets.
         shifts: int64 ``[N, 2]``, 0 to :data:`SHIFTS` - 1: where in the texture each image lies.
-        dark: the dark is background: ``x + texture * max(0, 1 - g / 48)``, where ``g`` is the pixel's brightest
-            channel; from 48 on pixels stay to the bit. Otherwise nobody can say where an object ends, and the texture
+        dark: the dark is background: ``x + texture * max(0, 1 - g / 24)``, where ``g`` is the pixel's brightest
+            channel; from 24 on pixels stay to the bit. Otherwise nobody can say where an object ends, and the texture
             is a frame: only the photograph up to 0.7 of the half side from the centre, only the texture from the half
             side on, a blend between.
     """

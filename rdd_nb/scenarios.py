@@ -1,9 +1,9 @@
 """Subgroup shifts, built on any base data, so that it is known who the minority is and how it fares.
 
-:func:`scenario` bends a :class:`~rdd_nb.datasets.Splits`: training gets a rare subgroup in each class, the test set
-holds the subgroups in equal numbers, and ``groups``, ``group_names`` and ``minority`` say which image belongs where
-(groups that the base data had are replaced). A scenario is a pure function of its input and the seed: exact counts, and
-the same bits each time. To add one, write a function like those below and put ``@_register("its-name")`` above it.
+:func:`scenario` bends a :class:`~rdd_nb.datasets.Splits`: training gets rare subgroups or classes, the test set shows
+them as often as the others, and ``groups``, ``group_names`` and ``minority`` say which image belongs where (groups that
+the base data had are replaced). A scenario is a pure function of its input and the seed: exact counts, and the same
+bits each time. To add one, write a function like those below and put ``@_register("its-name")`` above it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,9 @@ from rdd_nb import machine
 from rdd_nb.datasets import ImageDataset, Splits, statistics
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.painting import SHIFTS, is_dark, lay, palette, texture_names, tint
+from rdd_nb.strata import sort_classes
 
-__all__ = ["STRATA", "available", "describe", "scenario"]
-
-# Fine classes of the known data sets, sorted into coarse ones for ``hidden-strata``. The digits' halves are those of
-# U-MNIST (Sohoni et al. 2020, "No Subclass Left Behind"): strata that look nothing alike, so that the common ones teach
-# nothing about the rare one.
-STRATA = (
-    "tops: T-shirt, pullover, coat, shirt; dresses and trousers: trouser, dress; shoes: sandal, sneaker, ankle boot; "
-    "bags: bag",
-    "animals: bird, cat, deer, dog, frog, horse; vehicles: airplane, automobile, ship, truck",
-    "below five: 0, 1, 2, 3, 4; five and above: 5, 6, 7, 8, 9",
-)
+__all__ = ["available", "describe", "scenario"]
 
 _Scenario = Callable[..., Splits]
 _registry: dict[str, _Scenario] = {}
@@ -74,7 +65,7 @@ def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Spl
     Args:
         splits: any base data.
         name: a name from :func:`available`; ``"none"`` gives ``splits`` back.
-        seed: decides which images are bent, nothing else.
+        seed: decides which images are bent or dropped and what is rare, nothing else.
         options: of the scenario, e.g. ``bias=0.95``.
 
     Returns:
@@ -129,17 +120,17 @@ def _coloured(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
     colours; the minority is off-colour. Normalisation is measured anew on the coloured training images.
     """
     colours = palette(splits.train.num_classes)
-    made = _Worn("coloured", "colour", tuple(colours), ("on-colour", "off-colour"))
+    worn = _Worn("coloured", "colour", tuple(colours), ("on-colour", "off-colour"))
 
     def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
         return tint(images, ids, list(colours.values()))
 
-    return _wear(splits, made, put, bias, seed)
+    return _wear(splits, worn, put, bias, seed)
 
 
 @_register("background")
 def _background(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
-    """Each class has its own background texture in most training images; in the test set all classes have all alike.
+    """Each class has its own background in most training images; the test set holds every class before all alike.
 
     In training, ``bias`` is the fraction of each class that stands before the class's texture (stripes, checks, dots,
     …: all equally bright, told apart by their form); the others stand before the other classes' textures, in equal
@@ -153,16 +144,15 @@ def _background(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
             f"scenario 'background' needs images of at least 12×12 pixels, {splits.name} has {height}×{width}: load it "
             "with size=…"
         )
-    made = _Worn(
-        "background", "texture", texture_names(splits.train.num_classes), ("own background", "other background")
-    )
+    names = texture_names(splits.train.num_classes)
+    worn = _Worn("background", "texture", names, ("own background", "other background"))
     dark = is_dark(splits.train.images)
 
     def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
         generator = machine.stream(seed, "background", split, "shift")
         return lay(images, ids, torch.randint(SHIFTS, (len(ids), 2), generator=generator), dark)
 
-    return _wear(splits, made, put, bias, seed)
+    return _wear(splits, worn, put, bias, seed)
 
 
 @_register("rotated-minority")
@@ -209,12 +199,13 @@ def _rotated(splits: Splits, *, seed: int, fraction: float = 0.1, angle: int = 9
 
 @_register("long-tail")
 def _long_tail(splits: Splits, *, seed: int, ratio: float = 50) -> Splits:
-    """Training classes shrink step by step, the largest has ``ratio`` times the images of the smallest; tested on all.
+    """Training classes get ever smaller, from common to rare; the test set stays as it is.
 
-    The seed puts the K classes in order and draws what they keep: that at rank r, from 0, keeps n · ratio^(-r / (K-1))
-    images, rounded, where n is the size of the smallest class (the profile of Cui et al. 2019 and Cao et al. 2019). The
-    test set stays as it is. Groups are head, middle and tail: a third of the ranks each, and where K does not divide,
-    the head gets one more, then the tail; the minority is the tail. Normalisation is measured anew.
+    The seed puts the K classes in order and draws what each keeps: the class at rank r, from 0, keeps
+    n · ratio^(-r / (K-1)) images, rounded, where n is the size of the smallest class; so the first has ``ratio`` times
+    as many as the last (the profile of Cui et al. 2019 and Cao et al. 2019). Groups are head, middle and tail, a third
+    of the ranks each; where K does not divide, the head gets one more, then the tail. The minority is the tail.
+    Normalisation is measured anew.
     """
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 1 <= ratio < math.inf:
         raise RddError(f"ratio must be a number of at least 1, not {ratio!r}: largest over smallest class")
@@ -230,44 +221,36 @@ def _long_tail(splits: Splits, *, seed: int, ratio: float = 50) -> Splits:
         )
     generator = machine.stream(seed, "long-tail")
     order = torch.randperm(classes, generator=generator)
-    ranks = order.argsort()
-    members = _members(splits.train, 0, "", generator)
-    kept = torch.cat([members[label][: counts[int(ranks[label])]] for label in range(classes)]).sort().values
-    third = torch.empty(classes, dtype=torch.int64)
-    third[order] = torch.tensor([0] * ((classes + 2) // 3) + [1] * (classes // 3) + [2] * ((classes + 1) // 3))
-    train = splits.train.subset(kept)
-    mean, std = statistics(train.images)
-    name = f"{splits.name} long-tail ratio={ratio:g} seed={seed}"
+    thirds = [0] * ((classes + 2) // 3) + [1] * (classes // 3) + [2] * ((classes + 1) // 3)
+    members, third = _members(splits.train, 0, "", generator), torch.empty(classes, dtype=torch.int64)
+    for label, count, group in zip(order.tolist(), counts, thirds, strict=True):
+        members[label], third[label] = members[label][:count], group
 
-    def part(base: ImageDataset) -> ImageDataset:
-        return dataclasses.replace(
-            base,
-            mean=mean,
-            std=std,
-            groups=third[base.labels],
-            group_names=("head", "middle", "tail"),
-            minority=third[base.labels] == 2,
-            minority_names=("head and middle classes", "tail classes"),
-            name=name,
-        )
+    def fields(labels: Tensor) -> dict[str, Any]:
+        return {
+            "groups": third[labels],
+            "group_names": ("head", "middle", "tail"),
+            "minority": third[labels] == 2,
+            "minority_names": ("head and middle classes", "tail classes"),
+        }
 
-    return Splits(part(train), part(splits.test), name)
+    return _thinned(splits, members, fields, f"{splits.name} long-tail ratio={ratio:g} seed={seed}")
 
 
 @_register("hidden-strata")
 def _hidden_strata(splits: Splits, *, seed: int, fraction: float = 0.05, strata: str = "auto") -> Splits:
     """Labels are coarse classes; in each, one of the fine classes that it hides is rare in training.
 
-    ``strata`` sorts all classes into coarse ones, as in "tops: shirt, coat; shoes: boot, sneaker" (upper and lower case
-    are one); "auto" takes the table in ``STRATA`` that names exactly the data's classes. In each coarse class of two
-    strata or more, the seed draws the rare one, and which of its images stay: as many as make up ``fraction`` of the
-    coarse class, that is others · fraction / (1 - fraction), rounded; the others keep all. The test set keeps all
-    images. Groups are the fine classes; the minority are the rare ones. Normalisation is measured anew.
+    ``strata`` sorts all classes into coarse ones, as in "tops: shirt, coat; shoes: boot, sneaker"; "auto" knows tables
+    for Fashion-MNIST, digits, SVHN and CIFAR-10. In each coarse class of two strata or more the seed draws the rare one
+    and which of its images stay: as many as make it ``fraction`` of the coarse class, others · fraction / (1 -
+    fraction), rounded; the others keep all. The test set keeps all images. Groups are the fine classes; the minority
+    are the rare ones. Normalisation is measured anew.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise RddError(f"fraction must lie between 0 and 1, not {fraction!r}: of a coarse class, for its rare stratum")
     fine_names = splits.train.class_names
-    table = _strata(splits, strata)
+    table = sort_classes(fine_names, strata, splits.name)
     generator = machine.stream(seed, "hidden-strata")
     members = _members(splits.train, 0, "", generator)
     rare = torch.zeros(len(fine_names), dtype=torch.bool)
@@ -285,32 +268,36 @@ def _hidden_strata(splits: Splits, *, seed: int, fraction: float = 0.05, strata:
             )
         rare[drawn] = True
         members[drawn] = members[drawn][:wanted]
-    train = splits.train.subset(torch.cat(members).sort().values)
-    mean, std = statistics(train.images)
     coarse_of = torch.empty(len(fine_names), dtype=torch.int64)
     for index, fine in enumerate(table.values()):
         coarse_of[fine] = index
+
+    def fields(labels: Tensor) -> dict[str, Any]:
+        return {
+            "labels": coarse_of[labels],
+            "class_names": tuple(table),
+            "groups": labels,
+            "group_names": fine_names,
+            "minority": rare[labels],
+            "minority_names": ("common strata", "rare strata"),
+        }
+
     given = "" if strata == "auto" else f" strata={strata!r}"
-    name = f"{splits.name} hidden-strata fraction={fraction:g}{given} seed={seed}"
-
-    def part(base: ImageDataset) -> ImageDataset:
-        return dataclasses.replace(
-            base,
-            labels=coarse_of[base.labels],
-            class_names=tuple(table),
-            mean=mean,
-            std=std,
-            groups=base.labels,
-            group_names=fine_names,
-            minority=rare[base.labels],
-            minority_names=("common strata", "rare strata"),
-            name=name,
-        )
-
-    return Splits(part(train), part(splits.test), name)
+    return _thinned(splits, members, fields, f"{splits.name} hidden-strata fraction={fraction:g}{given} seed={seed}")
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
+
+
+def _thinned(splits: Splits, members: list[Tensor], fields: Callable[[Tensor], dict[str, Any]], name: str) -> Splits:
+    """Only ``members`` stay in training; both sets get the ``fields`` of their labels and the new statistics."""
+    train = splits.train.subset(torch.cat(members).sort().values)
+    mean, std = statistics(train.images)
+
+    def part(base: ImageDataset) -> ImageDataset:
+        return dataclasses.replace(base, mean=mean, std=std, name=name, **fields(base.labels))
+
+    return Splits(part(train), part(splits.test), name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,52 +338,6 @@ def _wear(splits: Splits, worn: _Worn, put: Callable[[Tensor, Tensor, str], Tens
     train = part(splits.train, own, "train")
     test = part(splits.test, _all_alike(splits.test, worn, machine.stream(seed, worn.scenario, "test")), "test")
     return Splits(train, test.with_statistics(train.mean, train.std), name)
-
-
-def _strata(splits: Splits, text: str) -> dict[str, list[int]]:
-    """Coarse class -> its fine classes (numbers), from ``"coarse: fine, fine; coarse: fine"`` or ``"auto"``."""
-    known = {name.casefold(): label for label, name in enumerate(splits.train.class_names)}
-    if text == "auto":
-        for text in STRATA:
-            if {fine.casefold() for fines in _parse(text).values() for fine in fines} == set(known):
-                break
-        else:
-            raise RddError(
-                f"no table of strata fits the classes of {splits.name}: give one, as in "
-                "strata='tops: shirt, coat; shoes: boot, sneaker'"
-            )
-    table: dict[str, list[int]] = {}
-    seen: set[int] = set()
-    for coarse, fines in _parse(text).items():
-        table[coarse] = []
-        for fine in fines:
-            if fine.casefold() not in known:
-                raise unknown("class", fine, splits.train.class_names, where=f"strata of {splits.name}")
-            label = known[fine.casefold()]
-            if label in seen:
-                raise RddError(f"strata name {fine!r} twice: put each class into one coarse class")
-            seen.add(label)
-            table[coarse].append(label)
-    left = [name for label, name in enumerate(splits.train.class_names) if label not in seen]
-    if left:
-        raise RddError(f"strata leave out {', '.join(map(repr, left))}: put each class of {splits.name} into one")
-    if all(len(fine) == 1 for fine in table.values()):
-        raise RddError("strata have one class in each coarse class, so none can be rare: join some")
-    return table
-
-
-def _parse(text: str) -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    for piece in text.split(";") if isinstance(text, str) else [""]:
-        coarse, _, fines = (word.strip() for word in piece.partition(":"))
-        listed = [fine.strip() for fine in fines.split(",")]
-        if not coarse or not all(listed) or coarse in table:
-            wrong = f"{piece.strip()!r} in them" if isinstance(text, str) else repr(text)
-            raise RddError(
-                f"strata must read 'coarse: fine, fine; coarse: fine', each coarse name once; {wrong} does not: mend it"
-            )
-        table[coarse] = listed
-    return table
 
 
 def _check_fraction(option: str, value: object) -> None:
