@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from rdd_nb import painting, scenarios
 from rdd_nb.datasets import ImageDataset, Splits, load, statistics
@@ -83,31 +81,6 @@ def test_coloured_pixels_are_grey_times_colour():
         assert torch.equal(after.labels, before.labels)
 
 
-def test_every_product_is_rounded_exactly():
-    grey = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    for value in range(256):
-        got = painting.tint(grey, torch.tensor([0]), [(value, 0, 255)])
-        assert np.array_equal(got[0, 0].numpy(), np.rint(grey[0, 0].double().numpy() * value / 255).astype(np.uint8))
-        assert not got[0, 1].any() and torch.equal(got[0, 2], grey[0, 0])
-
-
-def test_painting_in_pieces_is_painting():
-    images = torch.randint(0, 256, (4100, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(4100) % 2
-    whole = painting.tint(images, ids, [(255, 0, 0), (0, 0, 255)])
-    assert torch.equal(whole[:, 0], images[:, 0] * (ids == 0)[:, None, None])
-    assert torch.equal(whole[:, 2], images[:, 0] * (ids == 1)[:, None, None])
-
-
-def test_rgb_becomes_the_luminance_that_pillow_gives():
-    base = make(channels=3)
-    white = painting.tint(base.train.images, torch.zeros(len(base.train), dtype=torch.int64), [(255, 255, 255)])
-    for before, after in zip(base.train.images[:20], white[:20], strict=True):
-        grey = np.asarray(Image.fromarray(np.ascontiguousarray(before.permute(1, 2, 0).numpy())).convert("L"))
-        assert all(np.array_equal(after[channel].numpy(), grey) for channel in range(3))
-    assert scenario(base, "coloured").train.shape == (3, 6, 6)
-
-
 def test_coloured_statistics_are_those_of_the_bent_training_images():
     bent = scenario(make(), "coloured")
     assert (bent.train.mean, bent.train.std) == statistics(bent.train.images)
@@ -149,22 +122,8 @@ def test_groups_ride_along():
     assert torch.equal(few.minority, few.groups != few.labels) and few.group_names == train.group_names
 
 
-# ------------------------------------------------------------------------------------------------------------- palette
-
-
-def test_palette_colours_are_far_apart_in_direction():
-    colours = torch.tensor(list(painting.PALETTE.values()), dtype=torch.float64)
-    assert len(painting.PALETTE) == 10 and colours.amax(1).min() > 200
-    unit = colours / colours.norm(dim=1, keepdim=True)
-    angles = [math.degrees(math.acos(min(1.0, float(a @ b)))) for a, b in combinations(unit, 2)]
-    assert min(angles) > 18
-
-
-@pytest.mark.parametrize("count", [1, 10, 11, 37, 100, 200])
-def test_palette_of_any_size(count):
-    colours = painting.palette(count)
-    assert len(colours) == count == len(set(colours.values()))
-    assert all(0 <= value <= 255 for colour in colours.values() for value in colour)
+def test_rgb_can_be_coloured():
+    assert scenario(make(channels=3), "coloured").train.shape == (3, 6, 6)
 
 
 def test_coloured_with_many_classes():
@@ -215,14 +174,206 @@ def test_half_a_turn_needs_no_square():
     assert bent.train.shape == (1, 4, 6)
 
 
+# ---------------------------------------------------------------------------------------------------------- background
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(10, 40), st.integers(2, 12), st.integers(0, 95), st.integers(0, 10**6))
+def test_background_counts_are_exact(train, classes, percent, seed):
+    off = int(train * (100 - percent) / 100 + 0.5)
+    assume(off > 0)
+    bent = scenario(make(train, 13, classes, size=(12, 12)), "background", bias=percent / 100, seed=seed)
+    table = cells(bent.train)
+    assert table.diagonal().tolist() == [train - off] * classes
+    others = table[~torch.eye(classes, dtype=torch.bool)].reshape(classes, classes - 1)
+    assert (others.sum(1) == off).all() and int((others.max(1).values - others.min(1).values).max()) <= 1
+    tested = cells(bent.test)
+    assert (tested.sum(1) == 13).all() and int(tested.max() - tested.min()) <= 1
+
+
+def test_background_names_and_statistics():
+    base = make(channels=3, size=(14, 12))
+    bent = scenario(base, "background", seed=2)
+    for part in (bent.train, bent.test):
+        assert part.shape == (3, 14, 12) and part.group_names == ("rows", "columns", "rising", "falling")
+        assert torch.equal(part.minority, part.groups != part.labels)
+        assert part.minority_names == ("own background", "other background")
+        assert part.name == bent.name == "toy background bias=0.9 seed=2"
+        assert (part.mean, part.std) == statistics(bent.train.images)
+    assert torch.equal(bent.train.labels, base.train.labels) and torch.equal(bent.test.labels, base.test.labels)
+
+
+def test_the_shipped_sample_before_textures():
+    base = load("fashion-mnist-sample")
+    bent = scenario(base, "background", bias=0.9, seed=0)
+    assert cells(bent.train).diagonal().tolist() == [900] * 10 and cells(bent.test).unique().tolist() == [20]
+    for before, after in ((base.train.images, bent.train.images), (base.test.images, bent.test.images)):
+        assert torch.equal(after[before >= 24], before[before >= 24]), "objects stay as they are"
+        assert after[before == 0].unique().tolist() == [0, 128]
+    # Shifts differ between images: black corners show all six phases of the rows.
+    own = bent.train.images[(bent.train.groups == 0) & (base.train.images[:, 0, :6, 0].amax(1) == 0), 0, :6, 0]
+    assert len(own.unique(dim=0)) == 6
+
+
+def test_only_the_form_of_a_background_tells_of_the_class():
+    # Where there is nothing but background, all textures are equally bright.
+    black = make(train=60, test=40, classes=10, size=(28, 28))
+    black = Splits(*(dataclasses.replace(part, images=part.images * 0) for part in (black.train, black.test)), "black")
+    test = scenario(black, "background").test
+    means = test.images.float().mean((1, 2, 3))
+    by_texture = torch.stack([means[test.groups == g].mean() for g in range(10)])
+    assert float(by_texture.max() - by_texture.min()) < 6 and abs(float(by_texture.mean()) - 64) < 3
+
+
+# ----------------------------------------------------------------------------------------------------------- long-tail
+
+
+def uneven(counts, test=6):
+    """Splits with so many training images in each class."""
+    base = make(train=max(counts), test=test, classes=len(counts), size=(3, 3))
+    keep = torch.cat([(base.train.labels == label).nonzero()[:count, 0] for label, count in enumerate(counts)])
+    return Splits(base.train.subset(keep.sort().values), base.test, "toy")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(4, 60), min_size=2, max_size=9), st.floats(1, 8), st.integers(0, 10**6))
+def test_long_tail_counts_are_exact(sizes, ratio, seed):
+    base = uneven(sizes)
+    bent = scenario(base, "long-tail", ratio=ratio, seed=seed)
+    classes, largest = len(sizes), min(sizes)
+    expected = [math.floor(largest * ratio ** (-rank / (classes - 1)) + 0.5) for rank in range(classes)]
+    counts = bent.train.class_counts
+    assert counts.sort(descending=True).values.tolist() == expected and expected[0] == largest
+    # The thirds follow the ranks, and the same classes are the tail in training and test.
+    of_class = cells(bent.test).argmax(1)
+    assert (cells(bent.train).argmax(1) == of_class).all() and ((cells(bent.train) > 0).sum(1) == 1).all()
+    assert cells(bent.test).sum(0).tolist() == [6 * ((classes + extra) // 3) for extra in (2, 0, 1)]
+    for first, second in ((0, 1), (1, 2), (0, 2)):
+        if (of_class == first).any() and (of_class == second).any():
+            assert counts[of_class == first].min() >= counts[of_class == second].max()
+
+
+def test_long_tail_names_and_statistics():
+    base = make(train=100, classes=10)
+    bent = scenario(base, "long-tail", ratio=20, seed=4)
+    assert bent.train.class_counts.sort(descending=True).values.tolist() == [100, 72, 51, 37, 26, 19, 14, 10, 7, 5]
+    for part in (bent.train, bent.test):
+        assert part.group_names == ("head", "middle", "tail")
+        assert part.minority_names == ("head and middle classes", "tail classes")
+        assert torch.equal(part.minority, part.groups == 2)
+        assert part.name == bent.name == "toy long-tail ratio=20 seed=4"
+        assert (part.mean, part.std) == statistics(bent.train.images)
+    assert int(bent.train.minority.sum()) == 22 and int(bent.test.minority.sum()) == 60
+    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.labels, base.test.labels)
+
+
+def test_long_tail_keeps_images_of_the_base_in_their_old_order():
+    base = make(train=30)
+    places = torch.arange(120, dtype=torch.uint8).reshape(-1, 1, 1, 1).expand_as(base.train.images)
+    marked = Splits(dataclasses.replace(base.train, images=places), base.test, "toy")
+    steep, flat = (scenario(marked, "long-tail", ratio=ratio).train for ratio in (10, 2))
+    for kept in (steep, flat):
+        at = kept.images[:, 0, 0, 0].long()
+        assert (at.diff() > 0).all() and torch.equal(kept.labels, base.train.labels[at])
+    # A steeper tail only takes away.
+    assert set(steep.images[:, 0, 0, 0].tolist()) < set(flat.images[:, 0, 0, 0].tolist())
+
+
+def test_each_class_is_rare_for_some_seed():
+    base = make(train=20, test=4, classes=4, size=(2, 2))
+    last = {int(scenario(base, "long-tail", ratio=10, seed=seed).train.class_counts.argmin()) for seed in range(30)}
+    assert last == {0, 1, 2, 3}
+
+
+def test_a_ratio_of_one_leaves_classes_alike():
+    assert scenario(make(), "long-tail", ratio=1).train.class_counts.tolist() == [100] * 4
+
+
+def test_the_shipped_sample_with_a_long_tail():
+    train = scenario(load("fashion-mnist-sample"), "long-tail").train
+    assert sorted(train.class_counts.tolist()) == [20, 31, 48, 74, 114, 176, 271, 419, 647, 1000]
+    rest, held = train.hold_out(0.1, seed=0)
+    assert held.class_counts.min() == 2 and int(rest.minority.sum()) + int(held.minority.sum()) == 99
+
+
+# ------------------------------------------------------------------------------------------------------- hidden strata
+
+STRATA = "left: class 0, class 1, class 2; right: class 4, CLASS 3; alone: class 5"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(20, 60), min_size=6, max_size=6), st.floats(0.05, 0.25), st.integers(0, 10**6))
+def test_hidden_strata_counts_are_exact(sizes, fraction, seed):
+    base = uneven(sizes)
+    bent = scenario(base, "hidden-strata", strata=STRATA, fraction=fraction, seed=seed)
+    kept = torch.bincount(bent.train.groups, minlength=6).tolist()
+    rare = sorted(bent.test.groups[bent.test.minority].unique().tolist())
+    assert len(rare) == 2 and rare[0] in (0, 1, 2) and rare[1] in (3, 4)
+    for coarse in ((0, 1, 2), (3, 4), (5,)):
+        others = sum(sizes[label] for label in coarse if label not in rare)
+        for label in coarse:
+            wanted = math.floor(others * fraction / (1 - fraction) + 0.5) if label in rare else sizes[label]
+            assert kept[label] == wanted
+    for part in (bent.train, bent.test):
+        assert torch.equal(part.minority, torch.isin(part.groups, torch.tensor(rare)))
+        assert torch.equal(part.labels, torch.tensor([0, 0, 0, 1, 1, 2])[part.groups])
+
+
+def test_hidden_strata_names_and_statistics():
+    base = make(classes=6)
+    bent = scenario(base, "hidden-strata", strata=STRATA, seed=1)
+    for part in (bent.train, bent.test):
+        assert part.class_names == ("left", "right", "alone") and part.group_names == base.train.class_names
+        assert part.minority_names == ("common strata", "rare strata")
+        assert part.name == bent.name == f"toy hidden-strata fraction=0.05 strata='{STRATA}' seed=1"
+        assert (part.mean, part.std) == statistics(bent.train.images)
+    assert bent.train.class_counts.tolist() == [211, 105, 100] and int(bent.train.minority.sum()) == 16
+    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.groups, base.test.labels)
+    assert bent.test.class_counts.tolist() == [60, 40, 20] and int(bent.test.minority.sum()) == 40
+
+
+def test_each_stratum_is_rare_for_some_seed_but_never_one_alone():
+    base = make(train=20, test=4, classes=6, size=(2, 2))
+    rare = set()
+    for seed in range(30):
+        test = scenario(base, "hidden-strata", strata=STRATA, fraction=0.2, seed=seed).test
+        rare |= set(test.groups[test.minority].tolist())
+    assert rare == {0, 1, 2, 3, 4}
+
+
+def test_the_shipped_sample_with_hidden_strata():
+    base = load("fashion-mnist-sample")
+    bent = scenario(base, "hidden-strata")
+    assert bent.train.class_names == ("tops", "dresses and trousers", "shoes", "bags")
+    assert bent.train.class_counts.tolist() == [3158, 1053, 2105, 1000] and int(bent.train.minority.sum()) == 316
+    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.groups, base.test.labels)
+    assert bent.test.class_counts.tolist() == [800, 400, 600, 200] and int(bent.test.minority.sum()) == 600
+    # A tenth held out has each rare stratum in it.
+    held = bent.train.hold_out(0.1, seed=0)[1]
+    shares = torch.bincount(held.groups) - torch.bincount(bent.train.groups) / 10
+    assert float(shares.abs().max()) <= 1
+
+
 # ----------------------------------------------------------------------------------------------------------------- all
 
 
-@pytest.mark.parametrize("name", ["coloured", "rotated-minority"])
-def test_same_seed_same_bits_and_another_seed_another_choice(name):
-    first, again, other = (scenario(make(), name, seed=seed) for seed in (5, 5, 6))
+EACH = [
+    ("coloured", {}),
+    ("background", {}),
+    ("rotated-minority", {}),
+    ("long-tail", {}),
+    ("hidden-strata", {"strata": "left: class 0, class 1; right: class 2, class 3"}),
+]
+each = pytest.mark.parametrize(("name", "options"), EACH)
+
+
+@each
+def test_same_seed_same_bits_and_another_seed_another_choice(name, options):
+    base = make(size=(12, 12))
+    first, again, other = (scenario(base, name, seed=seed, **options) for seed in (5, 5, 6))
     assert same(first, again)
     assert not torch.equal(first.train.groups, other.train.groups)
+    assert not torch.equal(first.train.images, other.train.images)
 
 
 def test_the_seed_of_the_test_set_matters_too():
@@ -230,22 +381,25 @@ def test_the_seed_of_the_test_set_matters_too():
     assert not torch.equal(first.test.groups, other.test.groups)
 
 
-@pytest.mark.parametrize("name", ["coloured", "rotated-minority"])
-def test_the_base_data_stay_as_they_are_and_no_other_generator_moves(name):
-    base, copy = make(), make()
+@each
+def test_the_base_data_stay_as_they_are_and_no_other_generator_moves(name, options):
+    base, copy = make(size=(12, 12)), make(size=(12, 12))
     state = torch.get_rng_state()
-    scenario(base, name)
+    scenario(base, name, **options)
     assert torch.equal(state, torch.get_rng_state())
     for split in ("train", "test"):
         assert torch.equal(getattr(base, split).images, getattr(copy, split).images)
+        assert torch.equal(getattr(base, split).labels, getattr(copy, split).labels)
         assert getattr(base, split).groups is None
 
 
-def test_old_groups_are_replaced():
-    base = make()
-    grouped = Splits(*(scenario(base, "coloured").train for _ in range(2)), "toy")
-    bent = scenario(grouped, "rotated-minority")
-    assert bent.train.group_names == ("upright", "rotated") and bent.train.num_groups == 2
+@each
+def test_old_groups_are_replaced(name, options):
+    base = make(size=(12, 12))
+    plain, grouped = (scenario(splits, name, **options) for splits in (base, scenario(base, "rotated-minority")))
+    for part in (grouped.train, grouped.test):
+        assert part.group_names == plain.train.group_names and part.minority_names == plain.train.minority_names
+    assert torch.equal(grouped.train.groups, plain.train.groups)
 
 
 def test_none_gives_the_data_back():
@@ -265,6 +419,8 @@ def test_help():
     assert all(line.endswith(".") and "\n" not in line for line in scenarios.available().values())
     assert scenarios.describe("coloured").startswith("coloured (bias=0.9): Each class has its own colour")
     assert "fraction=0.1, angle=90" in scenarios.describe("rotated-minority")
+    assert scenarios.describe("hidden-strata").startswith("hidden-strata (fraction=0.05, strata=auto): ")
+    assert scenarios.describe("long-tail").startswith("long-tail (ratio=50): ")
     assert scenarios.describe("none") == "none (no options): The data as they are."
 
 
@@ -283,6 +439,10 @@ def test_a_scenario_can_be_added(monkeypatch):
 
 def tiny(**changes):
     return make(**(dict(train=4, test=4, classes=2, size=(2, 2)) | changes))
+
+
+def hidden(**options):
+    return scenario(make(), "hidden-strata", **({"strata": "a: class 0, class 1; b: class 2, class 3"} | options))
 
 
 @pytest.mark.parametrize(
@@ -317,6 +477,28 @@ def tiny(**changes):
         (lambda: scenario(tiny(), "rotated-minority"), "class 'class 0' has 4 training images, too few to rotate"),
         (lambda: scenario(tiny(train=20, test=1), "coloured"), "has 1 test images, too few for 2 colours"),
         (lambda: scenario(tiny(classes=1), "coloured"), "'coloured' needs at least 2 classes, toy has 1"),
+        (lambda: scenario(tiny(), "background"), "'background' needs images of at least 12×12 pixels, toy has 2×2"),
+        (lambda: scenario(tiny(size=(12, 12)), "background"), "4 training images, too few to give another texture to"),
+        (
+            lambda: scenario(tiny(train=20, test=1, size=(12, 12)), "background"),
+            "1 test images, too few for 2 textures",
+        ),
+        (lambda: scenario(tiny(classes=1, size=(12, 12)), "background"), "'background' needs at least 2 classes"),
+        (lambda: scenario(make(size=(12, 12)), "background", bias=2), "bias must be a fraction from 0 to 1, not 2"),
+        (lambda: scenario(make(), "long-tail", ratio=0.5), "ratio must be a number of at least 1, not 0.5"),
+        (lambda: scenario(make(), "long-tail", ratio=math.nan), "ratio must be a number of at least 1, not nan"),
+        (lambda: scenario(make(), "long-tail", ratio=math.inf), "ratio must be a number of at least 1, not inf"),
+        (lambda: scenario(make(), "long-tail", ratio="50"), "ratio must be a number of at least 1, not '50'"),
+        (lambda: scenario(make(), "long-tail", ratio=True), "ratio must be a number of at least 1, not True"),
+        (lambda: scenario(tiny(), "long-tail", ratio=9), "has 4 training images, too few for a ratio of 9"),
+        (lambda: scenario(tiny(classes=1), "long-tail"), "'long-tail' needs at least 2 classes, toy has 1"),
+        (lambda: hidden(fraction=0), "fraction must lie between 0 and 1, not 0"),
+        (lambda: hidden(fraction=1.0), "fraction must lie between 0 and 1, not 1.0"),
+        (lambda: hidden(fraction="1/2"), "fraction must lie between 0 and 1, not '1/2'"),
+        (lambda: hidden(fraction=0.6), "a fraction of 0.6 of 'a' would be 150 images of 'class"),
+        (lambda: hidden(fraction=0.001), "which has 100: raise the fraction or add images"),
+        (lambda: hidden(strata="auto"), "no known table of strata fits the classes of toy: give one, such as strata="),
+        (lambda: hidden(strata="a: class 0, klass 1; b: class 2, class 3"), "unknown class 'klass 1' in the strata of"),
     ],
 )
 def test_mistakes_are_told_in_one_line(call, words):
