@@ -7,7 +7,7 @@ OUT ?= runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test lint types unit bench notebooks measure clean
+.PHONY: help run lab test lint types unit bench notebooks measure study clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: $(STAMP)  ## seconds an iteration on fixed workloads
 
 measure: $(STAMP)  ## the measurements behind data/results (about 40 minutes; resumes)
 	@$(BIN)/python data/results/measure.py
+
+study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv (two processes; resumes)
+	@$(BIN)/rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
 
 notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs
 	@$(BIN)/python notebooks/execute.py

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rdd_nb.clustering import discover_groups as discover_groups
     from rdd_nb.clustering import known_groups as known_groups
     from rdd_nb.config import DistillConfig as DistillConfig
+    from rdd_nb.coresets import coreset as coreset
     from rdd_nb.datasets import ImageDataset as ImageDataset
     from rdd_nb.datasets import Splits as Splits
     from rdd_nb.datasets import load as load
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 _HOME = {
     "clustering": ("Groups", "discover_groups", "known_groups"),
     "config": ("DistillConfig",),
+    "coresets": ("coreset",),
     "datasets": ("ImageDataset", "Splits", "load"),
     "distill": ("distill",),
     "errors": ("RddError",),
@@ -56,7 +58,11 @@ _HOME = {
     "subgroups": ("group_table", "worst_group"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
-_ROOMS = (*_HOME, "augment", "figures", "machine", "matching", "networks", "robustness", "sources", "sweep")
+_ROOMS = (
+    *_HOME,
+    *("augment", "figures", "machine", "matching", "networks", "plan", "results", "robustness", "sources"),
+    *("study", "sweep"),
+)
 
 
 def __getattr__(name: str) -> Any:

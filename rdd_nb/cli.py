@@ -1,4 +1,4 @@
-"""The command ``rdd-nb``: data, distill, evaluate, run. What it does, the notebooks do with the same functions.
+"""The command ``rdd-nb``: data, distill, evaluate, run, study. What it does, the notebooks do with the same functions.
 
 Results go to stdout (with ``--json``: one JSON object and nothing else), progress to stderr. A mistake is told in one
 line on stderr, with exit status 2. Everything heavy is imported when a command runs, so that ``--help`` is quick.
@@ -98,6 +98,7 @@ def _app(chosen: str) -> typer.Typer:
     app.command("distill")(_with_config_options(_distill, chosen == "distill"))
     app.command("evaluate")(_interruptible(_evaluate, "the same command begins it again, the run is as it was"))
     app.command("run")(_interruptible(_run, "the same command begins it again"))
+    app.command("study")(_interruptible(_study, "the same command goes on from here"))
     return app
 
 
@@ -454,6 +455,88 @@ def _run(
     print(f"{notebook.name} ran in {done['seconds']:.1f} s; the executed copy is {target}")
 
 
+def _study(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Such as data/studies/quick.yaml.")],
+    workers: Annotated[int, typer.Option(help="Processes; 0 works in this one.", min=0, rich_help_panel=WORK)] = 2,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Of each process; by default its share of the cores.", min=1, rich_help_panel=WORK),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The study's folder; by default runs/study-NAME.", rich_help_panel=WORK),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH.csv",
+            help="Where the table goes, and PATH-runs.csv beside it; by default table.csv in the study's folder.",
+            rich_help_panel=WORK,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCENARIO/METHOD", help="Run these alone; repeat it. * stands for anything."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds alone.")] = None,
+    baseline: Annotated[str, typer.Option(help="The method that the printed gains are over.")] = "plain",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the units and how each stands; run none.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run scenario × method × seed, each in a run folder, and write one table. The same command resumes it.
+
+    What is finished is not run again unless its settings changed. A unit that fails leaves error.json in its folder,
+    does not stop the others, and is tried again next time; the exit status is then 1.
+
+    \b
+    Example: rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
+    """
+    from rdd_nb import results, study
+    from rdd_nb.plan import load_plan
+
+    plan = load_plan(config)
+    folder = out or Path("runs") / f"study-{plan.name}"
+    units = plan.pick(only or (), _seeds(seeds))
+    for note in () if quiet else plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if dry_run:
+        stands = {unit.name: study.state(folder, unit) for unit in units}
+        if as_json:
+            print(json.dumps({"study": plan.name, "out": str(folder), "units": stands}))
+            return
+        for name, how in stands.items():
+            print(f"{how:8} {name}")
+        print(f"{sum(how == 'done' for how in stands.values())} of {len(units)} units are done in {folder}")
+        return
+
+    def tell(done: study.Outcome, finished: int, of: int, left: float) -> None:
+        if not quiet:
+            how = f"{done.seconds:.1f} s" if done.error is None else f"failed: {done.error}"
+            print(f"[{finished}/{of}] {done.unit.name}: {how}; {_duration(left)} left", file=sys.stderr, flush=True)
+
+    outcomes = study.run_study(plan, folder, units=units, workers=workers, threads=threads, device=device, tell=tell)
+    held, runs = results.collect(folder, plan.units)
+    target = table or folder / "table.csv"
+    if len(held):
+        results.write_tables(target, held, runs)
+    failed = {done.unit.name: done.error for done in outcomes if done.error is not None}
+    if as_json:
+        said = {"study": plan.name, "out": str(folder), "table": str(target), "units": len(plan.units)}
+        said |= {"done": len(runs), "ran": len(outcomes), "failed": failed}
+        means = json.loads(results.summary(held).to_json(orient="records")) if len(held) else []
+        print(json.dumps({**said, "summary": means}))
+    elif len(held):
+        print(results.overview(held, baseline))
+        print(f"\n{len(runs)} of {len(plan.units)} units; table: {target}, and what it was measured on: ", end="")
+        print(results.runs_path(target).name)
+    if failed:
+        names = "; ".join(f"{name} ({why})" for name, why in failed.items())
+        _tell(f"{len(failed)} of {len(outcomes)} units failed, the same command tries them again: {names}", 1)
+        raise typer.Exit(1)
+
+
 # --- the parts ----------------------------------------------------------------------------------------------------
 
 
@@ -534,6 +617,24 @@ def _groups(splits: Splits, source: dict[str, Any], seed: int, device: str) -> A
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
     return clustering.discover_groups(splits.train, num_groups=source["num_groups"], seed=seed, device=device)
+
+
+def _seeds(text: str | None) -> list[int]:
+    try:
+        return [int(word) for word in (text or "").replace(",", " ").split()]
+    except ValueError:
+        raise RddError(f"--seeds {text!r} should be whole numbers: write --seeds 0,1") from None
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> _duration(30), _duration(300), _duration(9000)
+    ('30 s', '5 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _print_names(names: dict[str, str]) -> None:

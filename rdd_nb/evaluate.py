@@ -27,9 +27,11 @@ from rdd_nb import augment, networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+from rdd_nb.risk import GroupDRO, group_cvar
 from rdd_nb.runs import SyntheticSet, atomic_write
 
 __all__ = [
+    "OBJECTIVES",
     "PROFILES",
     "Protocol",
     "Scores",
@@ -40,6 +42,10 @@ __all__ = [
 ]
 
 
+#: What an evaluation net minimises: the mean loss, or group DRO's on the groups that the training set names.
+OBJECTIVES = ("erm", "group-dro")
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How an evaluation net is trained; the defaults are the reference protocol (Zhao et al., 2006.05929).
@@ -48,8 +54,14 @@ class Protocol:
     starts afresh, as in the reference code. ``augment`` draws one operation a batch with parameters for each sample
     (DSA's evaluation uses 1,000 epochs with it). ``steps``, where given, replaces ``epochs`` by a number of batches.
 
+    ``objective="group-dro"`` is for whole training sets that name their groups: group DRO over the (class, group) pairs
+    that occur in them (Sagawa et al., 1911.08731, Algorithm 1). As in its authors' experiments, batches hold all groups
+    in equal numbers (members drawn with replacement) and the groups' weights follow their losses by exponentiated
+    gradient of step ``group_step``; a pass has as many batches as a plain one. The paper finds that it needs strong
+    regularisation or few epochs, as a net that fits every training sample has no worst group.
+
     Raises:
-        RddError: a value of the wrong kind or out of range; an unknown augmentation, network or norm.
+        RddError: a value of the wrong kind or out of range; an unknown augmentation, network, norm or objective.
     """
 
     epochs: int = 300
@@ -63,15 +75,17 @@ class Protocol:
     depth: int = 3
     norm: str = "instance"
     steps: int | None = None
+    objective: str = "erm"
+    group_step: float = 0.01
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "width", "depth", *(["steps"] if self.steps is not None else [])):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RddError(f"protocol {name}={value!r} must be a whole number, at least 1")
-        for name, least in (("lr", 0.0), ("momentum", 0.0), ("weight_decay", 0.0)):
+        for name in ("lr", "momentum", "weight_decay", "group_step"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < np.inf:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
                 raise RddError(f"protocol {name}={value!r} must be a number, at least 0 (YAML reads 5e-4 as a string)")
         if self.lr == 0 or self.momentum >= 1:
             raise RddError(f"protocol lr={self.lr} must be above 0, and momentum={self.momentum} below 1")
@@ -80,6 +94,8 @@ class Protocol:
             raise unknown("network", self.network, networks.available(), "protocol")
         if self.norm not in networks.NORMS:
             raise unknown("norm", self.norm, networks.NORMS, "protocol")
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES, "protocol")
 
     def schedule(self, samples: int) -> tuple[int, int, int]:
         """For a set of ``samples``: how many steps in all, how many at the full rate, and how many make one pass.
@@ -255,12 +271,16 @@ def train(
         The nets in evaluation mode, as the last step left them.
 
     Raises:
-        RddError: ``nets`` below 1, an empty set, images that do not suit the network, or a loss that is not finite.
+        RddError: ``nets`` below 1, an empty set, images that do not suit the network, a loss that is not finite, or
+            ``objective="group-dro"`` on a set that names no groups.
     """
     tune_allocator()
     protocol = protocol or Protocol()
     if nets < 1 or not len(data.labels):
         raise RddError(f"nets={nets} on {len(data.labels)} images: train at least 1 net on at least 1 image")
+    if protocol.objective == "group-dro" and (isinstance(data, SyntheticSet) or data.groups is None):
+        what = "a distilled set" if isinstance(data, SyntheticSet) else f"dataset {data.name!r}"
+        raise RddError(f"objective=group-dro needs groups, and {what} names none: use objective=erm, or a scenario")
     where = pick_device(device)
     options: dict[str, Any] = {"width": protocol.width, "depth": protocol.depth, "norm": protocol.norm}
     made: list[nn.Module] = [
@@ -284,20 +304,52 @@ def _tell(progress: Callable[[int, int], None] | None, number: int, of: int) -> 
 
 
 def _batches(
-    data: SyntheticSet | ImageDataset, protocol: Protocol, seed: int, net: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (images [B, C, H, W], labels [B]) for one net: normalised, shuffled anew each pass, augmented."""
+    data: SyntheticSet | ImageDataset,
+    protocol: Protocol,
+    seed: int,
+    net: int,
+    device: torch.device,
+    cells: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Endless (images [B, C, H, W], labels [B], which samples [B]) for one net: normalised, shuffled, augmented.
+
+    Each pass is shuffled anew; with ``cells`` (int64 ``[N]``, on the CPU) the batches hold all of these alike instead.
+    """
     draw = stream(seed, "evaluation", net, "batches")
     images, labels = data.images.to(device), data.labels.to(device)
     mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
     while True:
-        for part in torch.randperm(len(labels), generator=draw).split(protocol.batch):
+        order = torch.randperm(len(labels), generator=draw) if cells is None else _balanced(cells, draw)
+        for part in order.split(protocol.batch):
             transform = augment.draw(protocol.augment, len(part), draw, device=device)
             part = part.to(device)
             x = images[part]
             if x.dtype == torch.uint8:
                 x = x.to(torch.float32).div_(255).sub_(mean).div_(std)
-            yield transform(x), labels[part]
+            yield transform(x), labels[part], part
+
+
+def _balanced(cells: Tensor, draw: torch.Generator) -> Tensor:
+    """Samples ``[N]`` for one pass: round after round of all cells in a random order, a random member of each."""
+    sizes = torch.bincount(cells)
+    rounds = -(-len(cells) // len(sizes))
+    turns = torch.cat([torch.randperm(len(sizes), generator=draw) for _ in range(rounds)])[: len(cells)]
+    place = (torch.rand(len(turns), generator=draw, dtype=torch.float64) * sizes[turns]).long()
+    return cells.argsort(stable=True)[(sizes.cumsum(0) - sizes)[turns] + place]
+
+
+def _cells(data: SyntheticSet | ImageDataset, protocol: Protocol) -> Tensor | None:
+    """For group DRO: the (class, group) pairs that occur, counted from 0, int64 ``[N]`` on the CPU."""
+    if protocol.objective != "group-dro" or isinstance(data, SyntheticSet) or data.groups is None:
+        return None
+    return (data.labels * data.num_groups + data.groups).cpu().unique(return_inverse=True)[1]
+
+
+def _group_weights(dro: GroupDRO, losses: Tensor, cells: Tensor) -> Tensor:
+    """Moves ``dro`` by the losses ``[B]`` and says how much each of them counts, ``[B]``, summing to 1."""
+    risk = group_cvar(losses.detach(), cells, dro.num_groups, tail=1.0)
+    share = dro.update(risk.values, risk.present) * risk.present
+    return (share / share.sum() / risk.counts.clamp(min=1))[cells].to(losses.dtype)
 
 
 def _fit(
@@ -324,15 +376,24 @@ def _fit(
     optimiser = torch.optim.SGD(
         stacked.values(), lr=protocol.lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
     )
-    sources = [_batches(data, protocol, seed, number, device) for number in numbers]
+    cells = _cells(data, protocol)
+    sources = [_batches(data, protocol, seed, number, device, cells) for number in numbers]
+    if cells is not None:
+        cells = cells.to(device)
+        dro = [GroupDRO(int(cells.max()) + 1, protocol.group_step, device=device) for _ in nets]
     total, full_rate, each = protocol.schedule(len(data.labels))
     seen: list[Tensor] = []
     for step in range(total):
         if step == full_rate:
             optimiser.param_groups[0]["lr"] = 0.1 * protocol.lr
             optimiser.state.clear()
-        x, y = (torch.stack(part) for part in zip(*map(next, sources)))
-        loss = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1).mean(1)
+        x, y, which = (torch.stack(part) for part in zip(*map(next, sources)))
+        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1)
+        if cells is None:
+            loss = losses.mean(1)
+        else:
+            counts = torch.stack([_group_weights(*one) for one in zip(dro, losses, cells[which])])
+            loss = (counts * losses).sum(1)
         optimiser.zero_grad()
         loss.sum().backward()
         optimiser.step()

@@ -1,0 +1,522 @@
+"""What a study runs: its YAML, checked to the last name before anything runs, and spelled out into units.
+
+A unit is one scenario, method and seed: a run folder. :func:`load_plan` explains the keys of the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import json
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import torch
+import yaml  # type: ignore[import-untyped, unused-ignore]
+
+import rdd_nb
+from rdd_nb import clustering, coresets, datasets, scenarios
+from rdd_nb.clustering import Groups
+from rdd_nb.config import DistillConfig
+from rdd_nb.datasets import ImageDataset, Splits
+from rdd_nb.distill import initial_state
+from rdd_nb.errors import RddError, unknown
+from rdd_nb.evaluate import PROFILES, Protocol
+from rdd_nb.machine import stream
+
+__all__ = ["Plan", "Unit", "load_plan", "noisy", "prepare"]
+
+Names = list[str]
+Grid = dict[str, list[Any]]
+
+
+class _Keys(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+
+
+class _Study(_Keys):
+    name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$")
+    data: str = "fashion-mnist-sample"
+    size: int | None = pydantic.Field(None, ge=1)
+    seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1)
+    nets: int = pydantic.Field(3, ge=1)
+    profile: str | None = None
+    protocol: dict[str, Any] | None = None
+    hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
+    distill: dict[str, Any] = {}
+    scenarios: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
+    methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
+
+
+class _Scenario(_Keys):
+    model_config = pydantic.ConfigDict(extra="allow")  # the scenario's own options
+
+    scenario: str
+    data: str | None = None
+    size: int | None = pydantic.Field(None, ge=1)
+    label_noise: float = pydantic.Field(0.0, ge=0, lt=1)
+    robustness: bool = False
+    grid: Grid = {}
+    methods: Names | None = pydantic.Field(None, min_length=1)
+    skip: Names = pydantic.Field([], alias="except")
+
+
+class _Method(_Keys):
+    coreset: str | None = None
+    ipc: int | None = pydantic.Field(None, ge=1)
+    config: dict[str, Any] | None = None
+    whole: dict[str, Any] | None = None
+    groups: str | dict[str, dict[str, Any]] | None = None
+    grid: Grid = {}
+    scenarios: Names | None = pydantic.Field(None, min_length=1)
+    skip: Names = pydantic.Field([], alias="except")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One scenario × method × seed, and all that decides its numbers, as plain JSON.
+
+    Attributes:
+        made: what decides the images: version, data, scenario, method, groups, seed.
+        scored: what decides how they are scored: protocol, nets, robustness.
+    """
+
+    study: str
+    scenario: str
+    method: str
+    seed: int
+    made: dict[str, Any]
+    scored: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``scenario/method/seedN``, for people and for the folder."""
+        return f"{_slug(self.scenario)}/{_slug(self.method)}/seed{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a finished unit must have been made with to count; a folder of images is told without its path."""
+        data = self.made["data"]
+        data = "folder:" + Path(data[7:]).name if data.startswith("folder:") else data
+        return {"made": {**self.made, "data": data}, "scored": self.scored}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's units in the order they run (all of the first seed first), and notes on what cannot be run."""
+
+    name: str
+    units: tuple[Unit, ...]
+    notes: tuple[str, ...] = ()
+
+    def pick(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> tuple[Unit, ...]:
+        """The units that match one of ``only`` (``SCENARIO/METHOD``, with ``*`` for anything) and have these seeds.
+
+        Raises:
+            RddError: a seed or a pattern that picks nothing.
+        """
+        for seed in seeds:
+            if seed not in {unit.seed for unit in self.units}:
+                raise RddError(f"study {self.name!r} has no seed {seed}: add it to its seeds")
+        names = {f"{unit.scenario}/{unit.method}" for unit in self.units}
+        for pattern in only:
+            if not any(_match(name, pattern) for name in names):
+                raise unknown("SCENARIO/METHOD", pattern, names, f"study {self.name!r}")
+        return tuple(
+            unit
+            for unit in self.units
+            if (not seeds or unit.seed in seeds)
+            and (not only or any(_match(f"{unit.scenario}/{unit.method}", pattern) for pattern in only))
+        )
+
+
+def _match(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "-", name)
+
+
+# --- the data of a unit -------------------------------------------------------------------------------------------
+
+
+def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
+    """The training set of a unit and what it is scored on, from its ``made`` (and the loaded data, if at hand).
+
+    In this order: the scenario bends the data, labels are made noisy, and where something is held out, the training
+    set is split; the test set is then dropped, and the held-out part (as noisy as the rest) stands in its place.
+    """
+    splits = base or datasets.load(made["data"], size=made["size"])
+    splits = scenarios.scenario(splits, made["scenario"], seed=made["seed"], **made["options"])
+    train, scored = splits.train, splits.test
+    if made["label_noise"]:
+        train = noisy(train, made["label_noise"], made["seed"])
+    if made["hold_out"]:
+        train, scored = train.hold_out(made["hold_out"], made["seed"])
+    return Splits(train, scored, splits.name)
+
+
+def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
+    """``data`` with a ``fraction`` of its labels (rounded) replaced by another class, each other one alike.
+
+    Groups and minority stay as they were.
+    """
+    draw = stream(seed, "label noise")
+    chosen = torch.randperm(len(data), generator=draw)[: int(len(data) * fraction + 0.5)]
+    shift = torch.randint(1, data.num_classes, (len(chosen),), generator=draw)
+    labels = data.labels.clone()
+    labels[chosen] = (labels[chosen] + shift) % data.num_classes
+    return dataclasses.replace(data, labels=labels, name=f"{data.name} label_noise={fraction:g}")
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read, check and spell out a study's YAML; every scenario is bent once, so that nothing of it fails later.
+
+    Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.evaluate.PROFILES`, quick by
+    default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a fraction of
+    the training set to score on, for choosing settings), ``distill`` (config of every distillation), ``scenarios`` and
+    ``methods``:
+
+    - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``label_noise``, ``robustness``,
+      ``methods`` or ``except`` (which methods run on it);
+    - a method names one of ``coreset`` (and ``ipc``), ``config`` (a distillation) or ``whole`` (protocol fields), and
+      may say ``groups`` (discovered, known or shuffled, or ``{discovered: {num_groups: 5}}``), ``scenarios`` or
+      ``except``;
+    - a ``grid`` in either makes one of it for each combination of the values listed, called ``name field=value``.
+
+    A method that needs named groups is left out, with a note, where the data name none, unless its ``scenarios`` ask
+    for it.
+
+    Raises:
+        RddError: one line that says what is wrong, where, and how to mend it.
+    """
+    file = Path(path)
+    try:
+        read = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader of ours
+    except OSError as error:
+        raise RddError(f"cannot read the study {file} ({error.strerror}): give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RddError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    except RddError as error:
+        raise RddError(f"{file}: {error}") from None
+    study = _checked(_Study, read, str(file))
+    if len(set(study.seeds)) < len(study.seeds):
+        raise RddError(f"{file}: seeds {study.seeds} name one twice: give each once")
+    protocol = _base_protocol(study, str(file))
+    bent = _scenarios(study)
+    methods = _methods(study, protocol)
+    _refuse_strangers(bent, methods)
+    return _spell_out(study, bent, methods)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with numbers like 5e-4 as numbers (as YAML 1.2 has them) and without a key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise RddError(f"line {key_node.start_mark.line + 1}: {key!r} stands there twice: give another name")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+K = TypeVar("K", bound=_Keys)
+
+
+def _checked(model: type[K], read: Any, where: str) -> K:
+    """``read`` as ``model``, or one line on what is wrong in it."""
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    if not isinstance(read, dict):
+        raise RddError(f"{where} is {read!r}, not a mapping: write some of {', '.join(known)}")
+    for key in read:
+        if not isinstance(key, str):
+            raise RddError(f"{where}: the key {key!r} is a {type(key).__name__}, as YAML reads it: put it in quotes")
+        near = get_close_matches(key, known, n=1, cutoff=0.8)
+        if key not in known and (model.model_config["extra"] == "forbid" or near):
+            raise unknown("key", key, known, where)
+    try:
+        return model.model_validate(read)
+    except pydantic.ValidationError as error:
+        told = [
+            f"{'.'.join(map(str, e['loc']))}{'' if e['type'] == 'missing' else '=' + repr(e['input'])}: "
+            f"{e['msg'][0].lower()}{e['msg'][1:]}"
+            for e in error.errors()
+        ]
+        raise RddError(f"{where}: {'; '.join(told)}") from None
+
+
+def _told(where: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives; its complaint says ``where``."""
+    try:
+        return make()
+    except RddError as error:
+        raise RddError(f"{where}: {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody expected
+        raise RddError(f"{where}: {' '.join(str(error).split())}: check the kinds of its values") from None
+
+
+def _base_protocol(study: _Study, where: str) -> Protocol:
+    if study.profile is not None and study.profile not in PROFILES:
+        raise unknown("profile", study.profile, PROFILES, where)
+    plain = study.profile is None and study.protocol is not None
+    base = Protocol() if plain else PROFILES[study.profile or "quick"]
+    made = _protocol(base, study.protocol or {}, f"{where}, protocol")
+    if made.objective != "erm":
+        raise RddError(f"{where}, protocol: objective={made.objective} is for whole sets: say it in a method's `whole`")
+    return made
+
+
+def _protocol(base: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
+    known = vars(base)
+    for name in changes:
+        if name not in known:
+            raise unknown("key", name, known, where)
+    made: Protocol = _told(where, lambda: dataclasses.replace(base, **changes))
+    return made
+
+
+def _points(grid: Grid, where: str) -> list[dict[str, Any]]:
+    """Every combination of a grid's values; ``[{}]`` without a grid."""
+    for key, values in grid.items():
+        if not values:
+            raise RddError(f"{where}: the grid of {key!r} is empty: list at least one value")
+        if len({repr(value) for value in values}) < len(values):
+            raise RddError(f"{where}: the grid of {key!r} names a value twice: give each once")
+    return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+
+
+def _label(name: str, point: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items())])
+
+
+# --- scenarios and methods, spelled out ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bent:
+    """A scenario of a study: its own name, the entry it comes from, and its part of ``made``."""
+
+    name: str
+    entry: str
+    keys: _Scenario
+    made: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A method of a study, its part of ``made``, and its protocol."""
+
+    name: str
+    entry: str
+    keys: _Method
+    made: dict[str, Any]
+    protocol: Protocol
+
+    @property
+    def needs_names(self) -> bool:
+        groups = self.made["groups"]
+        return self.protocol.objective == "group-dro" or (groups is not None and groups["kind"] == "known")
+
+
+def _scenarios(study: _Study) -> list[_Bent]:
+    found = []
+    for entry, read in study.scenarios.items():
+        where = f"scenario {entry!r} of study {study.name!r}"
+        keys = _checked(_Scenario, read, where)
+        if keys.scenario not in scenarios.available():
+            raise unknown("scenario", keys.scenario, scenarios.available(), where)
+        for point in _points(keys.grid, where):
+            noise = _checked(_Scenario, {"scenario": "none", **_only(point, "label_noise")}, where).label_noise
+            made = {
+                "data": keys.data or study.data,
+                "size": keys.size or study.size,
+                "scenario": keys.scenario,
+                "options": {**(keys.model_extra or {}), **_without(point, "label_noise")},
+                "label_noise": noise or keys.label_noise,
+                "hold_out": study.hold_out,
+            }
+            found.append(_Bent(_label(entry, point), entry, keys, made))
+    return found
+
+
+def _only(point: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in point.items() if key == name}
+
+
+def _without(point: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in point.items() if key not in names}
+
+
+def _methods(study: _Study, protocol: Protocol) -> list[_Way]:
+    found = []
+    for entry, read in study.methods.items():
+        where = f"method {entry!r} of study {study.name!r}"
+        keys = _checked(_Method, read, where)
+        kinds = [kind for kind in ("coreset", "config", "whole") if getattr(keys, kind) is not None]
+        if len(kinds) != 1:
+            raise RddError(f"{where} has {' and '.join(kinds) or 'no kind'}: write one of coreset, config or whole")
+        for point in _points(keys.grid, where):
+            found.append(_way(study, protocol, entry, keys, kinds[0], point, where))
+    return found
+
+
+def _way(
+    study: _Study, protocol: Protocol, entry: str, keys: _Method, kind: str, point: dict[str, Any], where: str
+) -> _Way:
+    groups = _groups(keys.groups, point, where)
+    rest = point if groups is None else _without(point, *groups["arguments"])
+    made: dict[str, Any] = {"kind": kind, "config": None, "coreset": None, "ipc": None, "groups": groups}
+    if keys.ipc is not None and kind != "coreset":
+        raise RddError(f"{where}: ipc beside {kind} has no effect: write it into the config")
+    if kind == "whole":
+        if groups is not None:
+            raise RddError(f"{where}: groups beside whole have no effect: group DRO takes those that the data name")
+        protocol = _protocol(protocol, {**(keys.whole or {}), **rest}, where)
+    else:
+        own = {"objective": "erm"} if kind == "coreset" else {**(keys.config or {}), **rest}
+        if "seed" in {**study.distill, **own}:
+            raise RddError(f"{where}: the seeds of a study are its own key: take `seed` out of the config")
+        config: DistillConfig = _told(where, lambda: DistillConfig(**{**study.distill, **own}))
+        made["ipc"] = config.ipc
+        if kind == "config":
+            made["config"] = {k: v for k, v in config.model_dump(mode="json").items() if k != "seed"}
+            if groups is None and "group" in config.init:
+                raise RddError(f"{where}: init={config.init} spreads images over groups: write groups: discovered")
+        else:
+            made["coreset"], made["ipc"] = keys.coreset, rest.get("ipc", keys.ipc or config.ipc)
+            if keys.coreset not in coresets.METHODS:
+                raise unknown("coreset", keys.coreset, coresets.METHODS, where)
+            if set(rest) - {"ipc"}:
+                raise unknown("key of a coreset's grid", next(iter(set(rest) - {"ipc"})), ["ipc"], where)
+            if (keys.coreset == "balanced") != (groups is not None):
+                raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
+    return _Way(_label(entry, point), entry, keys, made, protocol)
+
+
+def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
+    """``{"kind", "arguments"}`` with every argument of the discovery spelled out, or None."""
+    if said is None or said == "none":
+        return None
+    if isinstance(said, dict) and len(said) != 1:
+        raise RddError(f"{where}: groups names {len(said)} kinds: name one, like {{discovered: {{num_groups: 5}}}}")
+    kind, given = next(iter(said.items())) if isinstance(said, dict) else (said, {})
+    kinds = ("none", "discovered", "known", "shuffled")
+    if kind not in kinds[1:]:
+        raise unknown("kind of groups", kind, kinds, where)
+    if kind == "known":
+        if given:
+            raise RddError(f"{where}: known groups take no arguments: write groups: known")
+        return {"kind": kind, "arguments": {}}
+    parameters = inspect.signature(clustering.discover_groups).parameters
+    known = {n: p.default for n, p in parameters.items() if n not in ("data", "seed", "device")}
+    for name in given:
+        if name not in known:
+            raise unknown("argument of discover_groups", name, known, where)
+    arguments = {**known, **given, **{k: v for k, v in point.items() if k in known}}
+    for name, value in arguments.items():
+        default = known[name]
+        fits = (int, float) if isinstance(default, float) else type(default)
+        if default is not None and (
+            not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)
+        ):
+            raise RddError(f"{where}: {name}={value!r} should be like {default!r}")
+    if arguments.get("space_name", next(iter(clustering.SPACES))) not in clustering.SPACES:
+        raise unknown("space", arguments["space_name"], clustering.SPACES, where)
+    return {"kind": kind, "arguments": json.loads(json.dumps(arguments))}
+
+
+def _refuse_strangers(bent: Sequence[_Bent], methods: Sequence[_Way]) -> None:
+    """Names that collide, and names of scenarios and methods that there are not."""
+    each: tuple[tuple[str, Sequence[_Bent | _Way]], ...] = (("scenario", bent), ("method", methods))
+    for kind, entries in each:
+        slugs: dict[str, str] = {}
+        for entry in entries:
+            other = slugs.setdefault(_slug(entry.name), entry.name)
+            if other is not entry.name:
+                raise RddError(f"{kind}s {other!r} and {entry.name!r} would share a folder: give another name")
+    ours = {name for one in bent for name in (one.name, one.entry)}
+    theirs = {name for one in methods for name in (one.name, one.entry)}
+    for one in bent:
+        for name in [*(one.keys.methods or []), *one.keys.skip]:
+            if name not in theirs:
+                raise unknown("method", name, theirs, f"scenario {one.entry!r}")
+    for way in methods:
+        for name in [*(way.keys.scenarios or []), *way.keys.skip]:
+            if name not in ours:
+                raise unknown("scenario", name, ours, f"method {way.entry!r}")
+
+
+def _wanted(one: _Bent, way: _Way) -> bool:
+    here, there = {one.name, one.entry}, {way.name, way.entry}
+    only_here, only_there = way.keys.scenarios, one.keys.methods
+    return (
+        (only_here is None or bool(here & set(only_here)))
+        and (only_there is None or bool(there & set(only_there)))
+        and not here & set(way.keys.skip)
+        and not there & set(one.keys.skip)
+    )
+
+
+def _spell_out(study: _Study, bent: Sequence[_Bent], methods: Sequence[_Way]) -> Plan:
+    base: dict[tuple[Any, Any], Splits] = {}
+    pairs, notes = [], []
+    for one in bent:
+        where = f"scenario {one.name!r} of study {study.name!r}"
+        key = (one.made["data"], one.made["size"])
+        if key not in base:
+            base[key] = _told(where, lambda: datasets.load(key[0], size=key[1]))  # noqa: B023 (called at once)
+        made = {**one.made, "seed": study.seeds[0]}
+        train = _told(where, lambda: prepare(made, base[key])).train  # noqa: B023
+        for way in methods:
+            if not _wanted(one, way):
+                continue
+            if way.needs_names and train.groups is None:
+                if way.keys.scenarios is not None or one.keys.methods is not None:
+                    raise RddError(f"{where} names no groups, and method {way.name!r} needs them: leave it out there")
+                notes.append(f"{way.name} is left out of {one.name}, which names no groups")
+                continue
+            _told(f"method {way.name!r} on {where}", lambda: _check_start(way, train))  # noqa: B023
+            pairs.append((one, way))
+    if not pairs:
+        raise RddError(f"study {study.name!r} has nothing to run: no method is left for any scenario")
+    units = [
+        Unit(
+            study.name,
+            one.name,
+            way.name,
+            seed,
+            {"rdd_nb": rdd_nb.__version__, **one.made, "seed": seed, **way.made},
+            {"protocol": vars(way.protocol), "nets": study.nets, "robustness": one.keys.robustness},
+        )
+        for seed in study.seeds
+        for one, way in pairs
+    ]
+    return Plan(study.name, tuple(units), tuple(notes))
+
+
+def _check_start(way: _Way, train: ImageDataset) -> None:
+    """Whether the config fits the data; the start from noise costs nothing, and checks what all others check."""
+    if way.made["kind"] == "whole":
+        return
+    config = DistillConfig(ipc=way.made["ipc"], objective="erm", init="noise")
+    if way.made["config"] is not None:
+        config = DistillConfig(**{**way.made["config"], "init": "noise"})
+    planned = None if way.made["groups"] is None else Groups(torch.zeros(len(train), dtype=torch.int64), 1, "planned")
+    initial_state(train, config, planned)
