@@ -302,7 +302,7 @@ STRATA = "left: class 0, class 1, class 2; right: class 4, CLASS 3; alone: class
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(20, 60), min_size=6, max_size=6), st.floats(0.05, 0.25), st.integers(0, 10**6))
+@given(st.lists(st.integers(40, 60), min_size=6, max_size=6), st.floats(0.05, 0.25), st.integers(0, 10**6))
 def test_hidden_strata_counts_are_exact(sizes, fraction, seed):
     base = uneven(sizes)
     bent = scenario(base, "hidden-strata", strata=STRATA, fraction=fraction, seed=seed)
