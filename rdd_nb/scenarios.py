@@ -346,7 +346,7 @@ def _check_fraction(option: str, value: object) -> None:
 
 
 def _round(value: float) -> int:
-    return int(value + 0.5)  # halves upwards
+    return int(round(value, 9) + 0.5)  # halves upwards, also those that floating point puts a little below
 
 
 def _members(data: ImageDataset, fraction: float, verb: str, generator: torch.Generator) -> list[Tensor]:

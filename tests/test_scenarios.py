@@ -33,6 +33,11 @@ def cells(data):
     return counts.reshape(data.num_classes, data.num_groups)
 
 
+def nearest(value):
+    """The nearest whole number, halves upwards, also where floating point puts them a little below."""
+    return math.floor(round(value, 9) + 0.5)
+
+
 def same(first, second):
     return all(
         torch.equal(getattr(getattr(first, split), field), getattr(getattr(second, split), field))
@@ -100,6 +105,16 @@ def test_coloured_at_the_ends(bias, on):
 def test_a_bias_of_nine_tenths_leaves_a_tenth_exactly():
     # 1 - 0.9 is a little less than 0.1 in floating point, and a tenth of 5 images is rounded up.
     assert cells(scenario(make(train=5), "coloured", bias=0.9).train).diagonal().tolist() == [4] * 4
+
+
+def test_halves_are_rounded_up_whatever_floating_point_makes_of_them():
+    assert 50 * 0.29 < 14.5, "the half that this is about"
+    for percent in range(1, 100):
+        for train in (10, 50, 58):
+            off = (train * percent + 50) // 100
+            if off:
+                bent = scenario(make(train, 2, 2, size=(1, 1)), "coloured", bias=1 - percent / 100)
+                assert int(bent.train.minority.sum()) == 2 * off
 
 
 def test_the_shipped_sample_coloured():
@@ -241,7 +256,7 @@ def test_long_tail_counts_are_exact(sizes, ratio, seed):
     base = uneven(sizes)
     bent = scenario(base, "long-tail", ratio=ratio, seed=seed)
     classes, largest = len(sizes), min(sizes)
-    expected = [math.floor(largest * ratio ** (-rank / (classes - 1)) + 0.5) for rank in range(classes)]
+    expected = [nearest(largest * ratio ** (-rank / (classes - 1))) for rank in range(classes)]
     counts = bent.train.class_counts
     assert counts.sort(descending=True).values.tolist() == expected and expected[0] == largest
     # The thirds follow the ranks, and the same classes are the tail in training and test.
@@ -312,7 +327,7 @@ def test_hidden_strata_counts_are_exact(sizes, fraction, seed):
     for coarse in ((0, 1, 2), (3, 4), (5,)):
         others = sum(sizes[label] for label in coarse if label not in rare)
         for label in coarse:
-            wanted = math.floor(others * fraction / (1 - fraction) + 0.5) if label in rare else sizes[label]
+            wanted = nearest(others * fraction / (1 - fraction)) if label in rare else sizes[label]
             assert kept[label] == wanted
     for part in (bent.train, bent.test):
         assert torch.equal(part.minority, torch.isin(part.groups, torch.tensor(rare)))
