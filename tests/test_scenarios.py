@@ -230,6 +230,17 @@ def test_the_shipped_sample_before_textures():
     assert len(own.unique(dim=0)) == 6
 
 
+def test_where_a_texture_lies_is_drawn_by_the_seed():
+    base = make(size=(12, 12))
+    dark = Splits(*(dataclasses.replace(part, images=part.images * 0) for part in (base.train, base.test)), "dark")
+    first, other = (scenario(dark, "background", bias=1, seed=seed) for seed in (0, 1))
+    assert torch.equal(first.train.groups, other.train.groups)
+    assert not torch.equal(first.train.images, other.train.images)
+    # Training and test images are shifted apart: on the rows, whose shifts are plain to see.
+    parts = (part.images[part.groups == 0, 0, :, 0][:20] for part in (first.train, first.test))
+    assert not torch.equal(*parts)
+
+
 def test_only_the_form_of_a_background_tells_of_the_class():
     # Where there is nothing but background, all textures are equally bright.
     black = make(train=60, test=40, classes=10, size=(28, 28))
