@@ -275,6 +275,93 @@ def test_the_test_set_is_seen_in_the_units_of_the_training_set():
     assert not np.array_equal(predict([net], foreign).losses, b.losses)
 
 
+# --- group DRO on the whole set -----------------------------------------------------------------------------------
+
+
+DRO = Protocol(epochs=3, lr=0.05, width=4, depth=1, batch=7, objective="group-dro", group_step=0.5)
+
+
+def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
+    """Written out with Python's own exponentials: q moves by the losses of the groups first, then the net by q."""
+    data = quadrants(20, groups=True)
+    pairs = [(int(c), int(g)) for c, g in zip(data.labels, data.groups)]
+    known = sorted(set(pairs))
+    cells = torch.tensor([known.index(pair) for pair in pairs])
+    for number, trained in enumerate(train(data, DRO, nets=2, seed=3, device="cpu")):
+        net = networks.build("convnet", data.shape, 3, width=4, depth=1, seed=seed_of(3, "evaluation", number))
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+        draw, q = stream(3, "evaluation", number, "batches"), np.full(len(known), 1 / len(known))
+        for epoch in range(3):
+            if epoch == 2:
+                optimiser = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4)
+            for part in room._balanced(cells, draw).split(7):
+                losses = F.cross_entropy(net(data.normalised(part)), data.labels[part], reduction="none")
+                means = {k: losses[cells[part] == k].mean() for k in sorted(set(cells[part].tolist()))}
+                held = sum(q[k] for k in means)
+                moved = {k: q[k] * np.exp(0.5 * means[k].item()) for k in means}
+                for k in means:
+                    q[k] = held * moved[k] / sum(moved.values())
+                optimiser.zero_grad()
+                sum(q[k] / held * means[k] for k in means).backward()
+                optimiser.step()
+        torch.testing.assert_close(parameters(trained), parameters(net), rtol=1e-4, atol=1e-5)
+        assert q.max() / q.min() > 1.2, "the weights have moved"
+
+
+def test_batches_for_group_dro_hold_every_group_alike():
+    cells = torch.tensor([0] * 50 + [1] * 7 + [2] + [3] * 20)
+    order = room._balanced(cells, rng())
+    assert order.shape == (78,), "a pass is as long as a plain one"
+    met = cells[order]
+    for start in range(0, 76, 4):
+        assert sorted(met[start : start + 4].tolist()) == [0, 1, 2, 3], "round after round of all"
+    assert (order[met == 2] == 57).all() and len(order[met == 0].unique()) > 10
+    again = torch.cat([room._balanced(cells, rng(s)) for s in range(200)])
+    share = torch.bincount(again, minlength=78)[50:57] / (again >= 50).logical_and(again < 57).sum()
+    assert float((share - 1 / 7).abs().max()) < 0.02, "each member alike"
+
+
+def test_group_dro_of_all_nets_at_once_is_that_of_one_after_another():
+    data = quadrants(20, groups=True)
+    apart = train(data, DRO, nets=2, seed=1, device="cpu")
+    together = [
+        networks.build("convnet", data.shape, 3, width=4, depth=1, seed=seed_of(1, "evaluation", i)) for i in range(2)
+    ]
+    room._fit(together, range(2), data, DRO, 1, torch.device("cpu"), lambda *now: None)
+    for net, expected in zip(together, apart):
+        torch.testing.assert_close(parameters(net), parameters(expected), rtol=1e-3, atol=2e-4)
+
+
+def test_group_dro_serves_a_group_that_plain_training_gives_up():
+    """A shortcut (the brightness of a corner) holds for 95 % of each class and misleads for the rest."""
+    labels, odd = torch.arange(240) % 2, torch.arange(240) // 2 % 20 == 0
+    pixels = 20 + 60 * torch.rand(240, 1, 8, 8, generator=rng())
+    pixels[labels == 1, :, :4, :4] += 15  # the rule, faint
+    pixels[(labels == 1) ^ odd, :, 4:, 4:] += 150  # the shortcut, plain to see
+    data = ImageDataset(
+        *(pixels.to(torch.uint8), labels, ("a", "b"), *statistics(pixels.to(torch.uint8))),
+        groups=odd.long(),
+        group_names=("usual", "odd"),
+    )
+    settings = {"epochs": 10, "lr": 0.02, "width": 8, "depth": 1, "batch": 32}
+    worst = {}
+    for objective in ("erm", "group-dro"):
+        protocol = Protocol(**settings, objective=objective)
+        table = evaluate(data, data, nets=1, protocol=protocol, device="cpu").table("group")
+        worst[objective] = float((table["correct"] / table["n"]).min())
+    assert worst["group-dro"] > worst["erm"] + 0.3
+
+
+def test_group_dro_needs_names_of_groups():
+    for data, what in ((as_synthetic(quadrants(12)), "a distilled set"), (quadrants(12), "dataset 'quadrants'")):
+        with pytest.raises(RddError, match=f"objective=group-dro needs groups, and {what} names none"):
+            train(data, DRO, nets=1, device="cpu")
+    with pytest.raises(RddError, match="did you mean 'group-dro'"):
+        Protocol(objective="group_dro")
+    with pytest.raises(RddError, match="group_step"):
+        Protocol(group_step=-1.0)
+
+
 # --- scores -------------------------------------------------------------------------------------------------------
 
 
