@@ -495,6 +495,7 @@ def _study(
     """
     from rdd_nb import results, study
     from rdd_nb.plan import load_plan
+    from rdd_nb.units import state
 
     plan = load_plan(config)
     folder = out or Path("runs") / f"study-{plan.name}"
@@ -502,7 +503,7 @@ def _study(
     for note in () if quiet else plan.notes:
         print(f"note: {note}", file=sys.stderr)
     if dry_run:
-        stands = {unit.name: study.state(folder, unit) for unit in units}
+        stands = {unit.name: state(folder, unit) for unit in units}
         if as_json:
             print(json.dumps({"study": plan.name, "out": str(folder), "units": stands}))
             return

@@ -51,8 +51,8 @@ class _Study(_Keys):
     protocol: dict[str, Any] | None = None
     hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
     distill: dict[str, Any] = {}
-    scenarios: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
-    methods: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
+    scenarios: dict[str, Any] = pydantic.Field(min_length=1)
+    methods: dict[str, Any] = pydantic.Field(min_length=1)
 
 
 class _Scenario(_Keys):

@@ -11,61 +11,26 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
-from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.evaluate import Scores, predict
-from rdd_nb.robustness import cluster_groups, corrupt
+from rdd_nb.plan import Unit
 from rdd_nb.runs import atomic_write
 from rdd_nb.subgroups import mean_interval, worst_group
+from rdd_nb.units import state
 
-if TYPE_CHECKING:
-    from rdd_nb.plan import Unit
-
-__all__ = ["collect", "differences", "load_table", "overview", "rows", "runs_path", "summary", "write_tables"]
+__all__ = ["collect", "differences", "load_table", "overview", "runs_path", "summary", "write_tables"]
 
 KEYS = ["study", "scenario", "method", "seed"]
 COLUMNS = [*KEYS, "net", "partition", "group", "n", "correct"]
-MOST_GROUPS = 20  # named groups beyond this are not listed one by one; scores.npz has them
 PathLike = str | os.PathLike[str]
-
-
-def rows(scores: Scores, nets: Sequence[nn.Module] | None, test: ImageDataset, seed: int) -> pd.DataFrame:
-    """The rows of one run: net, partition, group, n, correct.
-
-    Partitions: ``all``, ``minority`` (its two sides), ``group`` (up to 20 named ones) and ``class``. Given the ``nets``
-    also ``cluster`` (:func:`rdd_nb.robustness.cluster_groups` of ``test``) and ``robustness``: of each net its worst
-    cluster, Cluster-min (a minimum of ten: below the true one), and its accuracy under Noise, Blur and Invert.
-    """
-    parts = {by: scores.table(by) for by in ("all", "class")}
-    if scores.minority is not None:
-        parts["minority"] = scores.table("minority")
-    if scores.groups is not None and len(scores.group_names) <= MOST_GROUPS:
-        parts["group"] = scores.table("group")
-    if nets is not None:
-        clusters = cluster_groups(test, min(10, len(test)), seed).numpy()
-        parts["cluster"] = scores.table_of(clusters, tuple(map(str, range(clusters.max() + 1))))
-        share = parts["cluster"]["correct"] / parts["cluster"]["n"]
-        worst = parts["cluster"].loc[share.groupby(parts["cluster"]["net"]).idxmin()].assign(group="Cluster-min")
-        bent = [
-            predict(nets, corrupt(test, kind, seed)).table("all").assign(group=kind.capitalize())
-            for kind in ("noise", "blur", "invert")
-        ]
-        parts["robustness"] = pd.concat([worst, *bent])
-    order = [name for name in ("all", "minority", "group", "class", "cluster", "robustness") if name in parts]
-    table = pd.concat([parts[name].assign(partition=name) for name in order], ignore_index=True)
-    return table[["net", "partition", "group", "n", "correct"]]
 
 
 def collect(out: PathLike, units: Sequence[Unit]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The two tables of those ``units`` that are finished in the study's folder ``out``, in their order."""
-    from rdd_nb.study import state
-
     tables, runs = [], []
     order = {name: i for i, name in enumerate(dict.fromkeys(u.scenario for u in units))}
     ways = {name: i for i, name in enumerate(dict.fromkeys(u.method for u in units))}

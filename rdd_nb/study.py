@@ -1,21 +1,15 @@
-"""Run a study: each unit of a plan in a worker process and a folder of its own, stopped and resumed at any time.
+"""Run a study: the units of a plan in worker processes, stopped and resumed at any time.
 
-A unit's folder holds ``unit.json`` (its settings), what a distillation leaves, ``scores.npz`` (every prediction),
-``rows.csv`` (its part of the study's table) and ``result.json``, which is written last: with it, and with the same
-settings, the unit is finished and never run again. ``error.json`` says why a unit failed; the next call tries it anew.
+What a unit leaves in its folder, :mod:`rdd_nb.units` says. One that fails leaves ``error.json`` and does not stop the
+others; the next call tries it again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import hashlib
-import io
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -28,23 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from rdd_nb import clustering, datasets
-from rdd_nb.clustering import Groups, group_mass
-from rdd_nb.config import DistillConfig
-from rdd_nb.coresets import coreset
-from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.distill import distill, fingerprint
 from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Protocol, matched, predict, train
-from rdd_nb.machine import describe, pick_device, stream
-from rdd_nb.plan import Plan, Unit, prepare
-from rdd_nb.results import rows
-from rdd_nb.runs import RunFolder, SyntheticSet, atomic_write
+from rdd_nb.machine import pick_device
+from rdd_nb.plan import Plan, Unit
+from rdd_nb.runs import RunFolder, atomic_write
+from rdd_nb.units import run_unit, state
 
-__all__ = ["Outcome", "cores", "revision", "run_study", "run_unit", "state"]
+__all__ = ["Outcome", "cores", "revision", "run_study"]
 
 GRACE = 60.0  # seconds that an interrupted worker has to keep its checkpoint
 
@@ -58,203 +44,22 @@ class Outcome:
     error: str | None = None
 
 
-def state(out: Path, unit: Unit) -> str:
-    """``done``, ``missing``, ``begun``, ``failed`` (last time), or ``changed`` (its settings; it will run again)."""
-    folder = out / unit.name
-    held = _read(folder / "unit.json")
-    if held is None:
-        return "missing"
-    if held != unit.settings:
-        return "changed"
-    if _read(folder / "result.json") is not None:
-        return "done"
-    return "failed" if (folder / "error.json").exists() else "begun"
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
 def revision() -> str:
-    """The git revision of the code that runs, with ``-dirty`` where it was changed since; empty outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    """The git revision of the code that runs, with ``-dirty`` where the package differs from it; empty outside git."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(("git", *words), capture_output=True, text=True, cwd=Path(__file__).parent, timeout=10)
+
     try:
-        said = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=10)
+        head, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return said.stdout.strip() if said.returncode == 0 else ""
+    return head.stdout.strip() + "-dirty" * bool(changed.stdout.strip()) if head.returncode == 0 else ""
 
 
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# --- one unit, in a worker ----------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(name: str, size: int | None) -> Splits:
-    return datasets.load(name, size=size)
-
-
-@functools.lru_cache(maxsize=1)  # neighbours in a study's order share their data
-def _prepared(made: str) -> Splits:
-    values = json.loads(made)
-    return prepare(values, _loaded(values["data"], values["size"]))
-
-
-def _data_key(unit: Unit) -> str:
-    names = ("rdd_nb", "data", "size", "scenario", "options", "label_noise", "hold_out", "seed")
-    return json.dumps({name: unit.made[name] for name in names}, sort_keys=True)
-
-
-def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None:
-    """Run one unit to its ``result.json``, or go on where it was interrupted.
-
-    Raises:
-        RddError: and anything else that goes wrong in it.
-    """
-    folder = out / unit.name
-    _begin(folder, unit)
-    splits = _prepared(_data_key(unit))
-    groups, discovery = _groups(unit, splits.train, out, device)
-    began = time.perf_counter()
-    trained_on, weighing = _images(unit, splits.train, groups, folder, device)
-    made = time.perf_counter() - began if weighing is None else weighing["seconds"]
-    began = time.perf_counter()
-    test = matched(trained_on, splits.test)
-    nets = train(
-        trained_on, Protocol(**unit.scored["protocol"]), nets=unit.scored["nets"], seed=unit.seed, device=device
-    )
-    scores = predict(nets, test)
-    scores.save(folder / "scores.npz")
-    table = rows(scores, nets if unit.scored["robustness"] else None, test, unit.seed)
-    atomic_write(folder / "rows.csv", table.to_csv(index=False, lineterminator="\n"))
-    config = unit.made["config"] or {}
-    marked = splits.train.minority
-    said = {
-        "data": splits.train.name,
-        "data_digest": fingerprint(splits.train, None)["digest"],
-        "samples": len(splits.train),
-        "kind": {"config": "distilled"}.get(unit.made["kind"], unit.made["kind"]),
-        "coreset": unit.made["coreset"],
-        "ipc": unit.made["ipc"],
-        "matching": config.get("matching"),
-        "objective": config.get("objective") or unit.scored["protocol"]["objective"],
-        "groups": "none" if unit.made["groups"] is None else unit.made["groups"]["kind"],
-        "space": None if groups is None else groups.source,
-        "num_groups": None if groups is None else groups.num_groups,
-        "minority_mass": None
-        if groups is None or marked is None
-        else round(group_mass(groups, splits.train.labels, marked), 4),
-        "discovery_seconds": round(discovery, 2),
-        "distill_seconds": round(made, 2),
-        "weighing_share": None if weighing is None else weighing["share"],
-        "evaluate_seconds": round(time.perf_counter() - began, 2),
-        "nets": unit.scored["nets"],
-        "scored_on": "test" if unit.made["hold_out"] is None else "held-out",
-        "revision": rev,
-        **describe(pick_device(device)),
-    }
-    atomic_write(folder / "result.json", json.dumps(said, indent=2) + "\n")
-    (folder / "error.json").unlink(missing_ok=True)
-
-
-def _begin(folder: Path, unit: Unit) -> None:
-    """Make the unit's folder fit: images made with other settings go, those only scored otherwise stay."""
-    held = _read(folder / "unit.json")
-    if held is not None and held != unit.settings:
-        (folder / "result.json").unlink(missing_ok=True)  # first: half removed, it must not look finished
-        if not isinstance(held, dict) or held.get("made") != unit.settings["made"]:
-            shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / "unit.json", json.dumps(unit.settings, indent=2) + "\n")
-
-
-def _images(
-    unit: Unit, data: ImageDataset, groups: Groups | None, folder: Path, device: str
-) -> tuple[SyntheticSet | ImageDataset, dict[str, Any] | None]:
-    """What the nets are trained on; for a distillation also its seconds and the share of them spent on weighing."""
-    kind = unit.made["kind"]
-    if kind == "whole":
-        return data, None
-    if kind == "coreset":
-        chosen = coreset(data, unit.made["coreset"], unit.made["ipc"], groups=groups, seed=unit.seed, device=device)
-        RunFolder(folder).save_synthetic(chosen)
-        return chosen, None
-    config = DistillConfig(**{**unit.made["config"], "seed": unit.seed})
-    source = {"study": unit.study, "scenario": unit.made["scenario"], "options": unit.made["options"]}
-    run = distill(data, config, groups, out=folder, device=device, progress=False, source=source)
-    seconds = float(run.history["seconds"].sum())
-    share = None
-    if "weighing" in run.history:
-        share = round(float(run.history["weighing"].sum()) / max(seconds, 1e-9), 4)
-    return run.synthetic, {"seconds": seconds, "share": share}
-
-
-def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Groups | None, float]:
-    """The unit's groups and the seconds their discovery took; all methods of a scenario and seed share one."""
-    wanted = unit.made["groups"]
-    if wanted is None:
-        return None, 0.0
-    if wanted["kind"] == "known":
-        return clustering.known_groups(data), 0.0
-    key = hashlib.sha256((_data_key(unit) + json.dumps(wanted["arguments"], sort_keys=True)).encode()).hexdigest()[:16]
-    path = out / "groups" / f"{key}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
-        found = _load_groups(path)
-        if found is None:
-            began = time.perf_counter()
-            groups = clustering.discover_groups(data, seed=unit.seed, device=device, **wanted["arguments"])
-            found = groups, time.perf_counter() - began
-            _save_groups(path, *found)
-    groups, seconds = found
-    return (_shuffled(groups, data, unit.seed) if wanted["kind"] == "shuffled" else groups), seconds
-
-
-def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
-    """Groups of the same sizes that know nothing: the ids, dealt out anew within each class."""
-    draw, ids = stream(seed, "shuffled groups"), groups.ids.clone()
-    for label in range(data.num_classes):
-        members = (data.labels == label).nonzero()[:, 0]
-        ids[members] = groups.ids[members[torch.randperm(len(members), generator=draw)]]
-    return dataclasses.replace(groups, ids=ids, source=f"shuffled {groups.source}")
-
-
-def _save_groups(path: Path, groups: Groups, seconds: float) -> None:
-    values = {f.name: getattr(groups, f.name) for f in dataclasses.fields(groups)}
-    arrays = {k: v.cpu().numpy() if torch.is_tensor(v) else np.asarray(v) for k, v in values.items() if v is not None}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, seconds=np.asarray(seconds), **arrays)  # type: ignore[arg-type]
-    atomic_write(path, buffer.getvalue())
-
-
-def _load_groups(path: Path) -> tuple[Groups, float] | None:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            values: dict[str, Any] = {
-                k: torch.from_numpy(held[k]) if held[k].ndim else held[k].item() for k in held.files
-            }
-        seconds = values.pop("seconds")
-        return Groups(**values), float(seconds)
-    except Exception:  # none there, or one that cannot be read: found anew
-        return None
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other worker holds ``path`` (where the system has ``flock``; elsewhere both do the work)."""
-    with path.open("w") as handle:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 # --- many units, in worker processes ------------------------------------------------------------------------------
