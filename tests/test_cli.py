@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -38,7 +39,9 @@ def says(capsys, *command: str) -> str:
 # --- help and lists -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["data", "list"], ["data", "fetch"], ["evaluate"], ["run"]])
+@pytest.mark.parametrize(
+    "command", [[], ["data"], ["data", "list"], ["data", "fetch"], ["evaluate"], ["run"], ["study"]]
+)
 def test_every_help_has_an_example(capsys, command):
     text = says(capsys, *command, "--help")
     assert "Usage: rdd-nb" in text
@@ -248,3 +251,52 @@ def test_a_cell_that_fails_is_an_error(capsys):
 )
 def test_parameters_as_papermill_has_them(words, joined):
     assert cli._join_parameters(words) == joined
+
+
+# --- study ----------------------------------------------------------------------------------------------------------
+
+SMOKE = str(ROOM / "data" / "studies" / "smoke.yaml")
+STUDY = ["study", SMOKE, "--workers", "0", "--device", "cpu"]
+
+
+def test_a_dry_run_lists_the_units_and_runs_none(capsys):
+    lines = says(capsys, *STUDY, "--dry-run", "--only", "none/*", "--seeds", "1").splitlines()
+    assert lines[0] == "missing  none/random/seed1" and len(lines) == 6
+    assert lines[-1] == "0 of 5 units are done in runs/study-smoke" and not Path("runs").exists()
+    held = json.loads(says(capsys, *STUDY, "--dry-run", "--json", "--quiet"))
+    assert len(held["units"]) == 24 and set(held["units"].values()) == {"missing"}
+
+
+def test_a_study_tells_each_unit_and_writes_its_table(capsys):
+    assert main([*STUDY, "--only", "*/plain", "--only", "none/random", "--seeds", "0", "--table", "t/study.csv"]) == 0
+    printed, told = capsys.readouterr()
+    assert [line.split(":")[0] for line in told.splitlines()] == [
+        *("note", "note"),
+        *("[1/3] coloured/plain/seed0", "[2/3] none/random/seed0", "[3/3] none/plain/seed0"),
+    ]
+    assert "coloured (1 seeds × 2 nets" in printed and "off-colour" in printed
+    assert "3 of 24 units; table: t/study.csv, and what it was measured on: study-runs.csv" in printed
+    runs = Path("t/study-runs.csv").read_text().splitlines()
+    assert len(runs) == 4 and "revision" in runs[0]
+    held = json.loads(says(capsys, *STUDY, "--seeds", "0", "--json", "--quiet", "--out", "runs/study-smoke"))
+    assert (held["ran"], held["done"], held["units"], held["failed"]) == (9, 12, 24, {})
+    assert held["table"] == "runs/study-smoke/table.csv" and Path(held["table"]).is_file()
+    first = held["summary"][0]
+    assert first["scenario"] == "coloured" and 0 <= first["mean"] <= 1 and first["low"] is None
+
+
+def test_units_that_fail_are_named_in_one_line_at_the_end(capsys, monkeypatch):
+    def failing(*arguments, **options):
+        raise MemoryError("too big")
+
+    monkeypatch.setattr(importlib.import_module("rdd_nb.units"), "coreset", failing)
+    assert main([*STUDY, "--only", "*/random", "--only", "none/plain", "--seeds", "0", "--quiet"]) == 1
+    printed, told = capsys.readouterr()
+    assert told.count("\n") == 1 and told.startswith("rdd-nb: 2 of 3 units failed, the same command tries them again: ")
+    assert "coloured/random/seed0 (MemoryError: too big); none/random/seed0" in told
+    assert "1 of 24 units" in printed
+    monkeypatch.undo()
+    assert main([*STUDY, "--only", "nobody/plain"]) == 2
+    assert "unknown SCENARIO/METHOD 'nobody/plain'" in capsys.readouterr().err
+    assert main([*STUDY, "--seeds", "one"]) == 2 and "write --seeds 0,1" in capsys.readouterr().err
+    assert main(["study", "absent.yaml"]) == 2 and "cannot read the study" in capsys.readouterr().err
