@@ -133,7 +133,7 @@ def run_study(
         out: the study's folder.
         units: some of the plan's; by default all.
         workers: processes; 0 runs the units in this process, one after another.
-        threads: of each worker; by default its share of the cores (all of torch's own for 0 workers).
+        threads: of each worker; by default its share of the cores (for 0 workers: as torch is set).
         device: of all of them.
         tell: called after each unit with its outcome, how many are finished (also from earlier), of how many, and the
             seconds left by the pace so far.
@@ -169,8 +169,13 @@ def run_study(
     rev = revision()
     with RunFolder(folder).lock():
         if workers == 0 or not todo:
-            for unit in todo:
-                note(_work(unit, folder, device, rev))
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads or before)
+            try:
+                for unit in todo:
+                    note(_work(unit, folder, device, rev))
+            finally:
+                torch.set_num_threads(before)
         else:
             share = threads or max(1, cores() // workers)
             with _threads_of_children(share):

@@ -496,6 +496,15 @@ def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
     assert set(collect("three", plain.units)[1]["scored_on"]) == {"test"}
 
 
+def test_in_this_process_the_threads_are_as_asked_for_and_put_back():
+    held = read(
+        seeds=[0], scenarios={"none": {"scenario": "none"}}, methods={"plain": {"config": {"objective": "erm"}}}
+    )
+    before = torch.get_num_threads()
+    run(held, threads=before + 1)
+    assert collect("out", held.units)[1]["threads"].tolist() == [before + 1] and torch.get_num_threads() == before
+
+
 def test_two_studies_cannot_work_in_one_folder():
     from rdd_nb.runs import RunFolder
 
