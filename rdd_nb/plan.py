@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
-import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -411,7 +410,7 @@ def _way(
 
 
 def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
-    """``{"kind", "arguments"}`` with every argument of the discovery spelled out, or None."""
+    """Kind and arguments of the discovery (and its defaults, so that units know when one changes), or None."""
     if said is None or said == "none":
         return None
     if isinstance(said, dict) and len(said) != 1:
@@ -423,23 +422,24 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
     if kind == "known":
         if given:
             raise RddError(f"{where}: known groups take no arguments: write groups: known")
-        return {"kind": kind, "arguments": {}}
+        return {"kind": kind, "arguments": {}, "defaults": {}}
     parameters = inspect.signature(clustering.discover_groups).parameters
     known = {n: p.default for n, p in parameters.items() if n not in ("data", "seed", "device")}
     for name in given:
         if name not in known:
             raise unknown("argument of discover_groups", name, known, where)
-    arguments = {**known, **given, **{k: v for k, v in point.items() if k in known}}
+    arguments = {**given, **{k: v for k, v in point.items() if k in known and k not in DistillConfig.model_fields}}
     for name, value in arguments.items():
         default = known[name]
         fits = (int, float) if isinstance(default, float) else type(default)
-        if default is not None and (
-            not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)
-        ):
+        plain = isinstance(default, (bool, int, float, str)) and not isinstance(value, list)
+        if plain and (not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)):
             raise RddError(f"{where}: {name}={value!r} should be like {default!r}")
-    if arguments.get("space_name", next(iter(clustering.SPACES))) not in clustering.SPACES:
-        raise unknown("space", arguments["space_name"], clustering.SPACES, where)
-    return {"kind": kind, "arguments": json.loads(json.dumps(arguments))}
+    space = arguments.get("space_name")
+    if isinstance(space, str) and space not in clustering.SPACES and known.get("space_name") in clustering.SPACES:
+        raise unknown("space", space, clustering.SPACES, where)
+    defaults = {name: repr(default) for name, default in known.items() if name not in arguments}
+    return {"kind": kind, "arguments": arguments, "defaults": defaults}
 
 
 def _refuse_strangers(bent: Sequence[_Bent], methods: Sequence[_Way]) -> None:

@@ -195,7 +195,8 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
         return None, 0.0
     if wanted["kind"] == "known":
         return clustering.known_groups(data), 0.0
-    key = hashlib.sha256((_data_key(unit) + json.dumps(wanted["arguments"], sort_keys=True)).encode()).hexdigest()[:16]
+    found_by = json.dumps([wanted["arguments"], wanted["defaults"]], sort_keys=True)
+    key = hashlib.sha256((_data_key(unit) + found_by).encode()).hexdigest()[:16]
     path = out / "groups" / f"{key}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_suffix(".lock")):

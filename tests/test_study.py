@@ -84,7 +84,7 @@ def test_units_are_all_of_the_first_seed_first_with_everything_spelled_out():
     unit = held.units[2]
     assert unit.made["config"]["tail"] == 0.8 and unit.made["config"]["iterations"] == 3
     assert unit.made["groups"]["kind"] == "discovered"
-    assert STYLE.items() <= unit.made["groups"]["arguments"].items()
+    assert unit.made["groups"]["arguments"] == STYLE
     assert unit.made["options"] == {"bias": 0.8} and unit.scored["protocol"]["lr"] == Protocol().lr
     json.dumps(unit.settings)
 
@@ -463,6 +463,16 @@ def test_groups_are_found_once_for_all_methods_and_shuffled_ones_know_nothing(mo
     knowing = clustering.Groups(marked.long(), 2, "known")
     assert clustering.group_mass(knowing, big.labels, marked) == pytest.approx(0.5)
     assert clustering.group_mass(room._shuffled(knowing, big, 0), big.labels, marked) == pytest.approx(0.1, abs=0.02)
+
+
+def test_another_default_of_the_discovery_is_another_unit(monkeypatch):
+    def discover_groups(data, space_name="style", *, num_groups=3, seed=0, device="auto"):
+        return clustering.Groups(torch.zeros(len(data), dtype=torch.int64), 1, "none")
+
+    groups = {"groups": "discovered", "config": {"objective": "robust"}}
+    before = read(methods={"robust": groups}).units[0].settings
+    monkeypatch.setattr(clustering, "discover_groups", discover_groups)
+    assert read(methods={"robust": groups}).units[0].settings != before
 
 
 def test_groups_come_back_from_disk_as_they_were(tmp_path):
