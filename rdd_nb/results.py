@@ -185,12 +185,18 @@ def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.9
 
 
 def overview(table: pd.DataFrame, baseline: str = "plain") -> str:
-    """A compact text: for each scenario a line a method, with accuracies in % and the gain on the baseline."""
+    """A compact text: for each scenario a line a method, with accuracies in % and the gain on the baseline.
+
+    Each entry is a mean over seeds, ± standard deviation between them, and in brackets the gain in points.
+    """
     said = summary(table)
     gains = differences(table, baseline) if baseline in set(table["method"]) else None
     lines: list[str] = []
     for scenario, part in said.groupby("scenario", sort=False):
         shown = part[part["partition"].isin(["all", "minority", "balanced", "worst", "robustness"])]
+        two = [shown.loc[shown["partition"] == name, "mean"].to_numpy() for name in ("all", "balanced")]
+        if np.allclose(*two):  # classes of equal size: one column says both
+            shown = shown[shown["partition"] != "balanced"]
         columns = list(dict.fromkeys(zip(shown["partition"], shown["group"])))
         width = max(len(str(m)) for m in shown["method"])
         lines += ["", f"{scenario} ({int(shown['seeds'].max())} seeds × {int(shown['nets'].max())} nets; % right)"]

@@ -64,14 +64,18 @@ def cores() -> int:
 
 # --- many units, in worker processes ------------------------------------------------------------------------------
 
-_busy = _stopping = False
+_busy, _stopping, _told = False, False, -60.0
 
 
 def _on_interrupt(number: int, frame: Any) -> None:
-    """In a worker: the first SIGINT ends the unit it works on, which keeps its checkpoint; more of them do nothing."""
-    global _stopping
-    first, _stopping = not _stopping, True
-    if first and _busy:
+    """In a worker: SIGINT ends the unit it works on, and those behind it; it gets time to keep its checkpoint.
+
+    So what comes within five seconds does nothing; later ones help where some library has swallowed the first.
+    """
+    global _stopping, _told
+    _stopping = True
+    if _busy and time.monotonic() - _told > 5:
+        _told = time.monotonic()
         raise KeyboardInterrupt
 
 
@@ -218,7 +222,7 @@ def _in_processes(
             while (waiting or running) and not lost:
                 while waiting and len(running) < workers:  # no more: a queued unit could not be called back
                     unit = waiting.pop(0)
-                    with _children_ignore_interrupts():
+                    with _on_sigint(signal.SIG_IGN):  # until _start_worker
                         running[pool.submit(_work, *arguments(unit))] = unit
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     unit = running.pop(future)
@@ -244,12 +248,12 @@ def _in_processes(
 
 
 @contextlib.contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """A process started meanwhile ignores SIGINT until :func:`_start_worker` says otherwise."""
+def _on_sigint(action: Any) -> Iterator[None]:
+    """SIGINT means ``action`` meanwhile. Processes started under SIG_IGN ignore it until they say otherwise."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, action)
     try:
         yield
     finally:
@@ -257,16 +261,27 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 
 def _end_children() -> None:
-    """Interrupt all child processes, again and again, as one that is still starting ignores it; then kill the rest."""
-    deadline = time.monotonic() + GRACE
-    while (alive := multiprocessing.active_children()) and time.monotonic() < deadline:
-        for child in alive:
-            if hasattr(os, "kill") and child.pid is not None and os.name == "posix":
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGINT)
-            else:
-                child.terminate()
-        for child in alive:
-            child.join(0.2)
-    for child in multiprocessing.active_children():
-        child.kill()
+    """Interrupt all child processes, again and again, as one that is still starting ignores it; then kill the rest.
+
+    A second Ctrl-C kills them at once, but not one in the same second, as shells and tools like to send two.
+    """
+    began = time.monotonic()
+    deadline = began + GRACE
+
+    def hurry(number: int, frame: Any) -> None:
+        nonlocal deadline
+        deadline = deadline if time.monotonic() < began + 1 else 0.0
+
+    with _on_sigint(hurry):
+        while (alive := multiprocessing.active_children()) and time.monotonic() < deadline:
+            for child in alive:
+                if os.name == "posix" and child.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child.pid, signal.SIGINT)
+                else:
+                    child.terminate()
+            for child in alive:
+                child.join(0.2)
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()

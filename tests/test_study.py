@@ -385,7 +385,7 @@ def test_a_unit_that_fails_is_told_stops_nobody_and_is_tried_again(monkeypatch):
 
 
 def interrupt(held_path: Path, out: str, checkpoint: Path) -> tuple[int, str]:
-    """Start the study in a process of its own, send it (and it alone) a SIGINT once a checkpoint stands."""
+    """Start the study in a process of its own; once a checkpoint stands, send it (and it alone) SIGINT, twice."""
     start = "import sys; from rdd_nb.cli import main\nif __name__ == '__main__': sys.exit(main())"
     Path("start.py").write_text(start)
     command = [sys.executable, "start.py", "study", str(held_path), "--workers", "1", "--threads", "1"]
@@ -400,6 +400,8 @@ def interrupt(held_path: Path, out: str, checkpoint: Path) -> tuple[int, str]:
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)  # as some shells do
     told = process.communicate(timeout=60)[1]
     return process.returncode, told
 
