@@ -32,6 +32,8 @@ __all__ = [
     "discover_groups",
     "generalised_cross_entropy",
     "group_mass",
+    "group_shares",
+    "group_weights",
     "kmeans",
     "known_groups",
     "space",
@@ -281,19 +283,40 @@ def stability(
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def group_mass(groups: Groups, labels: Tensor, marked: Tensor) -> float:
-    """How much of a group-balanced draw lands on ``marked`` samples (bool ``[N]``), averaged over classes.
+def group_mass(groups: Groups, labels: Tensor, marked: Tensor, power: float = 0.0) -> float:
+    """How much of a draw by :func:`group_weights` lands on ``marked`` samples (bool ``[N]``), averaged over classes.
 
-    With every group of a class drawn equally often. For a minority of share s, a value of s means that the groups do
-    not see it.
+    For a minority of share s, a value of s means that the groups do not see it. Classes without a marked sample are
+    left out, as their value is 0 whatever the groups.
     """
     num_classes = int(labels.max()) + 1
-    weights = balanced_weights(groups, labels, num_classes)
-    return float((weights * marked).sum() / weights.sum())
+    weights = group_weights(groups, labels, num_classes, power)
+    hit = torch.zeros(num_classes).index_add_(0, labels, weights * marked)
+    return float(hit[hit > 0].mean()) if (hit > 0).any() else 0.0
 
 
-def balanced_weights(groups: Groups, labels: Tensor, num_classes: int) -> Tensor:
-    """Weights ``[N]`` under which every group of a class counts the same; they sum to 1 in each class."""
+def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float = 0.0) -> Tensor:
+    """Each group's share of its class, in proportion to its size to the ``power``: ``[num_classes, G]``, rows sum to 1.
+
+    0 gives all groups of a class the same, 1 gives what they have in the data, which is plain matching; in between
+    rare groups are raised and none takes over (sampling at a temperature of 1/power).
+
+    Raises:
+        RddError: ``power`` outside [0, 1].
+
+    >>> groups = Groups(torch.tensor([0] * 16 + [1] * 4), 2, "doctest")
+    >>> [group_shares(groups, torch.zeros(20, dtype=torch.int64), 1, power)[0].tolist() for power in (0, 1)]
+    [[0.5, 0.5], [0.800000011920929, 0.20000000298023224]]
+    """
+    if not 0 <= power <= 1:
+        raise RddError(f"group_power={power} must lie in [0, 1]: 0 for equal groups, 1 for their natural sizes")
     sizes = groups.sizes(labels, num_classes)
-    present = (sizes > 0).sum(1)
-    return 1.0 / (sizes[labels, groups.ids] * present[labels])
+    raised = sizes.float().pow(power) * (sizes > 0)
+    return raised / raised.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def group_weights(groups: Groups, labels: Tensor, num_classes: int, power: float = 0.0) -> Tensor:
+    """A weight for each sample, ``[N]``, that gives each group its :func:`group_shares`; the sum is 1 in each class."""
+    shares = group_shares(groups, labels, num_classes, power)
+    sizes = groups.sizes(labels, num_classes)
+    return shares[labels, groups.ids] / sizes[labels, groups.ids]

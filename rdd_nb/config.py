@@ -38,6 +38,9 @@ class DistillConfig(pydantic.BaseModel):
     tail: float = pydantic.Field(0.8, gt=0, le=1, description="fraction of worst samples averaged within a group")
     mean_weight: float = pydantic.Field(1.0, ge=0, description="weight of the mean over groups in the risk")
     max_weight: float = pydantic.Field(0.25, ge=0, description="weight of the worst group in the risk")
+    group_power: float = pydantic.Field(
+        0.0, ge=0, le=1, description="a group counts as its size to this power: 0 all alike, 1 as in the data"
+    )
     iterations: int | None = pydantic.Field(None, ge=1, description="networks met; default 200 (gradient: 60)")
     outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
     inner: int = pydantic.Field(1, ge=0, description="epochs the network is trained for between two matches")

@@ -74,7 +74,7 @@ def coreset(
     if (method == "balanced") != (groups is not None):
         mend = "pass groups=…" if groups is None else "pass none, or use 'balanced'"
         raise RddError(f"coreset {method!r} and {'no groups' if groups is None else 'groups'} were given: {mend}")
-    config = DistillConfig(ipc=ipc, objective="erm", init=_STARTS.get(method, "real"), seed=seed)
+    config = DistillConfig(ipc=ipc, objective="erm", group_power=0, init=_STARTS.get(method, "real"), seed=seed)
     images = initial_state(data, config, groups).images  # this also checks ipc and groups against the data
     if method not in _STARTS:
         points = _trained_features(data, seed, device) if method == "herding" else _frozen(data, seed, device)

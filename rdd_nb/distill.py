@@ -44,6 +44,8 @@ class State:
         momentum: like ``images``, the pixel optimiser's buffer.
         losses: the matching loss of each completed iteration (mean over its matches).
         seconds: wall-clock time of each completed iteration.
+        weighing: the part of ``seconds`` spent on the risk: losses, groups and weights of the real samples. On a GPU it
+            counts until the work is under way, not until it is done.
     """
 
     iteration: int
@@ -51,6 +53,7 @@ class State:
     momentum: Tensor
     losses: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
+    weighing: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +105,16 @@ class _Problem:
         self.images, self.labels = data.images.to(device), data.labels.to(device)
         self.groups = None if groups is None else groups.ids.to(device)
         self.num_groups = config.ipc if groups is None else groups.num_groups
+        self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
+        self.weighing = 0.0
         order = torch.randperm(len(data), generator=stream(config.seed, "order"))
         mass = torch.ones(len(data))
         if config.objective == "density":
             mass = clustering.density_weights(clustering.space(data, "style", config.seed), data.labels)
         elif config.objective in ("robust", "group") and groups is not None:
-            mass = clustering.balanced_weights(groups, data.labels, self.classes)
+            mass = clustering.group_weights(groups, data.labels, self.classes, config.group_power)
+            shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
+            self.group_shares = shares.to(device)
             order = order[groups.ids[order].argsort(stable=True)]
         self.sampler = _Sampler(data.labels, self.classes, mass, order, device)
 
@@ -123,7 +130,7 @@ class _Problem:
         ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, ipc, D]``; it is called where no groups are
         given and the objective is robust, whose groups are then the cells of the synthetic set (Algorithm 1).
         """
-        c = self.config
+        c, began = self.config, time.perf_counter()
         if self.groups is not None:
             groups = self.groups[index]
         elif c.objective == "robust":
@@ -131,9 +138,12 @@ class _Problem:
                 groups = torch.cdist(*features()).argmin(2)
         else:
             groups = torch.zeros_like(index)
-        return matching.objective_weights(
-            c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight
+        shares = None if self.group_shares is None else self.group_shares[self.labels[index[:, 0]]]
+        found = matching.objective_weights(
+            c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight, shares
         )
+        self.weighing += time.perf_counter() - began
+        return found
 
     def network(self, iteration: int) -> nn.Module:
         c = self.config
@@ -209,14 +219,27 @@ def _first_images(
         raise RddError(
             "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"
         )
-    # Deal the members out group by group, in turns, largest group first.
+    shares = clustering.group_shares(groups, data.labels, data.num_classes, config.group_power)[label]
     ids = groups.ids[members]
-    turn = torch.zeros(len(members), dtype=torch.int64)
-    for group in ids.unique():
-        turn[ids == group] = torch.arange(int((ids == group).sum()))
-    sizes = torch.bincount(ids, minlength=groups.num_groups)
-    rank = turn * groups.num_groups + sizes.argsort(descending=True).argsort()[ids]
-    return members[rank.argsort()[: config.ipc]]
+    quota = _quotas(shares, torch.bincount(ids, minlength=groups.num_groups), config.ipc, draw)
+    return torch.cat([members[ids == group][:count] for group, count in enumerate(quota.tolist())])
+
+
+def _quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> Tensor:
+    """How many of ``total`` images each group gives: int64 ``[G]``, its share to within one, at most its size.
+
+    By one systematic draw over the groups, largest share first, so that a group's expected number is its share. What a
+    group is too small to give goes to the next draw among those that have images left.
+    """
+    quota = torch.zeros_like(sizes)
+    while total > int(quota.sum()):
+        left = shares.double() * (sizes > quota)
+        order = left.argsort(descending=True, stable=True)
+        wanted = total - int(quota.sum())
+        points = (torch.arange(wanted) + torch.rand(1, generator=draw, dtype=torch.float64)) / wanted
+        where = torch.searchsorted((left / left.sum())[order].cumsum(0), points, right=True).clamp_max(len(order) - 1)
+        quota = (quota + torch.bincount(order[where], minlength=len(sizes))).minimum(sizes)
+    return quota
 
 
 def steps(
@@ -247,6 +270,7 @@ def steps(
 def _step(problem: _Problem, state: State) -> State:
     """One iteration: a fresh network, ``outer`` matches, training in between. Leaves ``state`` untouched."""
     config, began = problem.config, time.perf_counter()
+    problem.weighing = 0.0
     net = problem.network(state.iteration)
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
     augmentation = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
@@ -277,6 +301,7 @@ def _step(problem: _Problem, state: State) -> State:
         momentum,
         (*state.losses, total / config.outer),
         (*state.seconds, time.perf_counter() - began),
+        (*state.weighing, problem.weighing),
     )
 
 
@@ -464,7 +489,14 @@ def _run(
         ipc=config.ipc,
         meta=meta,
     )
-    history = pd.DataFrame({"iteration": range(1, state.iteration + 1), "loss": state.losses, "seconds": state.seconds})
+    history = pd.DataFrame(
+        {
+            "iteration": range(1, state.iteration + 1),
+            "loss": state.losses,
+            "seconds": state.seconds,
+            "weighing": state.weighing,
+        }
+    )
     if folder is not None:
         folder.write_history(history.to_dict("records"))
         folder.save_synthetic(synthetic)
@@ -485,7 +517,8 @@ def _resume(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> Sta
     shape = (data.num_classes * config.ipc, *data.shape)
     try:
         state = State(**held)
-        fits = state.images.shape == shape == state.momentum.shape and len(state.losses) == state.iteration
+        counted = {len(each) for each in (state.losses, state.seconds, state.weighing)}
+        fits = state.images.shape == shape == state.momentum.shape and counted == {state.iteration}
     except (TypeError, AttributeError):
         fits = False
     if not fits:

@@ -150,17 +150,17 @@ def _slug(name: str) -> str:
 def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
     """The training set of a unit and what it is scored on, from its ``made`` (and the loaded data, if at hand).
 
-    In this order: the scenario bends the data, labels are made noisy, and where something is held out, the training
-    set is split; the test set is then dropped, and the held-out part (as noisy as the rest) stands in its place.
+    In this order: where something is held out, the training set is split, class by class, and the held-out part takes
+    the test set's place, which is dropped unseen; the scenario bends both, so that what is held out shows the groups in
+    the test set's numbers; at last the training labels, and they alone, are made noisy.
     """
     splits = base or datasets.load(made["data"], size=made["size"])
-    splits = scenarios.scenario(splits, made["scenario"], seed=made["seed"], **made["options"])
-    train, scored = splits.train, splits.test
-    if made["label_noise"]:
-        train = noisy(train, made["label_noise"], made["seed"])
     if made["hold_out"]:
-        train, scored = train.hold_out(made["hold_out"], made["seed"])
-    return Splits(train, scored, splits.name)
+        splits = Splits(*splits.train.hold_out(made["hold_out"], made["seed"]), f"{splits.name} held-out")
+    splits = scenarios.scenario(splits, made["scenario"], seed=made["seed"], **made["options"])
+    if made["label_noise"]:
+        splits = dataclasses.replace(splits, train=noisy(splits.train, made["label_noise"], made["seed"]))
+    return splits
 
 
 def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:

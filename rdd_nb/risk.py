@@ -185,15 +185,17 @@ def robust_weights(
     max_weight: float = 1.0,
     erm_weight: float = 0.0,
     weights: Tensor | None = None,
+    group_shares: Tensor | None = None,
 ) -> Tensor:
     """The sample weights ``[..., N]`` of the double robust objective; they carry no gradient and sum to 1.
 
     The objective (Vahidian et al., arXiv 2402.04676, as reconstructed from its code) is robust twice, within groups and
     across them: mean_weight · mean_g CVaR_t[g] + max_weight · max_g CVaR_t[g] + erm_weight · mean loss, here divided by
     the sum of the three weights. Empty groups are skipped, groups that tie for the maximum share it equally, and the
-    mean loss runs over all samples, also those without a group. A weighted mean of gradients with these weights is the
-    gradient of the risk. To pad rows of unequal length, give the padding a finite loss and, in ``weights``, weight 0.
-    A row in which every group is empty raises (CPU) or becomes NaN.
+    mean loss runs over all samples, also those without a group. ``group_shares`` (``[..., G]``, at least 0) make the
+    mean over groups a weighted one, over those that are present; without them all count the same. A weighted mean of
+    gradients with these weights is the gradient of the risk. To pad rows of unequal length, give the padding a finite
+    loss and, in ``weights``, weight 0. A row in which every group is empty raises (CPU) or becomes NaN.
 
     >>> losses, groups = torch.tensor([5.0, 1.0, 2.0, 3.0]), torch.tensor([0, 0, 1, 1])
     >>> robust_weights(losses, groups, 2, tail=0.5)
@@ -206,6 +208,9 @@ def robust_weights(
     risk = _risk(within * _raised(losses), groups, counts)
     _bad((counts == 0).all(-1), "problems have no group with a sample of positive weight")
     present, worst = (mask.to(_wide(within)) for mask in (counts > 0, risk.values == risk.worst().unsqueeze(-1)))
+    if group_shares is not None:
+        present = present * group_shares.to(present)
+        _bad(present.sum(-1) <= 0, "problems have no group with a sample and a positive share")
     share = mean_weight * present / present.sum(-1, keepdim=True)
     share = share + max_weight * worst / worst.sum(-1, keepdim=True)
     index = groups.clamp(0, num_groups - 1).expand(within.shape)  # where that moves an id, the weight is 0 or NaN
@@ -223,6 +228,7 @@ def robust_risk(
     max_weight: float = 1.0,
     erm_weight: float = 0.0,
     weights: Tensor | None = None,
+    group_shares: Tensor | None = None,
 ) -> Tensor:
     """The double robust objective ``[...]`` of :func:`robust_weights`, which are its gradient.
 
@@ -230,7 +236,7 @@ def robust_risk(
     >>> robust_risk(losses, groups, 2, tail=0.5)  # (mean of 5 and 3, plus 5) / 2
     tensor(4.5000)
     """
-    w = robust_weights(losses, groups, num_groups, tail, mean_weight, max_weight, erm_weight, weights)
+    w = robust_weights(losses, groups, num_groups, tail, mean_weight, max_weight, erm_weight, weights, group_shares)
     return (w * _raised(losses)).sum(-1)
 
 

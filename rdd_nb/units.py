@@ -115,7 +115,7 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
         "num_groups": None if groups is None else groups.num_groups,
         "minority_mass": None
         if groups is None or marked is None
-        else round(group_mass(groups, splits.train.labels, marked), 4),
+        else round(group_mass(groups, splits.train.labels, marked, config.get("group_power", 0.0)), 4),
         "discovery_seconds": round(discovery, 2),
         "distill_seconds": round(made, 2),
         "weighing_share": None if weighing is None else weighing["share"],

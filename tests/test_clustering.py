@@ -13,13 +13,13 @@ from rdd_nb import clustering
 from rdd_nb.clustering import (
     SPACES,
     Groups,
-    balanced_weights,
     biased_probabilities,
     cells,
     density_weights,
     discover_groups,
     generalised_cross_entropy,
     group_mass,
+    group_weights,
     kmeans,
     known_groups,
     space,
@@ -288,10 +288,10 @@ def test_sizes_count_each_group_of_each_class():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
-def test_balanced_weights_give_each_present_group_of_a_class_the_same(count, num_groups, seed):
+def test_group_weights_give_each_present_group_of_a_class_the_same(count, num_groups, seed):
     labels = torch.randint(3, (count,), generator=rng(seed))
     groups = Groups(torch.randint(num_groups, (count,), generator=rng(seed + 1)), num_groups, "mine")
-    weights = balanced_weights(groups, labels, 3)
+    weights = group_weights(groups, labels, 3)
     for label in labels.unique():
         mine, present = weights[labels == label], groups.ids[labels == label]
         assert float(mine.sum()) == pytest.approx(1, abs=1e-5)
