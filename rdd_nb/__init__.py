@@ -60,7 +60,7 @@ _HOME = {
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 _ROOMS = (
     *_HOME,
-    *("augment", "figures", "machine", "matching", "networks", "plan", "results", "robustness", "sources"),
+    *("augment", "figures", "machine", "matching", "mechanism", "networks", "plan", "results", "robustness", "sources"),
     *("study", "sweep", "units"),
 )
 

@@ -521,7 +521,7 @@ def _study(
     held, runs = results.collect(folder, plan.units)
     target = table or folder / "table.csv"
     if len(held):
-        results.write_tables(target, held, runs)
+        results.write_tables(target, held, runs, results.collect_mechanism(folder, plan.units))
     failed = {done.unit.name: done.error for done in outcomes if done.error is not None}
     if as_json:
         said = {"study": plan.name, "out": str(folder), "table": str(target), "units": len(plan.units)}

@@ -31,7 +31,7 @@ from rdd_nb.errors import RddError
 from rdd_nb.machine import describe, pick_device, seed_of, stream, tune_allocator
 from rdd_nb.runs import RunFolder, SyntheticSet
 
-__all__ = ["DistillConfig", "Run", "State", "distill", "fingerprint", "initial_state", "steps"]
+__all__ = ["DistillConfig", "Run", "State", "distill", "fingerprint", "initial_state", "sampling_weights", "steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +108,8 @@ class _Problem:
         self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
         self.weighing = 0.0
         order = torch.randperm(len(data), generator=stream(config.seed, "order"))
-        mass = torch.ones(len(data))
-        if config.objective == "density":
-            mass = clustering.density_weights(clustering.space(data, "style", config.seed), data.labels)
-        elif config.objective in ("robust", "group") and groups is not None:
-            mass = clustering.group_weights(groups, data.labels, self.classes, config.group_power)
+        mass = sampling_weights(data, config, groups)
+        if config.objective in ("robust", "group") and groups is not None:
             shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
             self.group_shares = shares.to(device)
             order = order[groups.ids[order].argsort(stable=True)]
@@ -152,6 +149,20 @@ class _Problem:
             c.network, self.data.shape, self.classes, width=c.width, depth=c.depth, norm=c.norm, seed=seed
         )
         return net.to(self.device).train()
+
+
+def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> Tensor:
+    """How often each real sample is drawn, relative to the others of its class: ``[N]``, above 0.
+
+    All alike in plain matching; by :func:`rdd_nb.clustering.group_weights` where the objective is given groups; by the
+    inverse of the sample's density for ``density`` (R4). It is a sample's expected part in what is matched, before the
+    tail within a group and the worst group are raised further.
+    """
+    if config.objective == "density":
+        return clustering.density_weights(clustering.space(data, "style", config.seed), data.labels)
+    if config.objective in ("robust", "group") and groups is not None:
+        return clustering.group_weights(groups, data.labels, data.num_classes, config.group_power)
+    return torch.ones(len(data))
 
 
 def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The tidy tables of a study, and what they say: means over seeds with intervals, and paired differences.
 
-Two tables, so that nothing stands in them a thousand times: one has a row for each scenario × method × seed × net ×
+Tables in which nothing stands a thousand times: one has a row for each scenario × method × seed × net ×
 partition × group, with ``n`` samples and ``correct`` of them; the other, ``NAME-runs.csv``, a row for each run, with
-all that it was measured on. They are joined by scenario, method and seed (:func:`load_table` with ``runs=True``).
+all that it was measured on. They are joined by scenario, method and seed (:func:`load_table` with ``runs=True``). A
+third, ``NAME-mechanism.csv``, has the curves of :mod:`rdd_nb.mechanism`, as means over seeds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from rdd_nb.runs import atomic_write
 from rdd_nb.subgroups import mean_interval, worst_group
 from rdd_nb.units import state
 
-__all__ = ["collect", "differences", "load_table", "overview", "runs_path", "summary", "write_tables"]
+__all__ = [
+    "collect",
+    "collect_mechanism",
+    "differences",
+    "load_table",
+    "mechanism_path",
+    "overview",
+    "runs_path",
+    "summary",
+    "write_tables",
+]
 
 KEYS = ["study", "scenario", "method", "seed"]
 COLUMNS = [*KEYS, "net", "partition", "group", "n", "correct"]
@@ -47,6 +58,29 @@ def collect(out: PathLike, units: Sequence[Unit]) -> tuple[pd.DataFrame, pd.Data
     return table, pd.DataFrame(runs) if runs else pd.DataFrame(columns=KEYS)
 
 
+def collect_mechanism(out: PathLike, units: Sequence[Unit]) -> pd.DataFrame:
+    """The curves of :func:`rdd_nb.mechanism.trace` of those ``units`` that are finished, averaged over their seeds.
+
+    Columns study, scenario, method, quantity, side, x, seeds, value, sd (between seeds).
+    """
+    parts = []
+    for unit in units:
+        path = Path(out) / unit.name / "mechanism.csv"
+        if state(Path(out), unit) == "done" and path.exists():
+            keys = {"study": unit.study, "scenario": unit.scenario, "method": unit.method}
+            parts.append(pd.read_csv(path).assign(**keys))
+    columns = ["study", "scenario", "method", "quantity", "side", "x"]
+    if not parts:
+        return pd.DataFrame(columns=[*columns, "seeds", "value", "sd"])
+    every = pd.concat(parts, ignore_index=True).groupby(columns, sort=False, dropna=False)["value"]
+    return every.agg(seeds="size", value="mean", sd="std").reset_index()
+
+
+def mechanism_path(path: PathLike) -> Path:
+    """Where the curves lie, beside the table at ``path``: ``study.csv`` has ``study-mechanism.csv``."""
+    return Path(path).with_name(f"{Path(path).stem}-mechanism.csv")
+
+
 def runs_path(path: PathLike) -> Path:
     """Where the second table lies, beside the one at ``path``.
 
@@ -56,8 +90,10 @@ def runs_path(path: PathLike) -> Path:
     return Path(path).with_name(f"{Path(path).stem}-runs.csv")
 
 
-def write_tables(path: PathLike, table: pd.DataFrame, runs: pd.DataFrame) -> None:
-    """Write both tables, each whole or not at all.
+def write_tables(
+    path: PathLike, table: pd.DataFrame, runs: pd.DataFrame, mechanism: pd.DataFrame | None = None
+) -> None:
+    """Write the tables, each whole or not at all.
 
     Raises:
         RddError: the place cannot be written.
@@ -68,6 +104,9 @@ def write_tables(path: PathLike, table: pd.DataFrame, runs: pd.DataFrame) -> Non
         raise RddError(f"cannot write {path}: {error.strerror or error}; use another --table") from None
     atomic_write(path, table.to_csv(index=False, lineterminator="\n"))
     atomic_write(runs_path(path), runs.to_csv(index=False, lineterminator="\n"))
+    if mechanism is not None and len(mechanism):
+        text = mechanism.to_csv(index=False, lineterminator="\n", float_format="%.5g")
+        atomic_write(mechanism_path(path), text)
 
 
 def load_table(path: PathLike, runs: bool = False) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """One unit of a study, from its settings to its numbers, in a folder of its own.
 
 The folder holds ``unit.json`` (its settings), what a distillation leaves, ``scores.npz`` (every prediction),
-``rows.csv`` (its part of the study's table) and ``result.json``, which is written last: with it, and with the same
-settings, the unit is finished and never run again.
+``rows.csv`` and ``mechanism.csv`` (its part of the study's tables) and ``result.json``, which is written last: with it,
+and with the same settings, the unit is finished and never run again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdd_nb import clustering, datasets
-from rdd_nb.clustering import Groups, group_mass
+from rdd_nb.clustering import Groups
 from rdd_nb.config import DistillConfig
 from rdd_nb.coresets import coreset
 from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.distill import distill, fingerprint
+from rdd_nb.distill import distill, fingerprint, sampling_weights
 from rdd_nb.evaluate import Protocol, Scores, matched, predict, train
 from rdd_nb.machine import describe, pick_device, stream
+from rdd_nb.mechanism import trace
 from rdd_nb.plan import Unit, prepare
 from rdd_nb.robustness import cluster_groups, corrupt
 from rdd_nb.runs import RunFolder, SyntheticSet, atomic_write
@@ -100,7 +101,10 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
     table = rows(scores, nets if unit.scored["robustness"] else None, test, unit.seed)
     atomic_write(folder / "rows.csv", table.to_csv(index=False, lineterminator="\n"))
     config = unit.made["config"] or {}
-    marked = splits.train.minority
+    weights = _weights(unit, splits.train, groups)
+    synthetic = trained_on if isinstance(trained_on, SyntheticSet) else None
+    curves = trace(scores, splits.train, synthetic, weights)
+    atomic_write(folder / "mechanism.csv", curves.to_csv(index=False, lineterminator="\n", float_format="%.5g"))
     said = {
         "data": splits.train.name,
         "data_digest": fingerprint(splits.train, None)["digest"],
@@ -113,9 +117,7 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
         "groups": "none" if unit.made["groups"] is None else unit.made["groups"]["kind"],
         "space": None if groups is None else groups.source,
         "num_groups": None if groups is None else groups.num_groups,
-        "minority_mass": None
-        if groups is None or marked is None
-        else round(group_mass(groups, splits.train.labels, marked, config.get("group_power", 0.0)), 4),
+        "minority_mass": _mass(curves),
         "discovery_seconds": round(discovery, 2),
         "distill_seconds": round(made, 2),
         "weighing_share": None if weighing is None else weighing["share"],
@@ -127,6 +129,18 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
     }
     atomic_write(folder / "result.json", json.dumps(said, indent=2) + "\n")
     (folder / "error.json").unlink(missing_ok=True)
+
+
+def _weights(unit: Unit, data: ImageDataset, groups: Groups | None) -> Tensor | None:
+    """Each real sample's part in what a distillation matches; None where nothing is matched or nobody is marked."""
+    if data.minority is None or unit.made["kind"] != "config":
+        return None
+    return sampling_weights(data, DistillConfig(**{**unit.made["config"], "seed": unit.seed}), groups)
+
+
+def _mass(curves: pd.DataFrame) -> float | None:
+    found = curves.loc[curves["quantity"] == "mass", "value"]
+    return round(float(found.iloc[0]), 4) if len(found) else None
 
 
 def rows(scores: Scores, nets: Sequence[nn.Module] | None, test: ImageDataset, seed: int) -> pd.DataFrame:

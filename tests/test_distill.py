@@ -8,11 +8,13 @@ import time
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdd_nb import clustering, datasets
-from rdd_nb.clustering import Groups
+from rdd_nb.clustering import Groups, group_weights
 from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import DistillConfig, _Sampler, distill, initial_state, steps
+from rdd_nb.distill import DistillConfig, _quotas, _Sampler, distill, initial_state, sampling_weights, steps
 from rdd_nb.errors import RddError
 from rdd_nb.runs import RunFolder
 
@@ -135,6 +137,47 @@ def test_initial_images_are_of_their_class_and_groups_are_dealt_evenly():
         assert len(found.indices.unique()) == 12
         if init == "groups":
             assert GROUPS.ids[found.indices].view(3, 4).sum(1).tolist() == [2, 2, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.floats(0, 1), st.data())
+def test_quotas_are_the_shares_to_within_one_and_never_more_than_there_is(sizes, power, data):
+    sizes = torch.tensor(sizes)
+    if not sizes.sum():
+        return
+    total = data.draw(st.integers(1, int(sizes.sum())))
+    shares = sizes.double() ** power * (sizes > 0)
+    shares = shares / shares.sum()
+    seed = data.draw(st.integers(0, 99))
+    quota = _quotas(shares, sizes, total, torch.Generator().manual_seed(seed))
+    assert int(quota.sum()) == total and (quota <= sizes).all() and (quota >= 0).all()
+    if (shares * total <= sizes - 1).all():  # nobody is too small: one draw, and each gets its share
+        assert ((quota - shares * total).abs() < 1 + 1e-9).all()
+
+
+def test_quotas_give_each_group_its_share_on_average():
+    shares, sizes = torch.tensor([0.62, 0.3, 0.08], dtype=torch.float64), torch.tensor([100, 50, 20])
+    drawn = torch.stack([_quotas(shares, sizes, 4, torch.Generator().manual_seed(s)) for s in range(600)])
+    torch.testing.assert_close(drawn.double().mean(0), 4 * shares, atol=0.06, rtol=0)
+
+
+def test_sampling_weights_say_what_each_objective_draws():
+    plain = sampling_weights(DATA, DistillConfig(objective="erm"), GROUPS)
+    assert torch.equal(plain, torch.ones(len(DATA)))
+    for power in (0.0, 0.5, 1.0):
+        drawn = sampling_weights(DATA, DistillConfig(objective="robust", group_power=power), GROUPS)
+        assert torch.equal(drawn, group_weights(GROUPS, DATA.labels, DATA.num_classes, power))
+    assert sampling_weights(DATA, DistillConfig(objective="density")).std() > 0
+
+
+def test_power_one_draws_and_weighs_as_plain_matching_does():
+    """With the mean over groups alone, a tail of 1 and groups at their natural sizes, R2 is plain matching."""
+    shared = {**TINY, "batch_real": 30, "init": "real", "group_power": 1.0, "max_weight": 0, "tail": 1.0}
+    robust = final(DistillConfig(objective="robust", **shared))
+    raised = final(DistillConfig(objective="robust", **{**shared, "group_power": 0.0}))
+    plain = final(DistillConfig(objective="erm", **shared))
+    torch.testing.assert_close(robust, plain, atol=1e-3, rtol=0)  # each batch is the whole class, in some order
+    assert (raised - plain).norm() > 1
 
 
 def test_init_auto_follows_the_objective():

@@ -305,3 +305,13 @@ def test_the_tail_and_the_groups_reach_the_features():
 
     assert difference(pull(0.2, groups), pull(1.0, groups)) > 0.05
     assert difference(pull(1.0, groups.flip(1)), pull(1.0, groups)) > 0.05
+
+
+def test_group_shares_weigh_groups_in_both_objectives():
+    groups, shares = torch.tensor([[0, 0, 0, 1], [1, 1, 1, 1]]), torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0]])
+    weights, parts = objective_weights("group", unused, groups, 3, group_shares=shares)
+    torch.testing.assert_close(parts, torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0]]))
+    weights, parts = objective_weights(
+        "robust", lambda: torch.ones(2, 4), groups, 3, max_weight=0.0, group_shares=shares
+    )
+    torch.testing.assert_close(weights[:, 0].float(), torch.tensor([[0.3, 0.3, 0.3, 0.1], [0.25] * 4]))

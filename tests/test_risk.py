@@ -352,6 +352,22 @@ def test_robust_weights_are_the_gradient_of_the_objective(rows, t, mean, worst, 
     assert risk.robust_risk(other, *arguments) >= value + shares @ (other - x) - 1e-7
 
 
+@given(GROUPED, TAILS, st.lists(st.sampled_from([0.0, 0.2, 1.0, 5.0]), min_size=5, max_size=5))
+def test_group_shares_weigh_the_mean_over_groups(rows, t, parts):
+    x, groups = tensor([a for a, *_ in rows]), torch.tensor([g for _, g, _ in rows])
+    parts = torch.tensor(parts, dtype=torch.float64)
+    cells = risk.group_cvar(x, groups, 5, t)
+    there = parts * cells.present
+    if there.sum() == 0:
+        with pytest.raises(RddError):
+            risk.robust_risk(x, groups, 5, t, 1, 2, group_shares=parts)
+        return
+    expected = ((there * cells.values.nan_to_num()).sum() / there.sum() + 2 * cells.worst()) / 3
+    assert near(risk.robust_risk(x, groups, 5, t, 1, 2, group_shares=parts), expected, 1e-9)
+    alike = risk.robust_weights(x, groups, 5, t, 1, 2, group_shares=torch.ones(5))
+    assert near(alike, risk.robust_weights(x, groups, 5, t, 1, 2), 1e-12)
+
+
 def test_groups_that_tie_for_the_maximum_share_it():
     x, groups = torch.tensor([3.0, 1.0, 1.0, 3.0, 2.0]), torch.tensor([0, 0, 1, 1, 2])
     shares = risk.robust_weights(x, groups, 4, 0.5, mean_weight=0.0)

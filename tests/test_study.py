@@ -493,9 +493,14 @@ def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
     table, runs = collect("one", held.units)
     assert set(runs["scored_on"]) == {"held-out"}
     base = datasets.load("digits", size=8)
-    rest, out = plan.scenarios.scenario(base, "rotated-minority", seed=0).train.hold_out(0.25, 0)
+    rest, out = base.train.hold_out(0.25, 0)
     assert set(runs["samples"]) == {len(rest)}
-    assert set(table[table["partition"] == "all"]["n"]) == {len(out)}
+    assert set(table[table["partition"] == "all"]["n"]) == {2 * len(out)}  # as in a test set: upright and turned
+    made = plan.prepare(held.units[0].made)
+    assert torch.equal(made.test.images[: len(out)], out.images) and made.test.minority.float().mean() == 0.5
+    assert made.train.minority.float().mean() == pytest.approx(0.1, abs=0.01)
+    noise = plan.prepare({**held.units[0].made, "label_noise": 0.2})
+    assert torch.equal(noise.test.labels, made.test.labels) and (noise.train.labels != made.train.labels).any()
     poisoned = dataclasses.replace(base.test, images=255 - base.test.images, labels=base.test.labels.roll(1))
     monkeypatch.setattr(datasets, "load", lambda *a, **k: Splits(base.train, poisoned, base.name))
     room._loaded.cache_clear()

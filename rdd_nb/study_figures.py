@@ -1,0 +1,389 @@
+"""The figures of a study, as pure functions from its tidy tables to a matplotlib ``Figure``.
+
+They take what :func:`rdd_nb.results.load_table` reads (or :func:`rdd_nb.results.collect` gives) and draw means over
+seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn anew. Colours
+are those of :mod:`rdd_nb.figures`: a side of the data has a colour and a marker, a method a colour and a dash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rdd_nb import results
+from rdd_nb.errors import RddError, unknown
+from rdd_nb.figures import COLOURS
+
+__all__ = [
+    "METHODS",
+    "Side",
+    "mechanism_figure",
+    "methods_figure",
+    "selection_figure",
+    "sensitivity_figure",
+    "sides",
+    "split_name",
+    "summary",
+]
+
+#: The chain from plain matching to its oracle, each with a colour (Okabe and Ito's) and a dash.
+METHODS: dict[str, tuple[str, str]] = {
+    "plain": ("#666666", "-"),
+    "robust": ("#009E73", "-"),
+    "shuffled": ("#CC79A7", "--"),
+    "known": ("#E69F00", "-."),
+}
+_OTHERS = (("#0072B2", ":"), ("#D55E00", "--"), ("#56B4E9", "-."), ("#000000", ":"))
+_MARKERS = {"majority": "o", "minority": "D"}
+_COLUMNS = 3  # panels in a row
+
+
+class Side(NamedTuple):
+    """One side of a scenario's data: where its numbers stand in a summary, and what to call it."""
+
+    kind: str  #: ``majority`` or ``minority``, which decides colour and marker
+    partition: str
+    group: str
+    label: str
+
+
+def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """:func:`rdd_nb.results.summary`, with a ``worst`` class where a scenario names neither groups nor a minority."""
+    named = set(table.loc[table["partition"].isin(["group", "minority"]), "scenario"])
+    classes = table[(table["partition"] == "class") & ~table["scenario"].isin(named)]
+    return results.summary(pd.concat([table, classes.assign(partition="group")], ignore_index=True), level)
+
+
+def sides(said: pd.DataFrame, scenario: str) -> tuple[Side, Side]:
+    """The two numbers that tell a scenario's story: majority and minority, or all and the worst.
+
+    The worst class or stratum stands for the minority where none is marked, and in hidden strata, whose rare strata are
+    hidden in different classes, so that their mean hides the one that is lost. A worst of several is, over few samples,
+    a little below the truth (:mod:`rdd_nb.subgroups`).
+
+    Args:
+        said: from :func:`summary`.
+        scenario: of the table.
+
+    Raises:
+        RddError: no such scenario.
+    """
+    mine = said[said["scenario"] == scenario]
+    if mine.empty:
+        raise unknown("scenario", scenario, list(dict.fromkeys(said["scenario"])), "the table")
+    marked = list(dict.fromkeys(mine.loc[mine["partition"] == "minority", "group"]))
+    hidden = scenario.startswith("hidden-strata")
+    if len(marked) == 2 and not hidden:
+        return Side("majority", "minority", marked[0], marked[0]), Side("minority", "minority", marked[1], marked[1])
+    worst = "worst stratum" if hidden else "worst class"
+    return Side("majority", "all", "all", "all"), Side("minority", "worst", "worst", worst)
+
+
+def split_name(name: str) -> tuple[str, dict[str, float | str]]:
+    """A name with the point of a grid, as :mod:`rdd_nb.plan` writes it, taken apart.
+
+    >>> split_name("robust tail=0.2 init=noise")
+    ('robust', {'tail': 0.2, 'init': 'noise'})
+    >>> split_name("whole group DRO")
+    ('whole group DRO', {})
+    """
+    found = re.findall(r" ([A-Za-z_]\w*)=(\S+)", name)
+    return re.sub(r" [A-Za-z_]\w*=\S+", "", name), {key: _number(value) for key, value in found}
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _values(said: pd.DataFrame, scenario: str, side: Side) -> pd.DataFrame:
+    """Mean, low and high in % of one side of a scenario, a row a method."""
+    mine = said[(said["scenario"] == scenario) & (said["partition"] == side.partition) & (said["group"] == side.group)]
+    return mine.set_index("method")[["mean", "low", "high"]] * 100
+
+
+def _chosen(names: Sequence[str] | None, known: pd.Series, kind: str) -> list[str]:
+    there = list(dict.fromkeys(known))
+    for name in names or ():
+        if name not in there:
+            raise unknown(kind, name, there, "the table")
+    return there if names is None else list(names)
+
+
+def _panels(count: int, height: float, width: float = 3.7) -> tuple[Figure, list[Axes]]:
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.4), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in every[count:]:
+        axes.remove()
+    for axes in every[:count]:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_axisbelow(True)
+    return figure, every[:count]
+
+
+def _style(methods: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Each method with its colour and dash."""
+    spare = iter(_OTHERS * (len(methods) // len(_OTHERS) + 1))
+    for method in methods:
+        yield (method, *(METHODS[method] if method in METHODS else next(spare)))
+
+
+def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) -> Figure:
+    """Every method on every scenario: both sides' accuracies as two dots, joined by the gap between them.
+
+    A panel a scenario, a row a method (as sorted in the table); bars through the dots are 95 % t-intervals over seeds,
+    none where there is one seed; faint vertical lines carry plain's values through the other rows.
+
+    Args:
+        table: of a study.
+        scenarios: which, in which order; by default all.
+
+    Raises:
+        RddError: no rows, or no such scenario.
+    """
+    said = summary(table)
+    shown = _chosen(scenarios, said["scenario"], "scenario")
+    methods = list(dict.fromkeys(said.loc[said["scenario"].isin(shown), "method"]))
+    figure, panels = _panels(len(shown), 0.27 * len(methods) + 1.3)
+    for k, (axes, scenario) in enumerate(zip(panels, shown)):
+        both = [(side, _values(said, scenario, side).reindex(methods)) for side in sides(said, scenario)]
+        rows = np.arange(len(methods))
+        axes.hlines(rows, both[0][1]["mean"], both[1][1]["mean"], color=COLOURS["light"], linewidth=4, zorder=1)
+        for (side, values), shift in zip(both, (-0.12, 0.12)):
+            colour = COLOURS[side.kind]
+            axes.hlines(rows + shift, values["low"], values["high"], color=colour, linewidth=1.2, zorder=2)
+            if "plain" in values.index and np.isfinite(values.loc["plain", "mean"]):
+                axes.axvline(values.loc["plain", "mean"], color=colour, linewidth=0.9, alpha=0.4, zorder=0)
+            axes.plot(values["mean"], rows + shift, _MARKERS[side.kind], color=colour, label=side.label, markersize=5.5)
+        axes.set_yticks(rows, methods if k % _COLUMNS == 0 else [""] * len(methods))
+        axes.set_ylim(len(methods) - 0.5, -0.5)
+        axes.set_xlim(0, 100)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#EEEEEE")
+        axes.spines["left"].set_visible(False)
+        axes.set_title(scenario, pad=20)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, frameon=False, fontsize=8)
+    figure.supxlabel("test accuracy in %, with 95 % intervals over seeds", fontsize=10)
+    return figure
+
+
+# --- the mechanism ------------------------------------------------------------------------------------------------
+
+
+def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[str] | None = None) -> Figure:
+    """How robust matching works: what is matched, what the synthetic set covers, where the nets' losses lie.
+
+    Left, the minority's share in what is matched (the mean over classes); middle, the share of real images within a
+    radius of a synthetic one of their class; right, the mean of the nets' largest test losses against the fraction
+    averaged. Minority solid with a band of one standard deviation between seeds, majority faint.
+
+    Args:
+        mechanism: from :func:`rdd_nb.results.collect_mechanism` or the table that it is kept in.
+        scenario: of the table.
+        methods: which, in which order; by default plain, robust, shuffled and known, where they are present.
+
+    Raises:
+        RddError: no such scenario or method in the table.
+    """
+    if scenario not in set(mechanism["scenario"]):
+        raise unknown("scenario", scenario, list(dict.fromkeys(mechanism["scenario"])), "the table of curves")
+    mine = mechanism[mechanism["scenario"] == scenario]
+    there = set(mine["method"])
+    shown = _chosen(methods if methods is not None else [m for m in METHODS if m in there], mine["method"], "method")
+    named = [side for side in dict.fromkeys(mine["side"]) if side != "all"]
+    curves = mine[mine["quantity"] != "mass"]["side"]
+    named = [side for side in dict.fromkeys(curves) if side != "all"]
+    faint, solid = (named[0], named[-1]) if len(named) > 1 else (None, "all")
+    figure, (mass, coverage, cvar) = _panels(3, 3.2)
+    _mass(mass, mine, shown)
+    for axes, quantity in ((coverage, "coverage"), (cvar, "cvar")):
+        for method, colour, dash in _style(shown):
+            for side, alpha, wide in ((faint, 0.35, 1.0), (solid, 1.0, 1.8)):
+                curve = mine[(mine["method"] == method) & (mine["quantity"] == quantity) & (mine["side"] == side)]
+                if curve.empty:
+                    continue
+                scale = 100 if quantity == "coverage" else 1
+                x, y, sd = (curve[name].to_numpy(float) for name in ("x", "value", "sd"))
+                label = method if side == solid else None
+                axes.plot(x, y * scale, dash, color=colour, alpha=alpha, linewidth=wide, label=label)
+                if side == solid and np.isfinite(sd).all():
+                    axes.fill_between(x, (y - sd) * scale, (y + sd) * scale, color=colour, alpha=0.12, linewidth=0)
+        axes.grid(color="#EEEEEE")
+    said = f"{solid} solid, {faint} faint" if faint else "all images"
+    coverage.set(xlabel="radius (1: typical distance in a class)", ylabel="% of real images within it")
+    coverage.set_title(f"covered: {said}", fontsize=9)
+    coverage.set_ylim(0, 101)
+    cvar.set(xlabel="fraction of largest losses averaged", ylabel="mean of these losses, nats", xscale="log")
+    cvar.set_ylim(bottom=0)
+    cvar.set_title(f"lost: {said}", fontsize=9)
+    cvar.legend(frameon=False, fontsize=8)
+    figure.suptitle(scenario)
+    return figure
+
+
+def _mass(axes: Axes, mine: pd.DataFrame, methods: Sequence[str]) -> None:
+    held = mine[mine["quantity"] == "mass"].set_index("method")
+    axes.set_title("matched", fontsize=9)
+    if held.empty:
+        axes.text(0.5, 0.5, "no minority is marked", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    styled = [(m, colour) for m, colour, _ in _style(methods) if m in held.index]
+    shares = [float(held.loc[method, "value"]) * 100 for method, _ in styled]
+    reach = [float(np.nan_to_num(held.loc[method, "sd"])) * 100 for method, _ in styled]
+    bars = axes.bar([m for m, _ in styled], shares, color=[c for _, c in styled], yerr=reach, width=0.65)
+    axes.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=2)
+    axes.set_ylabel(f"{held['side'].iloc[0]} in what is matched, %")
+    axes.set_ylim(0, min(115, max(shares) * 1.2 + 1))
+    axes.grid(axis="y", color="#EEEEEE")
+
+
+# --- swept values -------------------------------------------------------------------------------------------------
+
+_DASHES = ("-", "--", ":", "-.")
+
+
+def sensitivity_figure(
+    table: pd.DataFrame,
+    parameter: str,
+    scenarios: Sequence[str] | None = None,
+    methods: Sequence[str] = ("robust", "plain"),
+) -> Figure:
+    """Accuracy of both sides against a swept value, a panel a scenario, with bands: 95 % t-intervals over seeds.
+
+    The value is read from the names that a grid gives: ``robust tail=0.2`` or ``rotated fraction=0.05``. A method whose
+    name has no such value, in a scenario whose name has none, is a level line: the value does not concern it. The axis
+    is logarithmic where the values span more than a factor of 20; words stand in the table's order.
+
+    Args:
+        table: of a study.
+        parameter: the swept one.
+        scenarios: their names without the swept value; by default all that sweep it.
+        methods: their names without the swept value; those that a scenario lacks are left out.
+
+    Raises:
+        RddError: nothing sweeps the parameter, or no such scenario does.
+    """
+    said = _swept(summary(table), parameter)
+    shown = _chosen(scenarios, said.loc[said["at"].notna(), "panel"], "scenario")
+    ticks = list(dict.fromkeys(said["at"].dropna()))
+    words = any(isinstance(at, str) for at in ticks)
+    ticks = ticks if words else sorted(ticks)
+    where = {at: k if words else at for k, at in enumerate(ticks)}
+    low, high = min(where.values()), max(where.values())
+    figure, panels = _panels(len(shown), 3.1)
+    for axes, panel in zip(panels, shown):
+        mine = said[said["panel"] == panel]
+        for side in sides(mine, mine["scenario"].iloc[0]):
+            for method, dash in zip(methods, _DASHES):
+                rows = mine[(mine["way"] == method) & (mine["partition"] == side.partition)]
+                rows = rows[rows["group"] == side.group]
+                if rows.empty:
+                    continue
+                level = rows["at"].isna().all()
+                rows = pd.concat([rows, rows]) if level else rows[rows["at"].notna()]
+                x = np.array([low, high] if level else [where[at] for at in rows["at"]], float)
+                order = np.argsort(x, kind="stable")
+                y, bottom, top = (100 * rows[name].to_numpy(float)[order] for name in ("mean", "low", "high"))
+                colour, mark = COLOURS[side.kind], "" if level else _MARKERS[side.kind]
+                axes.plot(x[order], y, dash + mark, color=colour, markersize=4.5, label=f"{side.label}, {method}")
+                axes.fill_between(x[order], bottom, top, color=colour, alpha=0.1, linewidth=0)
+        if not words and low > 0 and high / low > 20:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks([float(where[at]) for at in ticks], [at if words else f"{at:g}" for at in ticks], fontsize=8)
+        axes.set(xlabel=parameter.replace("_", " "), ylim=(0, 100))
+        axes.set_title(panel, fontsize=10)
+        axes.grid(color="#EEEEEE")
+        axes.legend(frameon=False, fontsize=7)
+    figure.supylabel("accuracy in %", fontsize=10)
+    return figure
+
+
+def _swept(said: pd.DataFrame, parameter: str) -> pd.DataFrame:
+    """A summary with the columns panel, way (scenario and method without the swept value) and at (the value)."""
+    parts = []
+    for column in ("scenario", "method"):
+        split = [split_name(name) for name in said[column]]
+        rest = [" ".join([base, *(_told(k, v) for k, v in at.items() if k != parameter)]) for base, at in split]
+        parts.append((rest, [at.get(parameter) for _, at in split]))
+    at = [there if here is None else here for here, there in zip(parts[0][1], parts[1][1])]
+    if all(value is None for value in at):
+        named = {key for column in ("scenario", "method") for name in said[column] for key in split_name(name)[1]}
+        raise (
+            unknown("swept value", parameter, named, "the table")
+            if named
+            else RddError(f"the table sweeps nothing, so not {parameter!r} either: give a study with a grid")
+        )
+    made = said.assign(panel=parts[0][0], way=parts[1][0])
+    made["at"] = pd.Series(at, index=said.index, dtype=object)
+    return made
+
+
+def _told(key: str, value: float | str) -> str:
+    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+
+
+def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios: Sequence[str] | None = None) -> Figure:
+    """What a grid of settings trades: minority against majority, a panel a scenario, plain as a star.
+
+    The points of one line differ in ``along`` alone, which is written beside them; every other combination of the
+    grid's values has a line of its own. Further up and to the right is better for both sides.
+
+    Args:
+        table: of a study with a grid over its methods.
+        along: the value that a line follows.
+        scenarios: which, in which order; by default all.
+
+    Raises:
+        RddError: no method sweeps ``along``, or no such scenario.
+    """
+    said = summary(table)
+    shown = _chosen(scenarios, said["scenario"], "scenario")
+    lines = _grid_lines(said, along)
+    figure, panels = _panels(len(shown), 3.2)
+    for axes, scenario in zip(panels, shown):
+        across, up = sides(said, scenario)
+        x, y = _values(said, scenario, across)["mean"], _values(said, scenario, up)["mean"]
+        for name, colour, dash in _style(list(lines)):
+            points = [(at, x[m], y[m]) for at, m in lines[name] if m in x.index and m in y.index]
+            if not points:
+                continue
+            ats, xs, ys = zip(*points)
+            axes.plot(xs, ys, dash, marker="o", markersize=4.5, color=colour, label=name)
+            for at, here, there in zip(ats, xs, ys):
+                said_at = f"{at:g}" if isinstance(at, float) else at
+                axes.annotate(said_at, (here, there), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        if "plain" in x.index:
+            axes.plot(x["plain"], y["plain"], "*", color=COLOURS["grey"], markersize=11, label="plain", zorder=3)
+        axes.set(xlabel=f"{across.label}, %", ylabel=f"{up.label}, %")
+        axes.set_title(scenario, fontsize=10)
+        axes.margins(0.12)
+        axes.grid(color="#EEEEEE")
+    panels[0].legend(frameon=False, fontsize=7, title=f"numbers: {along.replace('_', ' ')}", title_fontsize=7)
+    return figure
+
+
+def _grid_lines(said: pd.DataFrame, along: str) -> Mapping[str, list[tuple[float | str, str]]]:
+    """For each line its points: the value of ``along`` and the method's whole name, by value."""
+    lines: dict[str, list[tuple[float | str, str]]] = {}
+    for method in dict.fromkeys(said["method"]):
+        base, at = split_name(method)
+        if along in at:
+            name = " ".join([base, *(_told(k, v) for k, v in at.items() if k != along)])
+            lines.setdefault(name, []).append((at[along], method))
+    if not lines:
+        known = {key for method in said["method"] for key in split_name(method)[1]}
+        raise unknown("swept value", along, known, "the table's methods")
+    return {name: sorted(points, key=lambda p: (isinstance(p[0], str), p[0])) for name, points in lines.items()}
