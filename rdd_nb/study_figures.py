@@ -1,8 +1,8 @@
 """The figures of a study, as pure functions from its tidy tables to a matplotlib ``Figure``.
 
 They take what :func:`rdd_nb.results.load_table` reads (or :func:`rdd_nb.results.collect` gives) and draw means over
-seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn anew. Colours
-are those of :mod:`rdd_nb.figures`: a side of the data has a colour and a marker, a method a colour and a dash.
+seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn anew. A side
+of the data has the colour and the marker that it has in :mod:`rdd_nb.figures`, a method a colour and a dash.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sides(said: pd.DataFrame, scenario: str) -> tuple[Side, Side]:
     if mine.empty:
         raise unknown("scenario", scenario, list(dict.fromkeys(said["scenario"])), "the table")
     marked = list(dict.fromkeys(mine.loc[mine["partition"] == "minority", "group"]))
-    hidden = scenario.startswith("hidden-strata")
+    hidden = any("strata" in name for name in marked)
     if len(marked) == 2 and not hidden:
         return Side("majority", "minority", marked[0], marked[0]), Side("minority", "minority", marked[1], marked[1])
     worst = "worst stratum" if hidden else "worst class"
@@ -174,7 +174,7 @@ def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) 
         axes.spines["left"].set_visible(False)
         axes.set_title(scenario, pad=20)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, frameon=False, fontsize=8)
-    figure.supxlabel("test accuracy in %, with 95 % intervals over seeds", fontsize=10)
+    figure.supxlabel("accuracy in %, with 95 % intervals over seeds", fontsize=10)
     return figure
 
 
@@ -201,9 +201,7 @@ def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[s
     mine = mechanism[mechanism["scenario"] == scenario]
     there = set(mine["method"])
     shown = _chosen(methods if methods is not None else [m for m in METHODS if m in there], mine["method"], "method")
-    named = [side for side in dict.fromkeys(mine["side"]) if side != "all"]
-    curves = mine[mine["quantity"] != "mass"]["side"]
-    named = [side for side in dict.fromkeys(curves) if side != "all"]
+    named = [side for side in dict.fromkeys(mine.loc[mine["quantity"] == "cvar", "side"]) if side != "all"]
     faint, solid = (named[0], named[-1]) if len(named) > 1 else (None, "all")
     figure, (mass, coverage, cvar) = _panels(3, 3.2)
     _mass(mass, mine, shown)
@@ -352,6 +350,7 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
     said = summary(table)
     shown = _chosen(scenarios, said["scenario"], "scenario")
     lines = _grid_lines(said, along)
+    beside = dict(zip(lines, ((4, 4), (4, -10), (-20, 4), (-20, -10)) * len(lines)))
     figure, panels = _panels(len(shown), 3.2)
     for axes, scenario in zip(panels, shown):
         across, up = sides(said, scenario)
@@ -364,15 +363,24 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
             axes.plot(xs, ys, dash, marker="o", markersize=4.5, color=colour, label=name)
             for at, here, there in zip(ats, xs, ys):
                 said_at = f"{at:g}" if isinstance(at, float) else at
-                axes.annotate(said_at, (here, there), xytext=(4, 4), textcoords="offset points", fontsize=7)
+                axes.annotate(said_at, (here, there), xytext=beside[name], textcoords="offset points", fontsize=7)
         if "plain" in x.index:
             axes.plot(x["plain"], y["plain"], "*", color=COLOURS["grey"], markersize=11, label="plain", zorder=3)
         axes.set(xlabel=f"{across.label}, %", ylabel=f"{up.label}, %")
         axes.set_title(scenario, fontsize=10)
         axes.margins(0.12)
+        _widen(axes)
         axes.grid(color="#EEEEEE")
     panels[0].legend(frameon=False, fontsize=7, title=f"numbers: {along.replace('_', ' ')}", title_fontsize=7)
     return figure
+
+
+def _widen(axes: Axes, least: float = 10.0) -> None:
+    """Let both axes show at least ``least`` points, so that noise does not look like an effect."""
+    for get, put in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
+        low, high = get()
+        more = max(0.0, least - (high - low)) / 2
+        put(low - more, high + more)
 
 
 def _grid_lines(said: pd.DataFrame, along: str) -> Mapping[str, list[tuple[float | str, str]]]:
