@@ -187,11 +187,17 @@ def _probabilities(data: ImageDataset, seed: int, device: str) -> Tensor:
     return biased_probabilities(data, seed, device=device)
 
 
+def _predicted_class(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """The class that the biased network says, one-hot: k-means finds just these, if ``num_groups`` allows."""
+    return F.one_hot(biased_probabilities(data, seed, device=device).argmax(1), data.num_classes).float()
+
+
 SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
     "pixels": _pixels,
     "style": _style,
     "features": _features,
     "probabilities": _probabilities,
+    "predicted-class": _predicted_class,
 }
 
 

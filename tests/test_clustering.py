@@ -173,6 +173,15 @@ def test_every_space_gives_finite_points_and_probabilities_are_probabilities(col
     torch.testing.assert_close(probabilities.sum(1), torch.ones(900))
 
 
+def test_predicted_class_groups_are_what_the_biased_network_says(coloured):
+    said = biased_probabilities(coloured, 2).argmax(1)
+    found = discover_groups(coloured, "predicted-class", num_groups=10, seed=2)
+    for label in range(3):
+        mine = coloured.labels == label
+        pairs = torch.stack([said[mine], found.ids[mine]], 1).unique(dim=0)
+        assert len(pairs) == len(said[mine].unique()) == len(found.ids[mine].unique())  # one to one
+
+
 def test_pixel_and_style_spaces_equal_loops(coloured):
     few = coloured.subset(torch.arange(7))
     x = few.normalised()
