@@ -43,8 +43,9 @@ bench: $(STAMP)  ## seconds an iteration on fixed workloads
 measure: $(STAMP)  ## the measurements behind data/results (about 40 minutes; resumes)
 	@$(BIN)/python data/results/measure.py
 
-study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv (two processes; resumes)
+study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv and docs/study.md (resumes)
 	@$(BIN)/rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
+	@$(BIN)/python data/results/page.py
 
 notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs
 	@$(BIN)/python notebooks/execute.py

@@ -30,6 +30,8 @@ __all__ = [
     "sides",
     "split_name",
     "summary",
+    "swept",
+    "with_worst_class",
 ]
 
 #: The chain from plain matching to its oracle, each with a colour (Okabe and Ito's) and a dash.
@@ -54,10 +56,18 @@ class Side(NamedTuple):
 
 
 def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """:func:`rdd_nb.results.summary`, with a ``worst`` class where a scenario names neither groups nor a minority."""
+    """:func:`rdd_nb.results.summary` of :func:`with_worst_class`, which has two sides for every scenario."""
+    return results.summary(with_worst_class(table), level)
+
+
+def with_worst_class(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's table in which the classes are the named groups of scenarios that name no groups and no minority.
+
+    So such a scenario has a worst one too, in :func:`rdd_nb.results.summary` and :func:`rdd_nb.results.differences`.
+    """
     named = set(table.loc[table["partition"].isin(["group", "minority"]), "scenario"])
     classes = table[(table["partition"] == "class") & ~table["scenario"].isin(named)]
-    return results.summary(pd.concat([table, classes.assign(partition="group")], ignore_index=True), level)
+    return pd.concat([table, classes.assign(partition="group")], ignore_index=True)
 
 
 def sides(said: pd.DataFrame, scenario: str) -> tuple[Side, Side]:
@@ -273,7 +283,7 @@ def sensitivity_figure(
     Raises:
         RddError: nothing sweeps the parameter, or no such scenario does.
     """
-    said = _swept(summary(table), parameter)
+    said = swept(summary(table), parameter)
     shown = _chosen(scenarios, said.loc[said["at"].notna(), "panel"], "scenario")
     ticks = list(dict.fromkeys(said["at"].dropna()))
     words = any(isinstance(at, str) for at in ticks)
@@ -309,8 +319,12 @@ def sensitivity_figure(
     return figure
 
 
-def _swept(said: pd.DataFrame, parameter: str) -> pd.DataFrame:
-    """A summary with the columns panel, way (scenario and method without the swept value) and at (the value)."""
+def swept(said: pd.DataFrame, parameter: str) -> pd.DataFrame:
+    """A summary with the columns panel, way (scenario and method without the swept value) and at (the value, or None).
+
+    Raises:
+        RddError: no name has the parameter.
+    """
     parts = []
     for column in ("scenario", "method"):
         split = [split_name(name) for name in said[column]]

@@ -1,0 +1,527 @@
+"""The generated parts of ``docs/study.md``: tables and pictures, drawn from the tidy tables in this folder.
+
+    python data/results/page.py [--check]
+
+Rewrites what stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->`` and the pictures in ``docs/study/``;
+all else on the page is left alone. A table that is not there yet gives a block that says so. With ``--check`` nothing
+is written, and the exit status is 1 where a block is not what the tables say, or a picture is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from rdd_nb import clustering, results, study_figures
+from rdd_nb.config import DistillConfig
+from rdd_nb.errors import RddError, unknown
+from rdd_nb.runs import atomic_write
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "study.md"
+ABSENT = "*Not measured yet.*"
+RADIUS, TAIL = 0.5, 0.1  # where the table of the mechanism reads its curves
+ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
+
+Draw = Callable[[], Figure]
+Block = tuple[str, dict[str, Draw]]  # its Markdown, and the pictures that it shows
+
+
+class Tables:
+    """What a folder holds of a study's tables, each read once; None where there is none."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.csv"
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame | None:
+        """Accuracies; the worst class stands for the worst group where a scenario names none."""
+        return results.load_table(self.path) if self.path.exists() else None
+
+    @functools.cached_property
+    def runs(self) -> pd.DataFrame:
+        """What each run was measured on."""
+        try:
+            return pd.read_csv(results.runs_path(self.path), dtype={"method": str, "scenario": str})
+        except OSError as error:
+            raise RddError(f"{self.path.name} lies alone ({error}): `rdd-nb study` writes its -runs.csv too") from None
+
+    @functools.cached_property
+    def mechanism(self) -> pd.DataFrame | None:
+        """The curves of the mechanism."""
+        path = results.mechanism_path(self.path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
+
+    @functools.cached_property
+    def said(self) -> pd.DataFrame:
+        """Means over seeds."""
+        return study_figures.summary(pd.DataFrame(columns=results.COLUMNS) if self.table is None else self.table)
+
+    @functools.cached_property
+    def gains(self) -> pd.DataFrame:
+        """Gains on plain; empty where there is no plain."""
+        names = ["scenario", "method", "partition", "group", "seeds", "difference", "sd", "low", "high"]
+        if self.table is None or "plain" not in set(self.table["method"]):
+            return pd.DataFrame(columns=names)
+        return results.differences(study_figures.with_worst_class(self.table))
+
+    def accuracy(self, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
+        """The row of :attr:`said`, or None."""
+        return _row(self.said, scenario, method, partition, group)
+
+    def gain(self, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
+        """The row of :attr:`gains`, or None."""
+        return _row(self.gains, scenario, method, partition, group)
+
+
+def _row(table: pd.DataFrame, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
+    mine = table[(table["scenario"] == scenario) & (table["method"] == method)]
+    mine = mine[(mine["partition"] == partition) & (mine["group"] == group)]
+    return mine.iloc[0] if len(mine) else None
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column to the left and the others to the right."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def signed(points: float) -> str:
+    """A difference in points; one that rounds to nothing has no sign."""
+    text = f"{points:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def _accuracy(row: pd.Series | None, gain: pd.Series | None = None) -> str:
+    if row is None:
+        return "–"
+    text = f"{100 * row['mean']:.1f}" + ("" if np.isnan(row["sd"]) else f" ± {100 * row['sd']:.1f}")
+    return text if gain is None else f"{text} ({signed(100 * gain['difference'])})"
+
+
+def _interval(row: pd.Series | None) -> str:
+    if row is None:
+        return "–"
+    text = signed(100 * row["difference"])
+    return text if np.isnan(row["low"]) else f"{text} [{signed(100 * row['low'])}, {signed(100 * row['high'])}]"
+
+
+def _several(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(f"{v:g}" if isinstance(v, float) else str(v) for v in values))
+
+
+def _picture(name: str, alt: str) -> str:
+    return f"![{alt}](study/{name}.png)"
+
+
+# --- blocks -------------------------------------------------------------------------------------------------------
+
+
+def measured(study: Tables, source: str = "study.csv") -> Block:
+    """What the numbers were measured on, in one sentence or two."""
+    runs = study.runs
+    seconds = runs[["discovery_seconds", "distill_seconds", "evaluate_seconds"]].sum().sum()
+    dates = sorted(runs["date"].astype(str).unique())
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    device = _several(runs["device"])
+    where = f"{_several(runs['processor'])} with {_several(runs['cores'])} cores"
+    where += f" and {device}" if device != "cpu" else ", no GPU"
+    return (
+        f"From `data/results/{source}`: {len(runs)} runs, {seconds / 3600:.1f} hours of computing in all, measured "
+        f"{when} on {where}, threads a process: {_several(runs['threads'])}; torch {_several(runs['torch'])}, Python "
+        f"{_several(runs['python'])}, rdd_nb {_several(runs['rdd_nb'])} at revision {_several(runs['revision'])}. Data "
+        f"{_several(str(name).split()[0] for name in runs['data'])}, "
+        f"seeds {_several(sorted(runs['seed'].unique().tolist()))}, nets a run: {_several(runs['nets'])}, scored on "
+        f"{_several('the test set' if s == 'test' else 'held-out training images' for s in runs['scored_on'])}."
+    ), {}
+
+
+def methods(study: Tables) -> Block:
+    """The picture of all methods on all scenarios."""
+    assert study.table is not None
+    said = []
+    for scenario in dict.fromkeys(study.said["scenario"]):
+        side = study_figures.sides(study.said, scenario)[1]
+        values = [(m, study.accuracy(scenario, m, side.partition, side.group)) for m in ("plain", "robust", "known")]
+        told = ", ".join(f"{m} {100 * row['mean']:.0f}" for m, row in values if row is not None)
+        said.append(f"{scenario} ({side.label}): {told}")
+    alt = "Accuracy of every method on both sides of every scenario, in %. " + "; ".join(said)
+    return _picture("methods", alt), {"methods": functools.partial(study_figures.methods_figure, study.table)}
+
+
+def scenario(study: Tables, name: str) -> Block:
+    """The two tables of a scenario: accuracies, and gains on plain with their intervals."""
+    said = study.said[study.said["scenario"] == name]
+    if said.empty:
+        return ABSENT, {}
+    marked = list(dict.fromkeys(said.loc[said["partition"] == "minority", "group"]))
+    worst = study_figures.sides(study.said, name)[1].label
+    columns = [*(("minority", group, group) for group in marked), ("all", "all", "all")]
+    overall, balanced = (said.loc[said["partition"] == p, "mean"].to_numpy() for p in ("all", "balanced"))
+    if not np.allclose(overall, balanced):  # classes of equal size: one column says both
+        columns.append(("balanced", "balanced", "balanced"))
+    columns.append(("worst", "worst", worst if worst.startswith("worst") else "worst group"))
+    names = list(dict.fromkeys(said["method"]))
+    first = [
+        [m, *(_accuracy(study.accuracy(name, m, *c[:2]), study.gain(name, m, *c[:2])) for c in columns)] for m in names
+    ]
+    second = [[m, *(_interval(study.gain(name, m, *c[:2])) for c in columns)] for m in names if m != "plain"]
+    seeds, nets = (_several(sorted(said.loc[said["partition"] == "all", k].unique())) for k in ("seeds", "nets"))
+    head = [label for *_, label in columns]
+    text = f"% right, mean ± standard deviation between seeds (seeds: {seeds}, nets a seed: {nets}; gain on plain in points):\n\n"
+    text += markdown(["method", *head], first)
+    if len(study.gains):
+        text += "\n\nGain on plain in points, paired over seeds, with 95 % intervals over seeds:\n\n"
+        text += markdown(["method", *head], second)
+    return text, {}
+
+
+def robustness(study: Tables) -> Block:
+    """Cluster-min and bent images, with the standard deviation over seeds."""
+    said = study.said[study.said["partition"] == "robustness"]
+    if said.empty:
+        return ABSENT, {}
+    parts = []
+    for name, part in said.groupby("scenario", sort=False):
+        rows = [
+            [
+                m,
+                *(
+                    _accuracy(*(f(str(name), m, "robustness", g) for f in (study.accuracy, study.gain)))
+                    for g in ROBUSTNESS
+                ),
+            ]
+            for m in dict.fromkeys(part["method"])
+        ]
+        text = f"`{name}`, % right, mean ± standard deviation between seeds (gain on plain in points):\n\n"
+        bands = [
+            [m, *(_interval(study.gain(str(name), m, "robustness", g)) for g in ROBUSTNESS)]
+            for m in dict.fromkeys(part["method"])
+            if m != "plain"
+        ]
+        text += markdown(["method", *ROBUSTNESS], rows)
+        if len(study.gains):
+            text += "\n\nGain on plain in points, with 95 % intervals over seeds:\n\n"
+            text += markdown(["method", *ROBUSTNESS], bands)
+        parts.append(text)
+    return "\n\n".join(parts), {}
+
+
+def goals(study: Tables) -> Block:
+    """The figures that were set before measuring, and what was measured."""
+
+    def value(scenario: str, method: str, kind: int | str) -> float:
+        side = _place(study, scenario, kind)
+        row = None if side is None else study.accuracy(scenario, method, *side)
+        return np.nan if row is None else 100 * float(row["mean"])
+
+    def gain(scenario: str, kind: int | str) -> tuple[float, str]:
+        side = _place(study, scenario, kind)
+        row = None if side is None else study.gain(scenario, "robust", *side)
+        return (np.nan, "") if row is None else (100 * float(row["difference"]), _interval(row))
+
+    off = {method: value("coloured", method, 1) for method in ("plain", "robust", "known")}
+    closed = 100 * (off["robust"] - off["plain"]) / (off["known"] - off["plain"])
+    behind = value("coloured", "robust", 0) - value("coloured", "known", 0)
+    shares = _shares(study.runs)
+    iteration = 100 * float(shares["weighing_share"]["robust"]) if "robust" in shares.index else np.nan
+    none = gain("none", 0)
+    rows: list[tuple[str, str, float, str, bool]] = [
+        ("coloured: off-colour, %", "≥ 58", off["robust"], "", off["robust"] >= 58),
+        ("coloured: part of the gap from plain to known groups that is closed, %", "> 80", closed, "", closed > 80),
+        ("coloured: on-colour, beside known groups", "within 3", behind, signed(behind), abs(behind) <= 3),
+    ]
+    for what, name, kind, least in (
+        ("rotated-minority: rotated, gain on plain", "rotated-minority", 1, 12.0),
+        ("rotated-minority: upright, gain on plain", "rotated-minority", 0, -1.5),
+        ("long-tail: balanced, gain on plain", "long-tail", "balanced", 5.0),
+        ("hidden-strata: worst stratum, gain on plain", "hidden-strata", 1, 10.0),
+        ("hidden-strata: all, gain on plain", "hidden-strata", 0, -1.0),
+    ):
+        points, told = gain(name, kind)
+        rows.append((what, f"≥ {signed(least)}", points, told, points >= least))
+    rows += [
+        ("none: all, gain on plain", "within 1", *none, abs(none[0]) <= 1),
+        ("robust: weighing, % of an iteration's time", "≤ 10", iteration, "", iteration <= 10),
+    ]
+    made = [
+        [what, wanted, "–" if np.isnan(v) else told or f"{v:.1f}", "–" if np.isnan(v) else "yes" if ok else "no"]
+        for what, wanted, v, told, ok in rows
+    ]
+    return markdown(["figure (robust, one default for all)", "wanted", "measured", "reached"], made), {}
+
+
+def _place(study: Tables, scenario: str, kind: int | str) -> tuple[str, str] | None:
+    """Partition and group of a scenario's first (0) or second (1) side, or of ``kind`` itself; None if not run."""
+    if scenario not in set(study.said["scenario"]):
+        return None
+    if isinstance(kind, str):
+        return kind, kind
+    side = study_figures.sides(study.said, scenario)[kind]
+    return side.partition, side.group
+
+
+def mechanism(study: Tables) -> Block:
+    """For each scenario that marks a minority: the picture, and three numbers of each method."""
+    curves = study.mechanism
+    if curves is None:
+        return ABSENT, {}
+    parts: list[str] = []
+    pictures: dict[str, Draw] = {}
+    for name in dict.fromkeys(curves["scenario"]):
+        mine = curves[curves["scenario"] == name]
+        shown = [m for m in study_figures.METHODS if m in set(mine["method"])]
+        sides = [s for s in dict.fromkeys(mine.loc[mine["quantity"] == "cvar", "side"]) if s != "all"]
+        if len(sides) < 2 or not shown:
+            continue
+        rows = []
+        for m in dict.fromkeys(mine["method"]):
+            found = [_at(mine, m, "mass", sides[1], None)]
+            found += [_at(mine, m, "coverage", side, RADIUS) for side in sides]
+            found += [_at(mine, m, "cvar", side, TAIL) for side in sides]
+            scales = (100, 100, 100, 1, 1)
+            texts = ["–" if v is None else f"{v * k:.{0 if k > 1 else 2}f}" for v, k in zip(found, scales)]
+            rows.append([m, *texts])
+        head = ["method", f"{sides[1]}: matched, %", *(f"{s}: covered, %" for s in sides)]
+        head += [f"{s}: largest losses, nats" for s in sides]
+        told = "; ".join(f"{row[0]} {row[1]} %" for row in rows if row[0] in shown)
+        alt = f"{name}: share of {sides[1]} in what is matched ({told}), coverage curves and CVaR curves of the methods"
+        picture = f"mechanism-{re.sub(r'[^A-Za-z0-9]+', '-', name)}"
+        pictures[picture] = functools.partial(study_figures.mechanism_figure, curves, name, shown)
+        parts.append(f"{_picture(picture, alt)}\n\n{markdown(head, rows)}")
+    read = f"Covered: within radius {RADIUS:g}; largest losses: the mean of the largest {TAIL:.0%}.".replace("%", " %")
+    return "\n\n".join([*parts, read]) if parts else ABSENT, pictures
+
+
+def _at(curves: pd.DataFrame, method: str, quantity: str, side: str, x: float | None) -> float | None:
+    mine = curves[(curves["method"] == method) & (curves["quantity"] == quantity) & (curves["side"] == side)]
+    if x is not None:
+        mine = mine[np.isclose(mine["x"].astype(float), x)]
+    return float(mine["value"].iloc[0]) if len(mine) else None
+
+
+def selection(grid: Tables) -> Block:
+    """The settings that were tried on held-out training images, the chosen one in bold, and what each traded."""
+    assert grid.table is not None
+    names = list(dict.fromkeys(grid.said["scenario"]))
+    sides = {name: study_figures.sides(grid.said, name) for name in names}
+    rows, along = [], []
+    for method in dict.fromkeys(grid.said["method"]):
+        values = study_figures.split_name(method)[1]
+        along += list(values)
+        cells = []
+        for name in names:
+            both = [(s.partition, s.group) for s in sides[name]][::-1]
+            if method == "plain":
+                found = [grid.accuracy(name, method, *place) for place in both]
+                cells.append(" / ".join("–" if r is None else f"{100 * r['mean']:.1f}" for r in found))
+            else:
+                gains = [grid.gain(name, method, *place) for place in both]
+                cells.append(" / ".join("–" if r is None else signed(100 * r["difference"]) for r in gains))
+        rows.append([f"**{method}**" if values and _is_default(values) else method, *cells])
+    head = ["settings", *(f"{n}: {sides[n][1].label} / {sides[n][0].label}" for n in names)]
+    read = "Plain in %, the others' gains on it in points; today's defaults in bold:"
+    text = f"{measured(grid, grid.path.name)[0]}\n\n{read}\n\n{markdown(head, rows)}"
+    if not along:
+        return text, {}
+    first = along[0]
+    alt = f"Held-out accuracy of the minority against the majority for each scenario, along {first}; plain is a star"
+    draw = functools.partial(study_figures.selection_figure, grid.table, first)
+    return f"{text}\n\n{_picture('selection', alt)}", {"selection": draw}
+
+
+def _is_default(values: dict[str, float | str]) -> bool:
+    defaults: dict[str, Any] = {
+        k: p.default for k, p in inspect.signature(clustering.discover_groups).parameters.items()
+    }
+    defaults |= {name: field.default for name, field in DistillConfig.model_fields.items()}
+    return all(name in defaults and defaults[name] == value for name, value in values.items())
+
+
+def sensitivity(sweep: Tables) -> Block:
+    """For each swept value a picture and a table."""
+    swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in sweep.said[c]]
+    assert sweep.table is not None
+    parts = [measured(sweep, sweep.path.name)[0]]
+    pictures: dict[str, Draw] = {}
+    for parameter in dict.fromkeys(key for at in swept for key in at):
+        said = study_figures.swept(sweep.said, parameter)
+        there = said[said["at"].notna()]
+        ways = list(dict.fromkeys([*there["way"], *(["plain"] if "plain" in set(said["way"]) else [])]))
+        ats = list(dict.fromkeys(there["at"]))
+        ats = ats if any(isinstance(at, str) for at in ats) else sorted(ats)
+        rows = []
+        for panel in dict.fromkeys(there["panel"]):
+            mine = said[said["panel"] == panel]
+            for side in study_figures.sides(mine, mine["scenario"].iloc[0]):
+                here = mine[(mine["partition"] == side.partition) & (mine["group"] == side.group)]
+                for way in ways:
+                    row = here[here["way"] == way]
+                    found = {at: r for at, (_, r) in zip(row["at"], row.iterrows())}
+                    if found:
+                        level = found.get(None)
+                        cells = [_accuracy(found.get(at, level)) for at in ats]
+                        rows.append([f"{panel}: {side.label}, {way}", *cells])
+        name = f"sensitivity-{parameter}"
+        alt = f"Accuracy of both sides against {parameter}, robust and plain, with bands over seeds"
+        pictures[name] = functools.partial(study_figures.sensitivity_figure, sweep.table, parameter, methods=ways[:4])
+        head = [parameter, *(f"{at:g}" if isinstance(at, float) else at for at in ats)]
+        parts.append(f"{_picture(name, alt)}\n\n{markdown(head, rows)}")
+    return "\n\n".join(parts), pictures
+
+
+def _shares(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over all runs of each method, which keep their order."""
+    numbers = ["discovery_seconds", "distill_seconds", "weighing_share", "evaluate_seconds"]
+    return runs.groupby("method", sort=False)[numbers].mean()
+
+
+def cost(study: Tables) -> Block:
+    """Seconds of each method, as means over scenarios and seeds."""
+    rows = []
+    for method, row in _shares(study.runs).iterrows():
+        weighing = row["weighing_share"]
+        found = row["discovery_seconds"]
+        rows.append(
+            [
+                str(method),
+                f"{found:.1f}" if found else "–",
+                f"{row['distill_seconds']:.1f}",
+                "–" if np.isnan(weighing) else f"{100 * weighing:.1f}",
+                f"{row['evaluate_seconds']:.1f}",
+            ]
+        )
+    head = ["method", "groups, s", "images, s", "of these weighing, %", "training and scoring the nets, s"]
+    return f"Means over scenarios and seeds, of one run:\n\n{markdown(head, rows)}", {}
+
+
+def read(folder: Path) -> dict[str, Tables]:
+    """The tables in ``folder``, by the name of their study."""
+    return {name: Tables(folder, name) for name in ("study", "selection", "sensitivity")}
+
+
+def block(name: str, held: Mapping[str, Tables]) -> Block:
+    """The block called ``name``, from what :func:`read` found.
+
+    Raises:
+        RddError: no such block.
+    """
+    study = held["study"]
+    made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
+        "measured": (study, measured),
+        "methods": (study, methods),
+        "goals": (study, goals),
+        "robustness": (study, robustness),
+        "mechanism": (study, mechanism),
+        "cost": (study, cost),
+        "selection": (held["selection"], selection),
+        "sensitivity": (held["sensitivity"], sensitivity),
+    }
+    if name.startswith("results-"):
+        made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
+    if name not in made:
+        raise unknown("block", name, [*made, "results-SCENARIO"], "the page")
+    tables, make = made[name]
+    return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+_MARKED = re.compile(r"(<!-- begin: (\S+) -->\n)(.*?)(<!-- end: (\S+) -->)", re.DOTALL)
+
+
+def blocks(text: str) -> dict[str, str]:
+    """The blocks of a page, by name, as they stand there.
+
+    Raises:
+        RddError: a mark without its partner, or a name twice.
+    """
+    found = {}
+    for _, name, held, _, end in _MARKED.findall(text):
+        if end != name or name in found or "<!-- begin:" in held:
+            raise RddError(
+                f"block {name!r} of the page ends as {end!r}, or stands there twice: give it one pair of marks"
+            )
+        found[name] = held
+    if len(re.findall(r"<!-- (?:begin|end): ", text)) != 2 * len(found):
+        raise RddError(
+            "a mark of the page has no partner: write <!-- begin: NAME --> and <!-- end: NAME -->, a line each"
+        )
+    return found
+
+
+def stale(page: Path, tables: Path) -> list[str]:
+    """Blocks of ``page`` that differ from what ``tables`` say, and pictures that they show and that are not there."""
+    wrong, found = [], read(tables)
+    for name, held in blocks(page.read_text(encoding="utf-8")).items():
+        text, pictures = block(name, found)
+        if held != f"{text}\n":
+            wrong.append(name)
+        wrong += [f"study/{p}.png" for p in pictures if not (page.parent / "study" / f"{p}.png").exists()]
+    return wrong
+
+
+def write(page: Path, tables: Path) -> list[str]:
+    """Bring the blocks of ``page`` and its pictures up to date; the names of the blocks that changed."""
+    text = page.read_text(encoding="utf-8")
+    found = read(tables)
+    made = {name: block(name, found) for name in blocks(text)}
+    changed = [name for name, held in blocks(text).items() if held != f"{made[name][0]}\n"]
+    for _, pictures in made.values():
+        for name, draw in pictures.items():
+            (page.parent / "study").mkdir(exist_ok=True)
+            atomic_write(page.parent / "study" / f"{name}.png", png(draw()))
+    new = _MARKED.sub(lambda mark: f"{mark[1]}{made[mark[2]][0]}\n{mark[4]}", text)
+    if new != text:
+        atomic_write(page, new)
+    return changed
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a small PNG: 256 colours are enough for dots and lines."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where something is stale")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page; pictures go into study/ beside it")
+    parser.add_argument("--tables", type=Path, default=HERE, help="the folder with study.csv and the others")
+    asked = parser.parse_args(words)
+    try:
+        if not asked.check:
+            changed = write(asked.page, asked.tables)
+            print(f"{asked.page.name}: {', '.join(changed) or 'no block'} rewritten")
+            return 0
+        wrong = stale(asked.page, asked.tables)
+    except (RddError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if wrong:
+        print(f"{asked.page.name} is stale: {', '.join(wrong)}; run python data/results/page.py", file=sys.stderr)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
