@@ -185,7 +185,8 @@ def scenario(study: Tables, name: str) -> Block:
     second = [[m, *(_interval(study.gain(name, m, *c[:2])) for c in columns)] for m in names if m != "plain"]
     seeds, nets = (_several(sorted(said.loc[said["partition"] == "all", k].unique())) for k in ("seeds", "nets"))
     head = [label for *_, label in columns]
-    text = f"% right, mean ± standard deviation between seeds (seeds: {seeds}, nets a seed: {nets}; gain on plain in points):\n\n"
+    counts = f"seeds: {seeds}, nets a seed: {nets}; gain on plain in points"
+    text = f"% right, mean ± standard deviation between seeds ({counts}):\n\n"
     text += markdown(["method", *head], first)
     if len(study.gains):
         text += "\n\nGain on plain in points, paired over seeds, with 95 % intervals over seeds:\n\n"
