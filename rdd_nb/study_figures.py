@@ -183,7 +183,15 @@ def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) 
         axes.grid(axis="x", color="#EEEEEE")
         axes.spines["left"].set_visible(False)
         axes.set_title(scenario, pad=20)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, frameon=False, fontsize=8)
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.98),
+            ncols=2,
+            frameon=False,
+            fontsize=8,
+            columnspacing=1,
+            handletextpad=0,
+        )
     figure.supxlabel("accuracy in %, with 95 % intervals over seeds", fontsize=10)
     return figure
 
