@@ -98,12 +98,14 @@ def test_the_matching_loss_falls():
 
 
 def test_groups_decide_how_much_of_the_minority_is_matched():
-    """Mass of the rare group in what is drawn: its share for erm, one of two groups for the group objective."""
+    """Mass of the rare group in what is drawn: its share for erm, one of two groups at power 0, between them at 0.3."""
     from rdd_nb.distill import _Problem
 
     rare = GROUPS.ids.bool()
-    for objective, share in (("erm", 0.2), ("group", 0.5), ("robust", 0.5)):
-        problem = _Problem(DATA, DistillConfig(objective=objective, **TINY), GROUPS, torch.device("cpu"))
+    raised = 1 / (1 + 4**0.3)  # a fifth, to the power 0.3
+    for objective, power, share in (("erm", 0, 0.2), ("group", 0, 0.5), ("robust", 0, 0.5), ("robust", 0.3, raised)):
+        config = DistillConfig(objective=objective, group_power=power, **TINY)
+        problem = _Problem(DATA, config, GROUPS, torch.device("cpu"))
         drawn = torch.cat([problem.sampler.draw(10, torch.Generator().manual_seed(s)).flatten() for s in range(200)])
         assert abs(float(rare[drawn].float().mean()) - share) < 0.02
 
@@ -127,7 +129,7 @@ def test_the_sampler_stays_in_its_class_and_follows_the_probabilities():
 
 def test_initial_images_are_of_their_class_and_groups_are_dealt_evenly():
     for init in ("real", "medoids", "groups"):
-        state = initial_state(DATA, DistillConfig(init=init, ipc=4), GROUPS)
+        state = initial_state(DATA, DistillConfig(init=init, ipc=4, group_power=0), GROUPS)
         real = DATA.normalised()
         found = torch.cdist(state.images.flatten(1), real.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").min(
             1
