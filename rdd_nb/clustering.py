@@ -36,6 +36,7 @@ __all__ = [
     "group_weights",
     "kmeans",
     "known_groups",
+    "medoids",
     "space",
     "stability",
 ]
@@ -110,6 +111,21 @@ def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_i
         model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32)
         ids[members] = torch.from_numpy(model.fit_predict(mine)).long()
     return ids
+
+
+def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:
+    """The ``count`` rows of ``points`` ``[N, D]`` nearest to the centres of k-means: int64, without repetition.
+
+    Where two centres share their nearest row, or there are fewer distinct rows, the first of the others fill up.
+
+    >>> medoids(torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]), 2).tolist()
+    [1, 4]
+    """
+    ids = kmeans(points, torch.zeros(len(points), dtype=torch.int64), count, seed)
+    centres = torch.stack([points[ids == k].mean(0) for k in ids.unique()])
+    nearest = torch.cdist(points, centres).argmin(0).unique()
+    others = torch.ones(len(points), dtype=torch.bool).index_fill_(0, nearest, False)
+    return torch.cat([nearest, others.nonzero()[:, 0]])[:count]
 
 
 # --- spaces to look for groups in ---------------------------------------------------------------------------------

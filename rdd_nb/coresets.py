@@ -19,7 +19,7 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import initial_state
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Protocol, train
-from rdd_nb.machine import pick_device, seed_of, stream
+from rdd_nb.machine import pick_device, seed_of
 from rdd_nb.runs import SyntheticSet
 
 __all__ = ["METHODS", "coreset", "herd"]
@@ -78,7 +78,7 @@ def coreset(
     images = initial_state(data, config, groups).images  # this also checks ipc and groups against the data
     if method not in _STARTS:
         points = _trained_features(data, seed, device) if method == "herding" else _frozen(data, seed, device)
-        pick = herd if method.startswith("herding") else lambda mine, k: _medoids(mine, k, seed)
+        pick = herd if method.startswith("herding") else lambda mine, k: clustering.medoids(mine, k, seed)
         chosen = []
         for label in range(data.num_classes):
             members = (data.labels == label).nonzero()[:, 0]
@@ -119,16 +119,6 @@ def herd(points: Tensor, count: int) -> Tensor:
         free[best] = False
         total = total + points[best]
     return torch.tensor(chosen, dtype=torch.int64)
-
-
-def _medoids(points: Tensor, count: int, seed: int) -> Tensor:
-    """Rows of ``points`` nearest to the centres of k-means; random others where two centres share one."""
-    ids = clustering.kmeans(points, torch.zeros(len(points), dtype=torch.int64), count, seed)
-    centres = torch.stack([points[ids == k].mean(0) for k in ids.unique()])
-    medoids = torch.cdist(points, centres).argmin(0).unique()
-    order = torch.randperm(len(points), generator=stream(seed, "coreset", "rest"))
-    rest = order[~torch.isin(order, medoids)]
-    return torch.cat([medoids, rest])[:count]
 
 
 def _frozen(data: ImageDataset, seed: int, device: str) -> Tensor:

@@ -220,12 +220,7 @@ def _first_images(
     if init == "real":
         return members[: config.ipc]
     if init == "medoids":
-        points = data.normalised(members).flatten(1)
-        ids = clustering.kmeans(points, torch.zeros(len(members), dtype=torch.int64), config.ipc, config.seed)
-        centres = torch.stack([points[ids == k].mean(0) for k in range(int(ids.max()) + 1)])
-        medoids = torch.cdist(points, centres).argmin(0).unique()
-        rest = torch.tensor([i for i in range(len(members)) if i not in set(medoids.tolist())], dtype=torch.int64)
-        return members[torch.cat([medoids, rest])[: config.ipc]]
+        return members[clustering.medoids(data.normalised(members).flatten(1), config.ipc, config.seed)]
     if groups is None:
         raise RddError(
             "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"

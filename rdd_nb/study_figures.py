@@ -39,9 +39,11 @@ METHODS: dict[str, tuple[str, str]] = {
     "plain": ("#666666", "-"),
     "robust": ("#009E73", "-"),
     "shuffled": ("#CC79A7", "--"),
+    "robust known": ("#56B4E9", ":"),
     "known": ("#E69F00", "-."),
+    "oracle": ("#E69F00", "-."),
 }
-_OTHERS = (("#0072B2", ":"), ("#D55E00", "--"), ("#56B4E9", "-."), ("#000000", ":"))
+_OTHERS = (("#0072B2", ":"), ("#D55E00", "--"), ("#000000", ":"))
 _MARKERS = {"majority": "o", "minority": "D"}
 _COLUMNS = 3  # panels in a row
 
@@ -209,7 +211,7 @@ def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[s
     Args:
         mechanism: from :func:`rdd_nb.results.collect_mechanism` or the table that it is kept in.
         scenario: of the table.
-        methods: which, in which order; by default plain, robust, shuffled and known, where they are present.
+        methods: which, in which order; by default those of :data:`METHODS` that are present.
 
     Raises:
         RddError: no such scenario or method in the table.
@@ -275,23 +277,26 @@ def sensitivity_figure(
     parameter: str,
     scenarios: Sequence[str] | None = None,
     methods: Sequence[str] = ("robust", "plain"),
+    default: float | str | None = None,
 ) -> Figure:
     """Accuracy of both sides against a swept value, a panel a scenario, with bands: 95 % t-intervals over seeds.
 
     The value is read from the names that a grid gives: ``robust tail=0.2`` or ``rotated fraction=0.05``. A method whose
-    name has no such value, in a scenario whose name has none, is a level line: the value does not concern it. The axis
-    is logarithmic where the values span more than a factor of 20; words stand in the table's order.
+    name has no such value, in a scenario whose name has none, stands at ``default`` where other points of its line have
+    one; where none has, it is a level line: the value does not concern it. The axis is logarithmic where the values
+    span a factor of 20 or more; words stand in the table's order, and are not joined.
 
     Args:
         table: of a study.
         parameter: the swept one.
         scenarios: their names without the swept value; by default all that sweep it.
         methods: their names without the swept value; those that a scenario lacks are left out.
+        default: the value that holds where a name says none; by default not known, and such points are left out.
 
     Raises:
         RddError: nothing sweeps the parameter, or no such scenario does.
     """
-    said = swept(summary(table), parameter)
+    said = swept(summary(table), parameter, default)
     shown = _chosen(scenarios, said.loc[said["at"].notna(), "panel"], "scenario")
     ticks = list(dict.fromkeys(said["at"].dropna()))
     words = any(isinstance(at, str) for at in ticks)
@@ -302,7 +307,7 @@ def sensitivity_figure(
     for axes, panel in zip(panels, shown):
         mine = said[said["panel"] == panel]
         for side in sides(mine, mine["scenario"].iloc[0]):
-            for method, dash in zip(methods, _DASHES):
+            for k, (method, dash) in enumerate(zip(methods, _DASHES)):
                 rows = mine[(mine["way"] == method) & (mine["partition"] == side.partition)]
                 rows = rows[rows["group"] == side.group]
                 if rows.empty:
@@ -312,13 +317,28 @@ def sensitivity_figure(
                 x = np.array([low, high] if level else [where[at] for at in rows["at"]], float)
                 order = np.argsort(x, kind="stable")
                 y, bottom, top = (100 * rows[name].to_numpy(float)[order] for name in ("mean", "low", "high"))
-                colour, mark = COLOURS[side.kind], "" if level else _MARKERS[side.kind]
-                axes.plot(x[order], y, dash + mark, color=colour, markersize=4.5, label=f"{side.label}, {method}")
-                axes.fill_between(x[order], bottom, top, color=colour, alpha=0.1, linewidth=0)
-        if not words and low > 0 and high / low > 20:
+                x, colour, mark = x[order], COLOURS[side.kind], "" if level else _MARKERS[side.kind]
+                apart = words and not level  # words have no order that a line could follow
+                if apart:
+                    x = x + 0.12 * k
+                    axes.vlines(x, bottom, top, color=colour, linewidth=1, alpha=0.7)
+                else:
+                    axes.fill_between(x, bottom, top, color=colour, alpha=0.1, linewidth=0)
+                axes.plot(
+                    x,
+                    y,
+                    mark if apart else dash + mark,
+                    color=colour,
+                    markersize=5,
+                    markerfacecolor="white" if k else colour,
+                    label=f"{side.label}, {method}",
+                )
+        if not words and low > 0 and high / low > 19.99:
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks([float(where[at]) for at in ticks], [at if words else f"{at:g}" for at in ticks], fontsize=8)
+        if words and len(ticks) > 3:
+            axes.tick_params(axis="x", rotation=25)
         axes.set(xlabel=parameter.replace("_", " "), ylim=(0, 100))
         axes.set_title(panel, fontsize=10)
         axes.grid(color="#EEEEEE")
@@ -327,8 +347,10 @@ def sensitivity_figure(
     return figure
 
 
-def swept(said: pd.DataFrame, parameter: str) -> pd.DataFrame:
+def swept(said: pd.DataFrame, parameter: str, default: float | str | None = None) -> pd.DataFrame:
     """A summary with the columns panel, way (scenario and method without the swept value) and at (the value, or None).
+
+    A name without the value gets ``default`` where the same panel and way have other values too.
 
     Raises:
         RddError: no name has the parameter.
@@ -348,6 +370,9 @@ def swept(said: pd.DataFrame, parameter: str) -> pd.DataFrame:
         )
     made = said.assign(panel=parts[0][0], way=parts[1][0])
     made["at"] = pd.Series(at, index=said.index, dtype=object)
+    if default is not None:
+        both = made["at"].notna().groupby([made["panel"], made["way"]]).transform("any")
+        made.loc[both & made["at"].isna(), "at"] = default
     return made
 
 
@@ -359,7 +384,8 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
     """What a grid of settings trades: minority against majority, a panel a scenario, plain as a star.
 
     The points of one line differ in ``along`` alone, which is written beside them; every other combination of the
-    grid's values has a line of its own. Further up and to the right is better for both sides.
+    grid's values has a line of its own, as has a grid over other values, along the first of them. Further up and to the
+    right is better for both sides.
 
     Args:
         table: of a study with a grid over its methods.
@@ -410,10 +436,11 @@ def _grid_lines(said: pd.DataFrame, along: str) -> Mapping[str, list[tuple[float
     lines: dict[str, list[tuple[float | str, str]]] = {}
     for method in dict.fromkeys(said["method"]):
         base, at = split_name(method)
-        if along in at:
-            name = " ".join([base, *(_told(k, v) for k, v in at.items() if k != along)])
-            lines.setdefault(name, []).append((at[along], method))
-    if not lines:
-        known = {key for method in said["method"] for key in split_name(method)[1]}
+        if at:
+            key = along if along in at else next(iter(at))
+            name = " ".join([base, *(_told(k, v) for k, v in at.items() if k != key)])
+            lines.setdefault(name if key == along else f"{name}, by {key}", []).append((at[key], method))
+    known = {key for method in said["method"] for key in split_name(method)[1]}
+    if along not in known:
         raise unknown("swept value", along, known, "the table's methods")
     return {name: sorted(points, key=lambda p: (isinstance(p[0], str), p[0])) for name, points in lines.items()}

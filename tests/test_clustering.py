@@ -23,6 +23,7 @@ from rdd_nb.clustering import (
     group_weights,
     kmeans,
     known_groups,
+    medoids,
     space,
     stability,
 )
@@ -374,3 +375,11 @@ def test_stability_compares_within_classes(monkeypatch):
     data = ImageDataset(images, torch.arange(8) // 4, ("a", "b"), (0.5,), (0.5,))
     (score,) = stability(data, "pixels", seeds=2).tolist()
     assert score == pytest.approx((1 + -0.5) / 2)
+
+
+def test_medoids_are_rows_without_repetition_and_the_first_others_fill_up():
+    points = torch.cat([torch.full((5, 2), v) for v in (0.0, 3.0)]) + 0.01 * torch.arange(10)[:, None]
+    assert set((medoids(points, 2) // 5).tolist()) == {0, 1}
+    same = torch.cat([torch.zeros(4, 1), torch.ones(1, 1)])  # two distinct rows only
+    found = medoids(same, 4).tolist()
+    assert len(set(found)) == 4 and {0, 4} <= set(found) and found[2:] == [1, 2]

@@ -175,16 +175,17 @@ def test_selection_shows_gains_and_todays_defaults_in_bold(made):
 def test_sensitivity_has_a_table_for_each_swept_value(made):
     table = pd.concat(
         [
-            accuracies({"plain": RIGHT["plain"], "robust tail=0.2": RIGHT["robust"], "robust tail=1": RIGHT["known"]}),
-            accuracies({"plain": RIGHT["plain"], "robust": RIGHT["known"]}, "coloured label_noise=0.1"),
+            accuracies({"plain": RIGHT["plain"], "tail tail=0.2": RIGHT["robust"], "robust": RIGHT["known"]}),
+            accuracies({"plain": RIGHT["plain"], "robust": RIGHT["known"]}, "coloured noisy"),
         ]
     )
     results.write_tables(made[1] / "sensitivity.csv", table, runs(table))
     text, pictures = page.block("sensitivity", page.read(made[1]))
-    assert "| tail | 0.2 | 1 |" in text
+    assert f"| tail | 0.2 | {DistillConfig().tail:g} |" in text  # what is called robust has the default tail
     assert "| coloured: off-colour, robust | 63.0 ± 4.2 | 70.0 ± 0.0 |" in text
-    assert "| coloured: off-colour, plain | 21.0 ± 1.4 | 21.0 ± 1.4 |" in text
-    assert "| label_noise | 0.1 |" in text
+    assert "| coloured: off-colour, plain | 21.0 ± 1.4 for all |  |" in text
+    assert "| label_noise | 0 | 0.1 |" in text
+    assert "| coloured: on-colour, plain | 91.0 ± 1.4 | 91.0 ± 1.4 |" in text
     assert list(pictures) == ["sensitivity-label_noise", "sensitivity-tail"]
     assert run(made) == 0 == run(made, "--check")
 

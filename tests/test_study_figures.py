@@ -237,23 +237,33 @@ def test_a_swept_setting_is_a_line_in_order_and_plain_a_level():
     np.testing.assert_allclose([at.min(), at.max()], t_interval([60, 58]))
 
 
+def test_a_name_without_the_value_stands_at_its_default():
+    table = pd.concat([swept(), rows("coloured", "robust", [(80, 57), (82, 57)])])
+    drawn = lines(study_figures.sensitivity_figure(table, "tail", default=0.5).axes[0])
+    np.testing.assert_allclose(drawn["off-colour, robust"].get_xdata(), [0.2, 0.5, 0.8, 1.0])
+    np.testing.assert_allclose(drawn["off-colour, robust"].get_ydata(), [65, 57, 59, 40])
+    np.testing.assert_allclose(drawn["off-colour, plain"].get_ydata(), [21, 21])  # still a level
+    without = lines(study_figures.sensitivity_figure(table, "tail").axes[0])
+    np.testing.assert_allclose(without["off-colour, robust"].get_ydata(), [65, 59, 40])
+
+
 def test_a_swept_scenario_is_a_line_for_each_method_on_a_log_axis_where_it_is_wide():
     table = pd.concat(
         [
             rows(f"rotated fraction={f}", m, [(90, k), (90, k)])
             for m, ks in (("plain", (10, 20, 30)), ("robust", (40, 50, 60)), ("random", (1, 2, 3)))
-            for f, k in zip((0.2, 0.05, 0.005), ks)
+            for f, k in zip((0.2, 0.05, 0.01), ks)
         ]
     )
     (axes,) = study_figures.sensitivity_figure(table, "fraction").axes
     assert axes.get_title() == "rotated"
     assert axes.get_xscale() == "log"
     drawn = lines(axes)
-    np.testing.assert_allclose(drawn["rotated, plain"].get_xdata(), [0.005, 0.05, 0.2])
+    np.testing.assert_allclose(drawn["rotated, plain"].get_xdata(), [0.01, 0.05, 0.2])
     np.testing.assert_allclose(drawn["rotated, plain"].get_ydata(), [30, 20, 10])
     np.testing.assert_allclose(drawn["rotated, robust"].get_ydata(), [60, 50, 40])
     assert not any("random" in name for name in drawn)
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.005", "0.05", "0.2"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.01", "0.05", "0.2"]
 
 
 def test_words_stand_in_the_tables_order():
@@ -261,7 +271,9 @@ def test_words_stand_in_the_tables_order():
     figure = study_figures.sensitivity_figure(table, "init")
     assert is_drawn(figure)
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["real", "noise"]
-    np.testing.assert_allclose(lines(figure.axes[0])["off-colour, robust"].get_ydata(), [50, 30])
+    off = lines(figure.axes[0])["off-colour, robust"]
+    np.testing.assert_allclose(off.get_ydata(), [50, 30])
+    assert off.get_linestyle() == "None"  # words have no order that a line could follow
 
 
 # --- selection ----------------------------------------------------------------------------------------------------
@@ -270,16 +282,18 @@ def test_words_stand_in_the_tables_order():
 def test_a_grid_is_a_trade_off_with_a_line_for_each_of_its_other_values():
     points = {(0.5, 0): (90, 50), (0, 0): (70, 70), (0.5, 0.25): (88, 52), (0, 0.25): (72, 68)}
     grid = [rows("coloured", f"robust group_power={p} max_weight={w}", [k, k]) for (p, w), k in points.items()]
-    table = pd.concat([rows("coloured", "plain", [(95, 20), (95, 20)]), *grid])
+    more = rows("coloured", "robust finer tail=1", [(86, 60), (86, 60)])
+    table = pd.concat([rows("coloured", "plain", [(95, 20), (95, 20)]), *grid, more])
     figure = study_figures.selection_figure(table)
     assert is_drawn(figure)
     (axes,) = figure.axes
     drawn = lines(axes)
-    assert set(drawn) == {"robust max_weight=0", "robust max_weight=0.25", "plain"}
+    assert set(drawn) == {"robust max_weight=0", "robust max_weight=0.25", "robust finer, by tail", "plain"}
+    np.testing.assert_allclose(drawn["robust finer, by tail"].get_xydata(), [(86, 60)])
     np.testing.assert_allclose(drawn["robust max_weight=0"].get_xydata(), [(70, 70), (90, 50)])
     np.testing.assert_allclose(drawn["robust max_weight=0.25"].get_xydata(), [(72, 68), (88, 52)])
     np.testing.assert_allclose(drawn["plain"].get_xydata(), [(95, 20)])
-    assert [t.get_text() for t in axes.texts] == ["0", "0.5", "0", "0.5"]
+    assert [t.get_text() for t in axes.texts] == ["0", "0.5", "0", "0.5", "1"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("on-colour, %", "off-colour, %")
     (other,) = study_figures.selection_figure(table, "max_weight").axes
     np.testing.assert_allclose(lines(other)["robust group_power=0"].get_xydata(), [(70, 70), (72, 68)])
