@@ -35,6 +35,19 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"
 ABSENT = "*Not measured yet.*"
 RADIUS, TAIL = 0.5, 0.1  # where the table of the mechanism reads its curves
+ORACLES = ("oracle", "known")  # how studies call the method that is told the groups
+#: Names of the ablations: the scenario or method that they vary, and the value that their own name does not say.
+ALIASES = {
+    "rarer": "rotated-minority",
+    "bias": "coloured",
+    "coloured noisy": "coloured label_noise=0.1",
+    "rotated noisy": "rotated-minority label_noise=0.1",
+    "none noisy": "none label_noise=0.1",
+    "cells": "robust space_name=cells",
+    "plain start": "plain",
+    "plain images": "plain",
+    **dict.fromkeys(("groups", "number of groups", "robust power", "tail", "worst group", "start", "images"), "robust"),
+}
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
 Draw = Callable[[], Figure]
@@ -159,7 +172,7 @@ def methods(study: Tables) -> Block:
     said = []
     for scenario in dict.fromkeys(study.said["scenario"]):
         side = study_figures.sides(study.said, scenario)[1]
-        values = [(m, study.accuracy(scenario, m, side.partition, side.group)) for m in ("plain", "robust", "known")]
+        values = [(m, study.accuracy(scenario, m, side.partition, side.group)) for m in ("plain", "robust", *ORACLES)]
         told = ", ".join(f"{m} {100 * row['mean']:.0f}" for m, row in values if row is not None)
         said.append(f"{scenario} ({side.label}): {told}")
     alt = "Accuracy of every method on both sides of every scenario, in %. " + "; ".join(said)
@@ -238,9 +251,10 @@ def goals(study: Tables) -> Block:
         row = None if side is None else study.gain(scenario, "robust", *side)
         return (np.nan, "") if row is None else (100 * float(row["difference"]), _interval(row))
 
-    off = {method: value("coloured", method, 1) for method in ("plain", "robust", "known")}
-    closed = 100 * (off["robust"] - off["plain"]) / (off["known"] - off["plain"])
-    behind = value("coloured", "robust", 0) - value("coloured", "known", 0)
+    oracle = next((name for name in ORACLES if name in set(study.said["method"])), ORACLES[0])
+    off = {method: value("coloured", method, 1) for method in ("plain", "robust", oracle)}
+    closed = 100 * (off["robust"] - off["plain"]) / (off[oracle] - off["plain"])
+    behind = value("coloured", "robust", 0) - value("coloured", oracle, 0)
     shares = _shares(study.runs)
     iteration = 100 * float(shares["weighing_share"]["robust"]) if "robust" in shares.index else np.nan
     none = gain("none", 0)
@@ -349,23 +363,40 @@ def selection(grid: Tables) -> Block:
 
 
 def _is_default(values: dict[str, float | str]) -> bool:
+    return all(_default(name) == value for name, value in values.items())
+
+
+def _default(name: str) -> Any:
+    """What holds where a name says nothing; None where that is not known."""
     defaults: dict[str, Any] = {
         k: p.default for k, p in inspect.signature(clustering.discover_groups).parameters.items()
     }
     defaults |= {name: field.default for name, field in DistillConfig.model_fields.items()}
-    return all(name in defaults and defaults[name] == value for name, value in values.items())
+    defaults |= {"fraction": 0.1, "bias": 0.9, "label_noise": 0.0}
+    value = defaults.get(name)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value  # as names are read
+
+
+def _plainly(name: str) -> str:
+    """A name of the ablations as what it varies: ``tail tail=0.2`` is ``robust tail=0.2``."""
+    base = study_figures.split_name(name)[0]
+    return ALIASES.get(base, base) + name.removeprefix(base)
 
 
 def sensitivity(sweep: Tables) -> Block:
     """For each swept value a picture and a table."""
-    swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in sweep.said[c]]
     assert sweep.table is not None
+    table = sweep.table.assign(**{c: sweep.table[c].map(_plainly) for c in ("scenario", "method")})
+    means = study_figures.summary(table)
     parts = [measured(sweep, sweep.path.name)[0]]
     pictures: dict[str, Draw] = {}
+    swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in means[c]]
     for parameter in dict.fromkeys(key for at in swept for key in at):
-        said = study_figures.swept(sweep.said, parameter)
+        default = _default(parameter)
+        said = study_figures.swept(means, parameter, default)
         there = said[said["at"].notna()]
         ways = list(dict.fromkeys([*there["way"], *(["plain"] if "plain" in set(said["way"]) else [])]))
+        ways.sort(key=lambda way: {"robust": 0, "plain": 1}.get(way, 2))
         ats = list(dict.fromkeys(there["at"]))
         ats = ats if any(isinstance(at, str) for at in ats) else sorted(ats)
         rows = []
@@ -377,12 +408,15 @@ def sensitivity(sweep: Tables) -> Block:
                     row = here[here["way"] == way]
                     found = {at: r for at, (_, r) in zip(row["at"], row.iterrows())}
                     if found:
-                        level = found.get(None)
-                        cells = [_accuracy(found.get(at, level)) for at in ats]
+                        cells = [_accuracy(found.get(at)) for at in ats]
+                        if set(found) == {None}:  # the value does not concern it
+                            cells = [f"{_accuracy(found[None])} for all", *[""] * (len(ats) - 1)]
                         rows.append([f"{panel}: {side.label}, {way}", *cells])
         name = f"sensitivity-{parameter}"
         alt = f"Accuracy of both sides against {parameter}, robust and plain, with bands over seeds"
-        pictures[name] = functools.partial(study_figures.sensitivity_figure, sweep.table, parameter, methods=ways[:4])
+        pictures[name] = functools.partial(
+            study_figures.sensitivity_figure, table, parameter, methods=ways[:4], default=default
+        )
         head = [parameter, *(f"{at:g}" if isinstance(at, float) else at for at in ats)]
         parts.append(f"{_picture(name, alt)}\n\n{markdown(head, rows)}")
     return "\n\n".join(parts), pictures
@@ -415,7 +449,8 @@ def cost(study: Tables) -> Block:
 
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
-    return {name: Tables(folder, name) for name in ("study", "selection", "sensitivity")}
+    ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
+    return {"study": Tables(folder, "study"), "selection": Tables(folder, "selection"), "sensitivity": ablations}
 
 
 def block(name: str, held: Mapping[str, Tables]) -> Block:
