@@ -411,7 +411,9 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
             axes.plot(xs, ys, dash, marker="o", markersize=4.5, color=colour, label=name)
             for at, here, there in zip(ats, xs, ys):
                 said_at = f"{at:g}" if isinstance(at, float) else at
-                axes.annotate(said_at, (here, there), xytext=beside[name], textcoords="offset points", fontsize=7)
+                axes.annotate(
+                    said_at, (here, there), xytext=beside[name], textcoords="offset points", fontsize=7, color=colour
+                )
         if "plain" in x.index:
             axes.plot(x["plain"], y["plain"], "*", color=COLOURS["grey"], markersize=11, label="plain", zorder=3)
         axes.set(xlabel=f"{across.label}, %", ylabel=f"{up.label}, %")
@@ -419,7 +421,7 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
         axes.margins(0.12)
         _widen(axes)
         axes.grid(color="#EEEEEE")
-    panels[0].legend(frameon=False, fontsize=7, title=f"numbers: {along.replace('_', ' ')}", title_fontsize=7)
+    panels[0].legend(frameon=False, fontsize=7, title=f"numbers: {along}, or as said", title_fontsize=7)
     return figure
 
 
