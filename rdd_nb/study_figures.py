@@ -262,6 +262,8 @@ def _mass(axes: Axes, mine: pd.DataFrame, methods: Sequence[str]) -> None:
     reach = [float(np.nan_to_num(held.loc[method, "sd"])) * 100 for method, _ in styled]
     bars = axes.bar([m for m, _ in styled], shares, color=[c for _, c in styled], yerr=reach, width=0.65)
     axes.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=2)
+    if len(styled) > 4:
+        axes.tick_params(axis="x", rotation=25)
     axes.set_ylabel(f"{held['side'].iloc[0]} in what is matched, %")
     axes.set_ylim(0, min(115, max(shares) * 1.2 + 1))
     axes.grid(axis="y", color="#EEEEEE")

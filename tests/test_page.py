@@ -128,7 +128,7 @@ def test_figures_are_reached_or_not(made):
     assert lines["| coloured: off-colour, %"].endswith("| ≥ 58 | 63.0 | yes |")
     # of the 70 − 21 = 49 points 42 are closed
     assert next(v for k, v in lines.items() if "gap" in k).endswith("| > 80 | 85.7 | yes |")
-    assert next(v for k, v in lines.items() if "beside known" in k).endswith("| within 3 | +3.5 | no |")
+    assert next(v for k, v in lines.items() if "beside known" in k).endswith("| ≥ −3.0 | +3.5 | yes |")
     assert next(v for k, v in lines.items() if "rotated: " in k or "rotated-" in k).endswith("| – | – |")
     assert next(v for k, v in lines.items() if "weighing" in k).endswith("| ≤ 10 | 1.2 | yes |")
 
