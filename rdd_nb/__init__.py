@@ -61,7 +61,7 @@ _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 _ROOMS = (
     *_HOME,
     *("augment", "figures", "machine", "matching", "mechanism", "networks", "plan", "results", "robustness", "sources"),
-    *("study", "sweep", "units"),
+    *("study", "study_figures", "sweep", "units"),
 )
 
 

@@ -1,8 +1,8 @@
 """How robust matching works, in three curves: what is matched, what the synthetic set covers, whom the nets fail.
 
-:func:`trace` measures them for one synthetic set; a study keeps them for every run, and :mod:`rdd_nb.figures` draws
-them. The chain that they follow: rare samples get a larger part in what is matched → the synthetic set comes nearer to
-them → nets trained on it lose the heavy tail of their losses.
+:func:`trace` measures them for one synthetic set; a study keeps them for every run, and :mod:`rdd_nb.study_figures`
+draws them. The chain that they follow: rare samples get a larger part in what is matched → the synthetic set comes nearer
+to them → nets trained on it lose the heavy tail of their losses.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def coverage_curve(synthetic: SyntheticSet, real: ImageDataset, radii: Sequence[
     square distance between two real samples of the same class, averaged over classes. Sides: ``all``, and where the
     data mark a minority, its two. The term is used as in k-centre coresets (Sener and Savarese, 1708.00489).
     """
-    size = min(4, real.shape[-1] // 4) or 1
+    size = min(4, min(real.shape[-2:]) // 4) or 1
     points = torch.cat(
         [F.avg_pool2d(real.normalised(part), size).flatten(1) for part in torch.arange(len(real)).split(2048)]
     )
     made = F.avg_pool2d(synthetic.images, size).flatten(1)
-    spreads = [points[real.labels == c].var(0, correction=0).sum() for c in range(real.num_classes)]
-    unit = float(torch.stack(spreads).mul(2).sqrt().mean())
+    spreads = [points[real.labels == c].var(0, correction=0).sum() for c in real.labels.unique()]
+    unit = max(float(torch.stack(spreads).mul(2).sqrt().mean()), 1e-9)  # images all alike are no distance apart
     distance = subgroups.nearest_distance(points, real.labels, made, synthetic.labels).numpy() / unit
     rows = []
     for side, chosen in _sides(real.minority, real.minority_names, len(real)):

@@ -1,4 +1,4 @@
-"""The generated parts of ``docs/study.md``: tables and pictures, drawn from the tidy tables in this folder.
+"""The generated parts of ``docs/study.md`` and ``README.md``: drawn from the tidy tables in this folder.
 
     python data/results/page.py [--check]
 
@@ -33,6 +33,7 @@ from rdd_nb.runs import atomic_write
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"
+PAGES = (PAGE, HERE.parents[1] / "README.md")
 ABSENT = "*Not measured yet.*"
 RADIUS, TAIL = 0.5, 0.1  # where the table of the mechanism reads its curves
 ORACLES = ("oracle", "known")  # how studies call the method that is told the groups
@@ -447,6 +448,50 @@ def cost(study: Tables) -> Block:
     return f"Means over scenarios and seeds, of one run:\n\n{markdown(head, rows)}", {}
 
 
+#: What the README shows: methods, and how it calls them.
+BRIEF = {
+    "random": "random real images",
+    "medoids": "real images, k-means medoids",
+    "plain": "plain distillation",
+    "robust": "**robust, groups discovered (the default)**",
+    "robust known": "robust, groups known",
+    "oracle": "group-synchronised, groups known (oracle)",
+    "whole": "whole training set, 5 passes",
+}
+
+
+def brief(study: Tables) -> Block:
+    """One table for the README: both sides of every scenario, for a few methods."""
+    names = list(dict.fromkeys(study.said["scenario"]))
+    rows = []
+    for method, called in BRIEF.items():
+        cells = []
+        for name in names:
+            both = [study.accuracy(name, method, s.partition, s.group) for s in study_figures.sides(study.said, name)]
+            cells.append("–" if None in both else " / ".join(_accuracy(row) for row in both))  # type: ignore[comparison-overlap]
+        rows.append([called, *cells])
+    head = ["", *(f"{n}: {' / '.join(s.label for s in study_figures.sides(study.said, n))}" for n in names)]
+    return f"{measured(study)[0]}\n\n{markdown(head, rows)}", {}
+
+
+def discovery(folder: Path) -> Block:
+    """The minority's share in what is matched for each signal, and how stable its groups are."""
+    path = folder / "discovery.csv"
+    if not path.exists():
+        return ABSENT, {}
+    table = pd.read_csv(path)
+    names = list(dict.fromkeys(table["scenario"]))
+    rows = []
+    for signal, part in table.groupby("signal", sort=False):
+        by = part.groupby("scenario")
+        cells = [f"{100 * by['mass_0'].mean()[n]:.0f} / {100 * by['mass_default'].mean()[n]:.0f}" for n in names]
+        rows.append([str(signal), *cells, f"{part['stability'].mean():.2f}", f"{part['seconds'].mean():.1f}"])
+    head = ["signal", *names, "stability", "seconds"]
+    seeds = _several(sorted(table["seed"].unique().tolist()))
+    read = "The minority's share in what is matched, %: groups alike / at the default power; means over seeds "
+    return f"{read}{seeds} (`data/results/discovery.csv`):\n\n{markdown(head, rows)}", {}
+
+
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
     ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
@@ -460,6 +505,8 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         RddError: no such block.
     """
     study = held["study"]
+    if name == "discovery":
+        return discovery(study.path.parent)
     made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
         "measured": (study, measured),
         "methods": (study, methods),
@@ -467,13 +514,14 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "robustness": (study, robustness),
         "mechanism": (study, mechanism),
         "cost": (study, cost),
+        "brief": (study, brief),
         "selection": (held["selection"], selection),
         "sensitivity": (held["sensitivity"], sensitivity),
     }
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
     if name not in made:
-        raise unknown("block", name, [*made, "results-SCENARIO"], "the page")
+        raise unknown("block", name, [*made, "discovery", "results-SCENARIO"], "the page")
     tables, make = made[name]
     return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
 
@@ -542,20 +590,26 @@ def main(words: Sequence[str] | None = None) -> int:
     """The command; the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where something is stale")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page; pictures go into study/ beside it")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        action="append",
+        help="a page, by default docs/study.md and README.md",
+    )
     parser.add_argument("--tables", type=Path, default=HERE, help="the folder with study.csv and the others")
     asked = parser.parse_args(words)
-    try:
-        if not asked.check:
-            changed = write(asked.page, asked.tables)
-            print(f"{asked.page.name}: {', '.join(changed) or 'no block'} rewritten")
-            return 0
-        wrong = stale(asked.page, asked.tables)
-    except (RddError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    wrong = []
+    for page in asked.page or PAGES:
+        try:
+            if asked.check:
+                wrong += [f"{page.name}: {name}" for name in stale(page, asked.tables)]
+            else:
+                print(f"{page.name}: {', '.join(write(page, asked.tables)) or 'no block'} rewritten")
+        except (RddError, OSError) as error:
+            print(f"error: {page.name}: {error}", file=sys.stderr)
+            return 2
     if wrong:
-        print(f"{asked.page.name} is stale: {', '.join(wrong)}; run python data/results/page.py", file=sys.stderr)
+        print(f"stale: {'; '.join(wrong)}; run python data/results/page.py", file=sys.stderr)
     return int(bool(wrong))
 
 
