@@ -5,6 +5,11 @@ Each has its controls as attributes, a pure ``compute(**choices)``, ``draw(state
 show nothing on GitHub: ``figures.show(explorer.draw(explorer.compute(tail=0.1)), …)``.
 """
 
+from rdd_nb.widgets_clusters import ClusterExplorer
+from rdd_nb.widgets_cockpit import DistillationCockpit
+from rdd_nb.widgets_compare import RunComparer
+from rdd_nb.widgets_explorer import Explorer
+from rdd_nb.widgets_subgroups import SubgroupExplorer
 from rdd_nb.widgets_tail import TailExplorer
 
-__all__ = ["TailExplorer"]
+__all__ = ["ClusterExplorer", "DistillationCockpit", "Explorer", "RunComparer", "SubgroupExplorer", "TailExplorer"]
