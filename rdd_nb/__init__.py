@@ -60,8 +60,20 @@ _HOME = {
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 _ROOMS = (
     *_HOME,
-    *("augment", "figures", "machine", "matching", "mechanism", "networks", "plan", "results", "robustness", "sources"),
-    *("study", "study_figures", "sweep", "units"),
+    *(
+        "augment",
+        "course",
+        "figures",
+        "machine",
+        "matching",
+        "mechanism",
+        "networks",
+        "plan",
+        "results",
+        "robustness",
+        "sources",
+    ),
+    *("risk_figures", "study", "study_figures", "sweep", "units", "widgets"),
 )
 
 
