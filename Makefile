@@ -7,10 +7,10 @@ OUT ?= runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test lint types unit bench notebooks measure study clean
+.PHONY: help run lab test test-browser lint types unit bench notebooks student measure study clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "rdd_nb needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 …" % v)'
@@ -37,6 +37,11 @@ types: $(STAMP)
 unit: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real browser (installs one where absent)
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]' || true
+	@$(BIN)/python tests/browser/chromium.py
+	@$(BIN)/python -m pytest tests/browser
+
 bench: $(STAMP)  ## seconds an iteration on fixed workloads
 	@$(BIN)/python tests/benchmarks/bench.py
 
@@ -49,6 +54,9 @@ study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv a
 
 notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs
 	@$(BIN)/python notebooks/execute.py
+
+student: $(STAMP)  ## copies of the notebooks without solutions and outputs, into build/student
+	@$(BIN)/python -m rdd_nb.course student notebooks build/student
 
 clean:  ## remove what can be made again (not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

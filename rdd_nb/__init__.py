@@ -70,10 +70,9 @@ _ROOMS = (
         "networks",
         "plan",
         "results",
-        "robustness",
-        "sources",
+        "risk_figures",
     ),
-    *("risk_figures", "study", "study_figures", "sweep", "units", "widgets"),
+    *("robustness", "sources", "study", "study_figures", "sweep", "units", "widgets"),
 )
 
 

@@ -295,7 +295,7 @@ def student_copies(notebooks: str | os.PathLike[str], out: str | os.PathLike[str
 def _student(path: Path) -> str:
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
         raise RddError(f"{path} is not a Jupyter notebook: take it out of the folder or mend it") from None
     notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:

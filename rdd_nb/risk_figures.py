@@ -50,7 +50,7 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     if losses.ndim != 1 or minority.shape != losses.shape or not losses.min(initial=0) >= 0 or not losses.sum() > 0:
         raise RddError("spread draws losses [N], none negative and not all 0, with a minority flag for each")
     figure, (left, right) = _panels(2)
-    floor = max(float(losses.max()) * 1e-5, 1e-12)
+    floor = max(float(losses.min()), float(losses.max()) * 1e-5)
     bins = np.geomspace(floor, losses.max() * 1.0001, 36)
     parts = [losses[~minority].clip(floor), losses[minority].clip(floor)]
     left.hist(parts, bins=list(bins), stacked=True, color=[_BLUE, _ORANGE], label=list(names))
@@ -62,6 +62,7 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
         f"the mean, {losses.mean():.2f}", (losses.mean(), 0.99), (-5, 0), xycoords=("data", "axes fraction"),
         textcoords="offset points", ha="right", va="top", fontsize=9,
     )  # fmt: skip
+    left.set_ylim(top=left.get_ylim()[1] * 1.12)
     left.set_xscale("log")
     left.set_xlabel("loss of an image, in nats (log scale)")
     left.set_ylabel("images")
@@ -108,19 +109,21 @@ def worst_of_a_few(losses: Losses, tail: float) -> Figure:
     left.axhline(edge, color="black", linestyle="--", linewidth=1, label=f"threshold η = {edge:.2f}")
     left.axhline(level, color=_ORANGE, linewidth=1.4, label=f"CVaR = {level:.2f}")
     left.axhline(values.mean().item(), color=_BLUE, linestyle=":", linewidth=1.6, label=f"mean = {values.mean():.2f}")
+    left.set_xticks([1, *range(5, count + 1, 5)])
+    left.set_ylim(top=values.max().item() * 1.35)
     left.set_xlabel("image, the worst first")
     left.set_ylabel("loss in nats")
     left.set_title(f"{count} real losses: the worst {tail:.0%} are {tail * count:.3g} images")
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
     top = values.max().item()
     eta = torch.linspace(0, top, 401, dtype=values.dtype)
     right.plot(eta, risk.rockafellar_uryasev(values, tail, eta), color="black")
-    right.plot([edge], [level], "o", color=_ORANGE, markersize=9, zorder=3)
     right.axhline(level, color=_ORANGE, linewidth=1.2)
     right.axvline(edge, color="black", linestyle="--", linewidth=1)
-    right.annotate("least value: CVaR,\nat the tail's edge", (edge, level), (10, 26), textcoords="offset points")
+    right.plot([edge], [level], "o", color=_ORANGE, markersize=9, label="least value: CVaR,\nat the tail's edge")
+    right.legend(loc="upper right", framealpha=1, edgecolor="none", fontsize=9)
     right.set_xlabel("threshold η in nats")
-    right.set_ylabel("η + mean excess over η, divided by t, in nats")
+    right.set_ylabel("η + mean of (loss − η)₊ / t, in nats")
     right.set_title("The same number by minimising")
     return figure
 
@@ -143,10 +146,11 @@ def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tup
     axes.fill_between(tails, curve, color=COLOURS["light"], alpha=0.45, linewidth=0)
     for (name, (tail, loss)), (_, _, marker) in zip(worlds.items(), _LINES):
         axes.plot([tail], [loss], marker, color=_ORANGE, markersize=8)
-        last = tail > 0.7
+        last = tail > 0.7  # there is no room below the curve
         axes.annotate(
-            f"{name}: {loss:.2f}", (tail, loss), (0 if last else 9, 9 if last else -3), textcoords="offset points",
-            ha="right" if last else "left", va="bottom" if last else "top", fontsize=9,
+            f"{name}: {loss:.2f}", (tail, loss), (0, 36) if last else (-9, -4), textcoords="offset points",
+            ha="right", va="bottom" if last else "top", fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": _GREY, "shrinkB": 5} if last else None,
         )  # fmt: skip
     axes.set_xscale("log")
     ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1]
@@ -176,7 +180,7 @@ def group_dro(
     left.axhline(shares[1] * 100, color=_GREY, linestyle=":", label="share of the data")
     left.set_ylim(0, 100)
     left.set_xlabel("training step")
-    left.set_ylabel(f"{names[1]} images, in %")
+    left.set_ylabel("in % of all")
     left.set_title(f"The weight of the {names[1]} side")
     left.legend(frameon=False, fontsize=9)
     _sides(right, losses, names)
@@ -191,42 +195,42 @@ def _sides(axes: Axes, losses: Mapping[str, Sequence[float]], names: tuple[str, 
         axes.plot([many], [y], "o", color=_BLUE, markersize=8, label=names[0] if y == 0 else None)
         axes.plot([few], [y], "D", color=_ORANGE, markersize=8, label=names[1] if y == 0 else None)
     axes.set_yticks(range(len(losses)), list(losses))
-    axes.set_ylim(len(losses) - 0.4, -0.6)
+    axes.set_ylim(len(losses) * 1.15 - 0.4, -0.6)  # the legend needs room below the last row
     axes.set_xlim(0)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("mean loss on unseen images, in nats")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=2)
 
 
 def two_layers(
     powers: Losses,
-    heard: Mapping[float, Losses],
+    heard: Mapping[str, Losses],
     share: float,
     losses: Mapping[str, Sequence[float]],
     names: tuple[str, str],
     chosen: float,
 ) -> Figure:
-    """How much of the objective's weight the minority gets by either layer, and what training with it does.
+    """How much of an objective's weight the minority gets as rare groups are raised, and what training with it does.
 
     Args:
         powers: ``[P]``, the power of its size with which a group counts.
-        heard: tail → ``[P]``, the minority's share of the weight.
+        heard: objective → ``[P]``, the minority's share of the weight.
         share: of the minority in the data.
         losses: method → mean loss of majority and of minority.
         names: of majority and minority.
         chosen: the power that the notebook trains with.
     """
     figure, (left, right) = _panels(2, height=3.6)
-    for (tail, values), (colour, dash, _) in zip(heard.items(), _LINES):
-        left.plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=f"tail {tail:g}")
+    for (name, values), (colour, dash, _) in zip(heard.items(), _LINES[1:]):
+        left.plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     left.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
     left.plot([1], [share * 100], "o", color=_GREY, markersize=7, label="the plain mean", zorder=3)
     left.set_ylim(0, 102)
     left.set_xlabel("power γ of its size with which a group counts")
     left.set_ylabel(f"weight on {names[1]} images, in %")
-    left.set_title("Two layers, two dials")
-    left.legend(frameon=False, fontsize=9, ncols=2, loc="lower left")
+    left.set_title("Who is heard")
+    left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="upper right")
     _sides(right, losses, names)
     right.set_title("Trained with each objective")
     return figure
@@ -245,7 +249,7 @@ def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
         label = "no ball: the plain estimate" if radius == 0 else f"radius r = {radius:g}"
         axes.plot(sizes[some], np.exp(np.asarray(values)[some]), marker, color=colour, markersize=6, label=label)
         axes.plot(sizes, np.exp(-radius * np.asarray(sizes)), color=colour, linestyle=dash, linewidth=1.2)
-    axes.plot([], [], color=_GREY, label="the bound $e^{-rN}$")
+    axes.plot([], [], color="black", label="the bound $e^{-rN}$")
     axes.set_yscale("log")
     axes.set_ylim(top=4)
     axes.set_xlabel("number of samples N")
