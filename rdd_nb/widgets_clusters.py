@@ -20,7 +20,7 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.machine import stream
-from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer
+from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer, choice
 
 __all__ = ["ClusterExplorer", "ClusterState", "principal_plane"]
 
@@ -112,12 +112,12 @@ class ClusterExplorer(Explorer[ClusterState]):
         self._data, self._seed = data, seed
         self._points: dict[str, Tensor] = {}
         self._found: dict[tuple[str, int, int], Tensor] = {}
-        self.space = widgets.Dropdown(options=list(spaces), description="space")
+        self.space = choice("space", list(spaces))
         self.num_groups = widgets.IntSlider(
             value=num_groups, min=2, max=10, description="groups", continuous_update=False
         )
         classes = [(name, k) for k, name in enumerate(data.class_names) if data.class_counts[k]]
-        self.label = widgets.Dropdown(options=classes, description="class")
+        self.label = choice("class", classes)
         self.cluster = widgets.BoundedIntText(value=1, min=1, max=num_groups, description="cluster")
         self._watch(self.space, self.num_groups, self.label, self.cluster)
 

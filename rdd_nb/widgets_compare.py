@@ -20,7 +20,7 @@ from rdd_nb.evaluate import Scores
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.runs import RunFolder, SyntheticSet
 from rdd_nb.subgroups import Difference
-from rdd_nb.widgets_explorer import Explorer
+from rdd_nb.widgets_explorer import Explorer, choice
 from rdd_nb.widgets_subgroups import groupings
 
 __all__ = ["CompareState", "RunComparer"]
@@ -70,9 +70,9 @@ class RunComparer(Explorer[CompareState]):
         for name, (_, scores) in self._runs.items():
             if not np.array_equal(scores.labels, first.labels) or scores.group_names != first.group_names:
                 raise RddError(f"runs {names[0]!r} and {name!r} were scored on different test sets: use one for both")
-        self.left = widgets.Dropdown(options=names, value=names[0], description="left")
-        self.right = widgets.Dropdown(options=names, value=names[1], description="right")
-        self.by = widgets.Dropdown(options=groupings(first), description="grouping")
+        self.left = choice("left", names)
+        self.right = choice("right", names, names[1])
+        self.by = choice("grouping", groupings(first))
         self.swap = widgets.Button(description="Swap", tooltip="Exchange left and right", icon="exchange")
         self.swap.on_click(self._swap)
         self._watch(self.left, self.right, self.by)
@@ -136,13 +136,12 @@ class RunComparer(Explorer[CompareState]):
             f"{state.right} against {state.left}, on the same test images: {100 * d.value:+.1f} points of accuracy "
             f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}] (95% interval, over images and trainings; {_p(d.p_value)})."
         )
-        if state.by != "all":
-            row = state.differences.iloc[int(state.differences["difference"].abs().argmax())]
-            words += (
-                f" The largest difference by {state.by} is {row['group']}: {100 * row['difference']:+.1f} points "
-                f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], {_p(row['p_holm'])} after Holm's correction for "
-                f"{len(state.differences)} groups."
-            )
+        row = state.differences.iloc[int(state.differences["difference"].abs().argmax())]
+        words += (
+            f" The largest difference by {state.by} is {row['group']}: {100 * row['difference']:+.1f} points "
+            f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], {_p(row['p_holm'])} after Holm's correction for "
+            f"{len(state.differences)} groups."
+        )
         hidden = len(state.differences) - len(state.shown)
         return words + (
             f" The {len(state.shown)} groups that differ most are drawn, {hidden} others are not." if hidden else ""

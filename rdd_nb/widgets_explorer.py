@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rdd_nb.errors import RddError
 
-__all__ = ["INKS", "MARKERS", "Explorer", "render"]
+__all__ = ["INKS", "MARKERS", "Explorer", "choice", "render"]
 
 #: Okabe and Ito's colours, those of :data:`rdd_nb.figures.COLOURS` first; and a marker for each, since colour alone
 #: tells nothing to some readers.
@@ -40,6 +40,19 @@ def one_line(error: BaseException) -> str:
     """An error as a person can read it: RddError speaks for itself, others say their kind too."""
     first = (str(error).splitlines() or [""])[0]
     return first if isinstance(error, RddError) else f"{type(error).__name__}: {first}"
+
+
+def choice(description: str, options: Sequence[Any], value: Any = None) -> widgets.ToggleButtons:
+    """One of several: buttons for up to five, else a slider over their names.
+
+    Not a dropdown: JupyterLab takes the keys away from a closed one (an arrow moves to the next cell, the letter A adds
+    a cell; ipywidgets issue 3912), while buttons keep Tab, Enter and Space, and sliders the left and right arrows.
+    """
+    first = options[0][1] if isinstance(options[0], tuple) else options[0]
+    given = {"options": options, "value": first if value is None else value, "description": description}
+    if len(options) > 5:
+        return widgets.SelectionSlider(**given, continuous_update=False, layout=widgets.Layout(width="420px"))
+    return widgets.ToggleButtons(**given, style={"button_width": "auto"})
 
 
 class Explorer(Generic[State]):

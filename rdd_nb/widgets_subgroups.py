@@ -18,7 +18,7 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Scores
 from rdd_nb.figures import image_sheet
-from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer
+from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer, choice
 
 __all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "value_table"]
 
@@ -29,8 +29,8 @@ _COLUMNS, _IMAGES = 4, 12
 
 def groupings(scores: Scores) -> tuple[str, ...]:
     """The groupings that :meth:`Scores.table` can make of these scores, the most telling first."""
-    named = ("group", "class-group") if scores.groups is not None else ()
-    return (*(("minority",) if scores.minority is not None else ()), *named[:1], "class", *named[1:], "all")
+    minority = ("minority",) if scores.minority is not None else ()
+    return (*minority, "group", "class", "class-group") if scores.groups is not None else (*minority, "class")
 
 
 def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float = 0.1) -> pd.DataFrame:
@@ -86,8 +86,11 @@ class SubgroupState:
 class SubgroupExplorer(Explorer[SubgroupState]):
     """Pick runs, a grouping and a measure; pick a group to see its images and what they are taken for.
 
+    ``runs`` holds a toggle button for each run. ``group`` is a list to click in, in the order in which the first picked
+    run serves the groups, the worst first; ``place`` steps through it by the keyboard.
+
     Args:
-        scores: for each run, what its nets said of ``test``; several runs are picked with Ctrl or Shift.
+        scores: for each run, what its nets said of ``test``.
         test: the images they were scored on, in that order.
 
     Raises:
@@ -105,46 +108,58 @@ class SubgroupExplorer(Explorer[SubgroupState]):
                 )
         self._scores, self._test = dict(scores), test
         self._first = next(iter(self._scores.values()))
-        narrow = widgets.Layout(width="280px")
-        self.runs = widgets.SelectMultiple(
-            options=list(self._scores),
-            value=tuple(self._scores)[:2],
-            rows=min(5, max(2, len(self._scores))),
-            description="runs",
-            layout=narrow,
-        )
-        self.by = widgets.Dropdown(options=groupings(self._first), description="grouping", layout=narrow)
-        self.metric = widgets.Dropdown(options=METRICS, description="metric", layout=narrow)
+        # a button a run: JupyterLab would take the keys of a list that allows several
+        self.runs = {
+            name: widgets.ToggleButton(value=k < 2, description=name, layout=widgets.Layout(width="auto"))
+            for k, name in enumerate(self._scores)
+        }
+        self.by = choice("grouping", groupings(self._first))
+        self.metric = choice("metric", METRICS)
         self.tail = widgets.FloatSlider(
-            value=0.1,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            description="tail",
-            continuous_update=False,
-            disabled=True,
-            layout=narrow,
+            value=0.1, min=0.01, max=1.0, step=0.01, description="tail", continuous_update=False, disabled=True
         )
-        self.group = widgets.Select(rows=5, description="group", layout=narrow)
-        self._regroup()
-        self.by.observe(self._regroup, names="value")
-        self._watch(self.runs, self.by, self.metric, self.tail, self.group)
+        self.group = widgets.Select(rows=5, description="group", layout=widgets.Layout(width="280px"))
+        self.place = widgets.IntSlider(
+            value=1, min=1, max=2, description="place", tooltip="1 is served worst", continuous_update=False
+        )
+        self._order(pick_worst=True)
+        self.by.observe(lambda _: self._order(pick_worst=True), names="value")
+        for control in (*self.runs.values(), self.metric):
+            control.observe(lambda _: self._order(), names="value")
+        self.place.observe(self._placed, names="value")
+        self._watch(*self.runs.values(), self.by, self.metric, self.tail, self.group)
 
-    def _regroup(self, _change: object = None) -> None:
-        """Offer the groups of the grouping, and pick the one that the first run serves worst."""
+    def _picked(self) -> tuple[str, ...]:
+        return tuple(name for name, button in self.runs.items() if button.value)
+
+    def _order(self, pick_worst: bool = False) -> None:
+        """Offer the groups of the grouping, those that the first run serves worst first."""
+        scores = self._scores[(*self._picked(), next(iter(self._scores)))[0]]
         with self._reported(), self._quietly():
-            table = value_table(self._scores[self.runs.value[0]] if self.runs.value else self._first, self.by.value)
-            self.group.options = list(table["group"])
-            self.group.index = int(table["value"].argmin())
+            table = value_table(scores, self.by.value, self.metric.value, self.tail.value)
+            ordered = table.sort_values("value", ascending=self.metric.value == "accuracy", kind="stable")
+            names, before = list(ordered["group"]), self.group.value
+            self.place.max = max(2, len(names))
+            self.group.options = names
+            self.group.value = names[0] if pick_worst else before
+            self.place.value = self.group.index + 1
+
+    def _placed(self, _change: object) -> None:
+        if not self._held:
+            self.group.index = min(self.place.value, len(self.group.options)) - 1
 
     def choices(self) -> dict[str, object]:
         """Runs, grouping, metric, tail, group."""
         self.tail.disabled = self.metric.value == "accuracy"
-        return {name: getattr(self, name).value for name in ("runs", "by", "metric", "tail", "group")}
+        with self._quietly():
+            self.place.value = self.group.index + 1
+        return {"runs": self._picked(), **{k: getattr(self, k).value for k in ("by", "metric", "tail", "group")}}
 
     def controls(self) -> tuple[widgets.Widget, ...]:
-        """Runs, grouping with metric and tail, group."""
-        return (self.runs, widgets.VBox([self.by, self.metric, self.tail]), self.group)
+        """Runs, grouping, metric and tail; then the groups, to click in a list or to step through by place."""
+        row = widgets.HBox([widgets.Label("runs"), *self.runs.values()], layout=widgets.Layout(flex_flow="row wrap"))
+        column = widgets.VBox([row, self.by, self.metric, self.tail])
+        return (column, widgets.VBox([self.group, self.place]))
 
     def compute(  # type: ignore[override]
         self, runs: Sequence[str], by: str, metric: str, tail: float, group: str
