@@ -52,7 +52,8 @@ def choice(description: str, options: Sequence[Any], value: Any = None) -> widge
     given = {"options": options, "value": first if value is None else value, "description": description}
     if len(options) > 5:
         return widgets.SelectionSlider(**given, continuous_update=False, layout=widgets.Layout(width="420px"))
-    return widgets.ToggleButtons(**given, style={"button_width": "auto"})
+    apart = widgets.Layout(margin="2px 24px 2px 2px")  # two of them side by side must not read as one
+    return widgets.ToggleButtons(**given, style={"button_width": "auto"}, layout=apart)
 
 
 class Explorer(Generic[State]):

@@ -37,7 +37,7 @@ def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float =
     """A row a group: group, n, value, low, high, and for accuracy low_simultaneous, high_simultaneous.
 
     Accuracy comes from :func:`rdd_nb.subgroups.group_table`. CVaR is that of each net's losses in the group, averaged
-    over the nets with a t-interval; the interval covers the training of the nets and not the draw of the test images.
+    over the nets with a t-interval, cut off at 0, which covers the training of the nets and not the draw of the images.
 
     Raises:
         RddError: a metric or grouping that is not known, a tail outside (0, 1].
@@ -54,8 +54,8 @@ def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float =
     rows = []
     for k, name in enumerate(names):
         size = int((ids == k).sum())
-        each = subgroups.mean_interval(values[:, k]) if size else (np.nan,) * 3
-        rows.append((name, size, *each, np.nan, np.nan))
+        value, low, high = subgroups.mean_interval(values[:, k]) if size else (np.nan,) * 3
+        rows.append((name, size, value, low if np.isnan(low) else max(low, 0.0), high, np.nan, np.nan))
     return pd.DataFrame(rows, columns=["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"])
 
 
@@ -124,7 +124,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         )
         self._order(pick_worst=True)
         self.by.observe(lambda _: self._order(pick_worst=True), names="value")
-        for control in (*self.runs.values(), self.metric):
+        for control in (*self.runs.values(), self.metric, self.tail):
             control.observe(lambda _: self._order(), names="value")
         self.place.observe(self._placed, names="value")
         self._watch(*self.runs.values(), self.by, self.metric, self.tail, self.group)
@@ -205,7 +205,8 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         places = {name: y for y, name in enumerate(state.shown)}
         axes.axhspan(places[state.group] - 0.5, places[state.group] + 0.5, color="#EEEEEE", zorder=0)
         for k, (run, table) in enumerate(state.tables.items()):
-            ink, marker = INKS[k % len(INKS)], MARKERS[k % len(MARKERS)]
+            place = list(self._scores).index(run)  # so that a run keeps its looks when others are put away
+            ink, marker = INKS[place % len(INKS)], MARKERS[place % len(MARKERS)]
             rows = table[table["group"].isin(places) & (table["n"] > 0)]
             y = rows["group"].map(places).to_numpy(float) + 0.6 * ((k + 0.5) / len(state.tables) - 0.5)
             axes.hlines(y, rows["low_simultaneous"] * scale, rows["high_simultaneous"] * scale, ink, linewidth=1)
