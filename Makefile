@@ -7,7 +7,7 @@ OUT ?= runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test test-browser lint types unit bench notebooks student measure study clean
+.PHONY: help run lab test test-browser lint types unit bench notebooks student study clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,9 +44,6 @@ test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real b
 
 bench: $(STAMP)  ## seconds an iteration on fixed workloads
 	@$(BIN)/python tests/benchmarks/bench.py
-
-measure: $(STAMP)  ## the measurements behind data/results (about 40 minutes; resumes)
-	@$(BIN)/python data/results/measure.py
 
 study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv and docs/study.md (resumes)
 	@$(BIN)/rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv

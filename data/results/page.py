@@ -468,7 +468,7 @@ def brief(study: Tables) -> Block:
         cells = []
         for name in names:
             both = [study.accuracy(name, method, s.partition, s.group) for s in study_figures.sides(study.said, name)]
-            cells.append("–" if None in both else " / ".join(_accuracy(row) for row in both))  # type: ignore[comparison-overlap]
+            cells.append("–" if all(row is None for row in both) else " / ".join(map(_accuracy, both)))
         rows.append([called, *cells])
     head = ["", *(f"{n}: {' / '.join(s.label for s in study_figures.sides(study.said, n))}" for n in names)]
     return f"{measured(study)[0]}\n\n{markdown(head, rows)}", {}
