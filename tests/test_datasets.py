@@ -359,6 +359,7 @@ def test_fashion_mnist_from_idx_files_under_root(idx_folder, tmp_path):
         (gzip.compress(struct.pack(">HBBi", 0, 8, 1, 30) + bytes(7)), "cannot reshape array of size 7"),
         (gzip.compress(struct.pack(">HBBi", 0, 8, 1, 3) + bytes(3)), "does not hold Fashion-MNIST"),
     ],
+    ids=["truncated", "no IDX", "too short", "other data"],  # gzip writes the time into its bytes, and so into an id
 )
 def test_broken_idx_file(idx_folder, tmp_path, content, words):
     (idx_folder / "train-labels-idx1-ubyte.gz").write_bytes(content)
