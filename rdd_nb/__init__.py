@@ -72,7 +72,7 @@ _ROOMS = (
         "results",
         "risk_figures",
     ),
-    *("robustness", "sources", "study", "study_figures", "sweep", "units", "widgets"),
+    *("robustness", "sources", "study", "study_figures", "study_file", "sweep", "units", "widgets"),
 )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "group_weights",
     "kmeans",
     "known_groups",
+    "matched_mass",
     "medoids",
     "space",
     "stability",
@@ -305,16 +306,35 @@ def stability(
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def group_mass(groups: Groups, labels: Tensor, marked: Tensor, power: float = 0.0) -> float:
-    """How much of a draw by :func:`group_weights` lands on ``marked`` samples (bool ``[N]``), averaged over classes.
+def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
+    """The share of ``marked`` samples (bool ``[N]``) in what is matched, averaged over the classes that have some.
 
-    For a minority of share s, a value of s means that the groups do not see it. Classes without a marked sample are
-    left out, as their value is 0 whatever the groups.
+    Args:
+        weights: ``[N]``, at least 0: each real sample's part, up to a factor for each class
+            (:func:`rdd_nb.distill.sampling_weights`).
+        labels: int64 ``[N]``.
+
+    Returns:
+        A share in [0, 1]; NaN where nothing is marked. In plain matching it is the share that they have in the data.
+
+    >>> weights, labels = torch.tensor([3.0, 1.0, 1.0]), torch.zeros(3, dtype=torch.int64)
+    >>> round(matched_mass(weights, labels, torch.tensor([True, False, False])), 3)
+    0.6
     """
-    num_classes = int(labels.max()) + 1
-    weights = group_weights(groups, labels, num_classes, power)
-    hit = torch.zeros(num_classes, dtype=weights.dtype).index_add_(0, labels, weights * marked)
-    return float(hit[hit > 0].mean()) if (hit > 0).any() else 0.0
+    shares = []
+    for label in labels.unique():
+        mine = labels == label
+        if marked[mine].any():
+            shares.append(float((weights[mine] * marked[mine]).sum() / weights[mine].sum()))
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def group_mass(groups: Groups, labels: Tensor, marked: Tensor, power: float = 0.0) -> float:
+    """The :func:`matched_mass` of :func:`group_weights`: how much of what groups match is of ``marked`` samples.
+
+    For a minority of share s, a value of s means that the groups do not see it.
+    """
+    return matched_mass(group_weights(groups, labels, int(labels.max()) + 1, power), labels, marked)
 
 
 def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float = 0.0) -> Tensor:

@@ -31,7 +31,17 @@ from rdd_nb.errors import RddError
 from rdd_nb.machine import describe, pick_device, seed_of, stream, tune_allocator
 from rdd_nb.runs import RunFolder, SyntheticSet
 
-__all__ = ["DistillConfig", "Run", "State", "distill", "fingerprint", "initial_state", "sampling_weights", "steps"]
+__all__ = [
+    "DistillConfig",
+    "Run",
+    "State",
+    "distill",
+    "fingerprint",
+    "initial_state",
+    "sampling_weights",
+    "saved_state",
+    "steps",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,7 +458,7 @@ def _run(
     progress: bool | str,
 ) -> Run:
     if folder is not None and folder.has_checkpoint:
-        state = _resume(folder, data, config)
+        state = saved_state(folder, data, config)
     else:
         state = initial_state(data, config, groups)
     saved = state.iteration
@@ -517,8 +527,12 @@ def _run(
     return Run(synthetic, config, history, folder.path if folder else None)
 
 
-def _resume(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:
-    """The state in a folder's checkpoint, if it is one of this config and data."""
+def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:
+    """The state in a run folder's checkpoint, to go on from with :func:`steps`.
+
+    Raises:
+        RddError: the checkpoint is not one of this config and data.
+    """
     held = folder.load_checkpoint()
     shape = (data.num_classes * config.ipc, *data.shape)
     try:

@@ -177,7 +177,7 @@ class Scores:
         Raises:
             RddError: another ``by``, or one that the test set has no names for.
         """
-        ids, names = self._partition(by)
+        ids, names = self.partition(by)
         return self.table_of(ids, names)
 
     def table_of(self, ids: NDArray[Any], names: tuple[str, ...]) -> pd.DataFrame:
@@ -199,7 +199,12 @@ class Scores:
         ]
         return pd.DataFrame(rows)
 
-    def _partition(self, by: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    def partition(self, by: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """The id of each test sample's group, int ``[N]``, and the names they stand for; ``by`` as in :meth:`table`.
+
+        Raises:
+            RddError: another ``by``, or one that the test set has no names for.
+        """
         if by == "all":
             return np.zeros(len(self.labels), dtype=int), ("all",)
         if by == "class":

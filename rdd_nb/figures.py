@@ -145,7 +145,6 @@ def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
     axes.set_axisbelow(True)
     figure.suptitle("Whom does a network serve that was trained on …")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

@@ -17,39 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rdd_nb import risk, subgroups
+from rdd_nb.clustering import matched_mass
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.evaluate import Scores
 from rdd_nb.runs import SyntheticSet
 
-__all__ = ["COLUMNS", "RADII", "TAILS", "coverage_curve", "cvar_curve", "matched_mass", "trace"]
+__all__ = ["COLUMNS", "RADII", "TAILS", "coverage_curve", "cvar_curve", "trace"]
 
 #: Of each, ``side`` is ``all`` or a name from ``minority_names``; ``x`` is a radius or a tail.
 COLUMNS = ("quantity", "side", "x", "value")
 RADII = tuple(np.round(np.arange(0.1, 1.55, 0.05), 2).tolist())
 TAILS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-
-
-def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
-    """The share of ``marked`` samples (bool ``[N]``) in what is matched, averaged over the classes that have some.
-
-    Args:
-        weights: ``[N]``, at least 0: each real sample's part, up to a factor for each class
-            (:func:`rdd_nb.distill.sampling_weights`).
-        labels: int64 ``[N]``.
-
-    Returns:
-        A share in [0, 1]; NaN where nothing is marked. In plain matching it is the share that they have in the data.
-
-    >>> weights, labels = torch.tensor([3.0, 1.0, 1.0]), torch.zeros(3, dtype=torch.int64)
-    >>> round(matched_mass(weights, labels, torch.tensor([True, False, False])), 3)
-    0.6
-    """
-    shares = []
-    for label in labels.unique():
-        mine = labels == label
-        if marked[mine].any():
-            shares.append(float((weights[mine] * marked[mine]).sum() / weights[mine].sum()))
-    return float(np.mean(shares)) if shares else float("nan")
 
 
 def coverage_curve(synthetic: SyntheticSet, real: ImageDataset, radii: Sequence[float] = RADII) -> pd.DataFrame:
@@ -105,8 +83,8 @@ def trace(
         scores: of nets trained on the set.
         train: the real training set.
         synthetic: the set; without it (the whole training set was trained on) nothing is said of coverage.
-        weights: ``[N]``, see :func:`matched_mass`; without them, or where ``train`` marks no minority, nothing is said
-            of mass.
+        weights: ``[N]``, see :func:`rdd_nb.clustering.matched_mass`; without them, or where ``train`` marks no
+            minority, nothing is said of mass.
     """
     parts = []
     if weights is not None and train.minority is not None and bool(train.minority.any()):

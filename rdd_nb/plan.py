@@ -1,4 +1,4 @@
-"""What a study runs: its YAML, checked to the last name before anything runs, and spelled out into units.
+"""What a study runs: its file, spelled out into units, and checked to the last name before anything runs.
 
 A unit is one scenario, method and seed: a run folder. :func:`load_plan` explains the keys of the file.
 """
@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic
 
-import pydantic
 import torch
-import yaml  # type: ignore[import-untyped, unused-ignore]
 
 import rdd_nb
 from rdd_nb import clustering, coresets, datasets, scenarios
@@ -27,55 +23,23 @@ from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.distill import initial_state
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.evaluate import PROFILES, Protocol
+from rdd_nb.evaluate import Protocol
 from rdd_nb.machine import stream
+from rdd_nb.study_file import (
+    K,
+    MethodKeys,
+    ScenarioKeys,
+    StudyKeys,
+    base_protocol,
+    changed_protocol,
+    checked,
+    label,
+    points,
+    read_study,
+    told,
+)
 
 __all__ = ["Plan", "Unit", "load_plan", "noisy", "prepare"]
-
-Names = list[str]
-Grid = dict[str, list[Any]]
-
-
-class _Keys(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
-
-
-class _Study(_Keys):
-    name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$")
-    data: str = "fashion-mnist-sample"
-    size: int | None = pydantic.Field(None, ge=1)
-    seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1)
-    nets: int = pydantic.Field(3, ge=1)
-    profile: str | None = None
-    protocol: dict[str, Any] | None = None
-    hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
-    distill: dict[str, Any] = {}
-    scenarios: dict[str, Any] = pydantic.Field(min_length=1)
-    methods: dict[str, Any] = pydantic.Field(min_length=1)
-
-
-class _Scenario(_Keys):
-    model_config = pydantic.ConfigDict(extra="allow")  # the scenario's own options
-
-    scenario: str
-    data: str | None = None
-    size: int | None = pydantic.Field(None, ge=1)
-    label_noise: float = pydantic.Field(0.0, ge=0, lt=1)
-    robustness: bool = False
-    grid: Grid = {}
-    methods: Names | None = pydantic.Field(None, min_length=1)
-    skip: Names = pydantic.Field([], alias="except")
-
-
-class _Method(_Keys):
-    coreset: str | None = None
-    ipc: int | None = pydantic.Field(None, ge=1)
-    config: dict[str, Any] | None = None
-    whole: dict[str, Any] | None = None
-    groups: str | dict[str, dict[str, Any]] | None = None
-    grid: Grid = {}
-    scenarios: Names | None = pydantic.Field(None, min_length=1)
-    skip: Names = pydantic.Field([], alias="except")
 
 
 @dataclass(frozen=True)
@@ -176,9 +140,6 @@ def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
     return dataclasses.replace(data, labels=labels, name=f"{data.name} label_noise={fraction:g}")
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
 def load_plan(path: str | Path) -> Plan:
     """Read, check and spell out a study's YAML; every scenario is bent once, so that nothing of it fails later.
 
@@ -200,132 +161,34 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         RddError: one line that says what is wrong, where, and how to mend it.
     """
-    file = Path(path)
-    try:
-        read = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader of ours
-    except OSError as error:
-        raise RddError(f"cannot read the study {file} ({error.strerror}): give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RddError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    except RddError as error:
-        raise RddError(f"{file}: {error}") from None
-    study = _checked(_Study, read, str(file))
-    if len(set(study.seeds)) < len(study.seeds):
-        raise RddError(f"{file}: seeds {study.seeds} name one twice: give each once")
-    protocol = _base_protocol(study, str(file))
+    study = read_study(path)
+    protocol = base_protocol(study, str(path))
     bent = _scenarios(study)
     methods = _methods(study, protocol)
     _refuse_strangers(bent, methods)
     return _spell_out(study, bent, methods)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with numbers like 5e-4 as numbers (as YAML 1.2 has them) and without a key twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise RddError(f"line {key_node.start_mark.line + 1}: {key!r} stands there twice: give another name")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-K = TypeVar("K", bound=_Keys)
-
-
-def _checked(model: type[K], read: Any, where: str) -> K:
-    """``read`` as ``model``, or one line on what is wrong in it."""
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    if not isinstance(read, dict):
-        raise RddError(f"{where} is {read!r}, not a mapping: write some of {', '.join(known)}")
-    for key in read:
-        if not isinstance(key, str):
-            raise RddError(f"{where}: the key {key!r} is a {type(key).__name__}, as YAML reads it: put it in quotes")
-        near = get_close_matches(key, known, n=1, cutoff=0.8)
-        if key not in known and (model.model_config["extra"] == "forbid" or near):
-            raise unknown("key", key, known, where)
-    try:
-        return model.model_validate(read)
-    except pydantic.ValidationError as error:
-        told = [
-            f"{'.'.join(map(str, e['loc']))}{'' if e['type'] == 'missing' else '=' + repr(e['input'])}: "
-            f"{e['msg'][0].lower()}{e['msg'][1:]}"
-            for e in error.errors()
-        ]
-        raise RddError(f"{where}: {'; '.join(told)}") from None
-
-
-def _told(where: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` gives; its complaint says ``where``."""
-    try:
-        return make()
-    except RddError as error:
-        raise RddError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody expected
-        raise RddError(f"{where}: {' '.join(str(error).split())}: check the kinds of its values") from None
-
-
-def _base_protocol(study: _Study, where: str) -> Protocol:
-    if study.profile is not None and study.profile not in PROFILES:
-        raise unknown("profile", study.profile, PROFILES, where)
-    plain = study.profile is None and study.protocol is not None
-    base = Protocol() if plain else PROFILES[study.profile or "quick"]
-    made = _protocol(base, study.protocol or {}, f"{where}, protocol")
-    if made.objective != "erm":
-        raise RddError(f"{where}, protocol: objective={made.objective} is for whole sets: say it in a method's `whole`")
-    return made
-
-
-def _protocol(base: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
-    known = vars(base)
-    for name in changes:
-        if name not in known:
-            raise unknown("key", name, known, where)
-    made: Protocol = _told(where, lambda: dataclasses.replace(base, **changes))
-    return made
-
-
-def _points(grid: Grid, where: str) -> list[dict[str, Any]]:
-    """Every combination of a grid's values; ``[{}]`` without a grid."""
-    for key, values in grid.items():
-        if not values:
-            raise RddError(f"{where}: the grid of {key!r} is empty: list at least one value")
-        if len({repr(value) for value in values}) < len(values):
-            raise RddError(f"{where}: the grid of {key!r} names a value twice: give each once")
-    return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
-
-
-def _label(name: str, point: Mapping[str, Any]) -> str:
-    return " ".join([name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items())])
-
-
 # --- scenarios and methods, spelled out ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Bent:
-    """A scenario of a study: its own name, the entry it comes from, and its part of ``made``."""
+class _Entry(Generic[K]):
+    """A scenario or a method: its own name, the entry it comes from, that entry's keys, and its part of ``made``."""
 
     name: str
     entry: str
-    keys: _Scenario
+    keys: K
     made: dict[str, Any]
+
+
+_Bent = _Entry[ScenarioKeys]
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A method of a study, its part of ``made``, and its protocol."""
+class _Way(_Entry[MethodKeys]):
+    """A method and its protocol."""
 
-    name: str
-    entry: str
-    keys: _Method
-    made: dict[str, Any]
     protocol: Protocol
 
     @property
@@ -334,65 +197,58 @@ class _Way:
         return self.protocol.objective == "group-dro" or (groups is not None and groups["kind"] == "known")
 
 
-def _scenarios(study: _Study) -> list[_Bent]:
+def _scenarios(study: StudyKeys) -> list[_Bent]:
     found = []
     for entry, read in study.scenarios.items():
         where = f"scenario {entry!r} of study {study.name!r}"
-        keys = _checked(_Scenario, read, where)
+        keys = checked(ScenarioKeys, read, where)
         if keys.scenario not in scenarios.available():
             raise unknown("scenario", keys.scenario, scenarios.available(), where)
-        for point in _points(keys.grid, where):
-            noise = _checked(_Scenario, {"scenario": "none", **_only(point, "label_noise")}, where).label_noise
+        for point in points(keys.grid, where):
+            options = {**(keys.model_extra or {}), **point}
+            noise = options.pop("label_noise", keys.label_noise)
             made = {
                 "data": keys.data or study.data,
                 "size": keys.size or study.size,
                 "scenario": keys.scenario,
-                "options": {**(keys.model_extra or {}), **_without(point, "label_noise")},
-                "label_noise": noise or keys.label_noise,
+                "options": options,
+                "label_noise": checked(ScenarioKeys, {"scenario": "none", "label_noise": noise}, where).label_noise,
                 "hold_out": study.hold_out,
             }
-            found.append(_Bent(_label(entry, point), entry, keys, made))
+            found.append(_Bent(label(entry, point), entry, keys, made))
     return found
 
 
-def _only(point: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in point.items() if key == name}
-
-
-def _without(point: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in point.items() if key not in names}
-
-
-def _methods(study: _Study, protocol: Protocol) -> list[_Way]:
+def _methods(study: StudyKeys, protocol: Protocol) -> list[_Way]:
     found = []
     for entry, read in study.methods.items():
         where = f"method {entry!r} of study {study.name!r}"
-        keys = _checked(_Method, read, where)
+        keys = checked(MethodKeys, read, where)
         kinds = [kind for kind in ("coreset", "config", "whole") if getattr(keys, kind) is not None]
         if len(kinds) != 1:
             raise RddError(f"{where} has {' and '.join(kinds) or 'no kind'}: write one of coreset, config or whole")
-        for point in _points(keys.grid, where):
+        for point in points(keys.grid, where):
             found.append(_way(study, protocol, entry, keys, kinds[0], point, where))
     return found
 
 
 def _way(
-    study: _Study, protocol: Protocol, entry: str, keys: _Method, kind: str, point: dict[str, Any], where: str
+    study: StudyKeys, protocol: Protocol, entry: str, keys: MethodKeys, kind: str, point: dict[str, Any], where: str
 ) -> _Way:
     groups = _groups(keys.groups, point, where)
-    rest = point if groups is None else _without(point, *groups["arguments"])
+    rest = {key: value for key, value in point.items() if groups is None or key not in groups["arguments"]}
     made: dict[str, Any] = {"kind": kind, "config": None, "coreset": None, "ipc": None, "groups": groups}
     if keys.ipc is not None and kind != "coreset":
         raise RddError(f"{where}: ipc beside {kind} has no effect: write it into the config")
     if kind == "whole":
         if groups is not None:
             raise RddError(f"{where}: groups beside whole have no effect: group DRO takes those that the data name")
-        protocol = _protocol(protocol, {**(keys.whole or {}), **rest}, where)
+        protocol = changed_protocol(protocol, {**(keys.whole or {}), **rest}, where)
     else:
         own = {"objective": "erm"} if kind == "coreset" else {**(keys.config or {}), **rest}
         if "seed" in {**study.distill, **own}:
             raise RddError(f"{where}: the seeds of a study are its own key: take `seed` out of the config")
-        config: DistillConfig = _told(where, lambda: DistillConfig(**{**study.distill, **own}))
+        config: DistillConfig = told(where, lambda: DistillConfig(**{**study.distill, **own}))
         made["ipc"] = config.ipc
         if kind == "config":
             made["config"] = {k: v for k, v in config.model_dump(mode="json").items() if k != "seed"}
@@ -406,7 +262,7 @@ def _way(
                 raise unknown("key of a coreset's grid", next(iter(set(rest) - {"ipc"})), ["ipc"], where)
             if (keys.coreset == "balanced") != (groups is not None):
                 raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
-    return _Way(_label(entry, point), entry, keys, made, protocol)
+    return _Way(label(entry, point), entry, keys, made, protocol)
 
 
 def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
@@ -474,16 +330,16 @@ def _wanted(one: _Bent, way: _Way) -> bool:
     )
 
 
-def _spell_out(study: _Study, bent: Sequence[_Bent], methods: Sequence[_Way]) -> Plan:
+def _spell_out(study: StudyKeys, bent: Sequence[_Bent], methods: Sequence[_Way]) -> Plan:
     base: dict[tuple[Any, Any], Splits] = {}
     pairs, notes = [], []
     for one in bent:
         where = f"scenario {one.name!r} of study {study.name!r}"
         key = (one.made["data"], one.made["size"])
         if key not in base:
-            base[key] = _told(where, lambda: datasets.load(key[0], size=key[1]))  # noqa: B023 (called at once)
+            base[key] = told(where, lambda: datasets.load(key[0], size=key[1]))  # noqa: B023 (called at once)
         made = {**one.made, "seed": study.seeds[0]}
-        train = _told(where, lambda: prepare(made, base[key])).train  # noqa: B023
+        train = told(where, lambda: prepare(made, base[key])).train  # noqa: B023
         for way in methods:
             if not _wanted(one, way):
                 continue
@@ -492,7 +348,7 @@ def _spell_out(study: _Study, bent: Sequence[_Bent], methods: Sequence[_Way]) ->
                     raise RddError(f"{where} names no groups, and method {way.name!r} needs them: leave it out there")
                 notes.append(f"{way.name} is left out of {one.name}, which names no groups")
                 continue
-            _told(f"method {way.name!r} on {where}", lambda: _check_start(way, train))  # noqa: B023
+            told(f"method {way.name!r} on {where}", lambda: _check_start(way, train))  # noqa: B023
             pairs.append((one, way))
     if not pairs:
         raise RddError(f"study {study.name!r} has nothing to run: no method is left for any scenario")

@@ -138,8 +138,7 @@ def _panels(count: int, height: float, width: float = 3.7) -> tuple[Figure, list
     for axes in every[count:]:
         axes.remove()
     for axes in every[:count]:
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
     return figure, every[:count]
 

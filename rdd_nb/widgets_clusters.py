@@ -217,8 +217,7 @@ class ClusterExplorer(Explorer[ClusterState]):
         axes.set_title("Sizes" + (f"; hatched: {self._data.minority_names[1]}" if named else ""), fontsize=10)
         axes.set(xlabel="images", ylabel="cluster", xlim=(0, 1.12 * state.sizes.max()))
         axes.invert_yaxis()
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right"]].set_visible(False)
 
     def _scatter(self, axes: Axes, state: ClusterState) -> None:
         draw = torch.randperm(len(state.ids), generator=stream(self._seed, "points"))[:_DRAWN].numpy()

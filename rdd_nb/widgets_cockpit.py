@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rdd_nb.clustering import Groups
 from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import State, _resume, distill, fingerprint, initial_state, steps
+from rdd_nb.distill import State, distill, fingerprint, initial_state, saved_state, steps
 from rdd_nb.errors import RddError
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.runs import RunFolder, SyntheticSet
@@ -167,7 +167,7 @@ class DistillationCockpit(Explorer[CockpitState]):
             told, images = self._folder.history, self._folder.load_synthetic().images
             past = (tuple(map(float, told[name])) for name in ("loss", "seconds", "weighing"))
             return State(len(told), images, torch.zeros_like(images), *past)
-        return _resume(self._folder, self._data, self._config) if self._folder.has_checkpoint else fresh
+        return saved_state(self._folder, self._data, self._config) if self._folder.has_checkpoint else fresh
 
     def _work(self, until: int, reraise: bool = False) -> None:
         try:
@@ -300,5 +300,4 @@ def _curve(axes: Axes, state: CockpitState) -> None:
         axes.plot(steps_done[window - 1 :], smooth, color=COLOURS["majority"], linewidth=2.2, label=f"mean of {window}")
         axes.legend(frameon=False)
     axes.set(xlabel="iteration", ylabel="matching loss", xlim=(0, state.total + 0.5), title="Loss")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)

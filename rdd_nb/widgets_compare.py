@@ -93,7 +93,7 @@ class RunComparer(Explorer[CompareState]):
     def compute(self, left: str, right: str, by: str) -> CompareState:  # type: ignore[override]
         """Accuracies by group, and the differences on the same test images."""
         a, b = self._runs[left][1], self._runs[right][1]
-        ids, names = a._partition(by)
+        ids, names = a.partition(by)
         differences = subgroups.compare_groups(b.correct, a.correct, ids)
         differences["group"] = [names[int(k)] for k in differences["group"]]
         most = differences.reindex(differences["difference"].abs().sort_values(ascending=False, kind="stable").index)
@@ -195,5 +195,4 @@ def _bare(axes: Axes) -> None:
     axes.grid(axis="x", color="#E5E5E5")
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)

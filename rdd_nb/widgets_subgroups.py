@@ -47,7 +47,7 @@ def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float =
         return table[["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"]]
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    ids, names = scores._partition(by)
+    ids, names = scores.partition(by)
     losses = torch.from_numpy(np.asarray(scores.losses, np.float64))
     groups = torch.from_numpy(np.asarray(ids, np.int64)).expand(losses.shape)
     values = risk.group_cvar(losses, groups, len(names), tail).values.numpy()
@@ -173,7 +173,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         worst_first = present.sort_values("value", ascending=metric == "accuracy", kind="stable")["group"]
         keep = {group, *worst_first.head(_GROUPS_SHOWN - (group not in set(worst_first.head(_GROUPS_SHOWN))))}
         scores = self._scores[runs[0]]
-        ids, names = scores._partition(by)
+        ids, names = scores.partition(by)
         classes = len(scores.class_names)
         mine = np.flatnonzero(ids == names.index(group))
         wrong = 1 - scores.correct[:, mine].mean(0)
@@ -223,8 +223,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         axes.grid(axis="x", color="#E5E5E5")
         axes.set_axisbelow(True)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
 
     def _gallery(self, axes: Axes, state: SubgroupState) -> None:
         run = next(iter(state.tables))

@@ -145,10 +145,17 @@ class TailExplorer(Explorer[TailState]):
         count, inside = len(state.losses), int((state.weights > 0).sum())
         heaviest = state.weights.max() * count
         words = (
-            f"The worst {state.tail:.0%} of {count:,} losses average {state.cvar:.3g} (CVaR); all of them average "
-            f"{state.mean:.3g}. The threshold η is {state.threshold:.3g}, where the curve on the right is lowest: "
-            f"{inside:,} {'loss counts' if inside == 1 else 'losses count'}, at most {heaviest:.3g} times as much as "
-            f"in the mean, and {count - inside:,} do not count."
+            (
+                f"The worst {state.tail:.0%} of {count:,} losses average {state.cvar:.3g} (CVaR); all of them average "
+                f"{state.mean:.3g}. The threshold η is {state.threshold:.3g}, where the curve on the right is lowest: "
+                f"{inside:,} {'loss counts' if inside == 1 else 'losses count'}, at most {heaviest:.3g} times as much as "
+                f"in the mean, and {count - inside:,} do not count."
+            )
+            if state.tail < 1
+            else (
+                f"The worst 100% of {count:,} losses are all of them: CVaR is their mean, {state.mean:.3g}, and every loss "
+                "counts alike."
+            )
         )
         if state.groups is not None:
             ranked = np.argsort(-(state.tail_shares - state.shares), kind="stable")[:3]
@@ -173,7 +180,7 @@ def _draw_losses(axes: Axes, state: TailState) -> None:
         axes.axhline(value, linestyle=style, color=ink, linewidth=1.8, label=f"{name} {value:.3g}")
     axes.set(ylabel="loss", title=f"The worst {state.tail:.0%} of {count:,} losses", xlim=(0, 1))
     axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
-    _plain(axes)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_weights(axes: Axes, state: TailState) -> None:
@@ -181,7 +188,7 @@ def _draw_weights(axes: Axes, state: TailState) -> None:
     axes.stairs(state.weights * count, np.arange(count + 1) / count, fill=True, color=_PALE)
     axes.axhline(1, linestyle="--", color=COLOURS["majority"], linewidth=1.5)
     axes.set(ylabel="weight × N", ylim=(0, max(1.15, 1.12 * state.weights.max() * count)))
-    _plain(axes)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_groups(axes: Axes, state: TailState) -> None:
@@ -220,9 +227,4 @@ def _draw_curve(axes: Axes, state: TailState) -> None:
     axes.set_ylim(state.cvar - 0.4 * span, min(state.curve.max(), state.cvar + 1.5 * span))
     axes.set(xlabel="threshold η (units of the loss)", ylabel="η + mean (loss − η)₊ / tail")
     axes.set_title("Rockafellar–Uryasev")
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,7 @@ from conftest import rng
 
 import rdd_nb as rdd
 from rdd_nb import clustering, mechanism, units
+from rdd_nb.clustering import matched_mass
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import sampling_weights
 from rdd_nb.evaluate import Scores
@@ -70,19 +71,17 @@ def test_mass_is_what_a_resample_by_the_weights_shows():
         mine = (labels == c).nonzero()[:, 0]
         drawn = mine[torch.multinomial(weights[mine], 200_000, replacement=True, generator=rng(c))]
         shares.append(marked[drawn].float().mean().item())
-    assert mechanism.matched_mass(weights, labels, marked) == pytest.approx(np.mean(shares), abs=0.004)
+    assert matched_mass(weights, labels, marked) == pytest.approx(np.mean(shares), abs=0.004)
     # up to a factor for each class, as the docstring says
     scaled = weights * torch.tensor([1.0, 5.0, 0.2])[labels]
-    assert mechanism.matched_mass(scaled, labels, marked) == pytest.approx(
-        mechanism.matched_mass(weights, labels, marked)
-    )
+    assert matched_mass(scaled, labels, marked) == pytest.approx(matched_mass(weights, labels, marked))
 
 
 def test_mass_leaves_out_classes_that_nobody_is_marked_in_and_is_nan_without_any():
     labels = torch.tensor([0, 0, 0, 0, 1, 1])
     marked = torch.tensor([True, False, False, False, False, False])
-    assert mechanism.matched_mass(torch.ones(6), labels, marked) == 0.25
-    assert np.isnan(mechanism.matched_mass(torch.ones(6), labels, torch.zeros(6, dtype=torch.bool)))
+    assert matched_mass(torch.ones(6), labels, marked) == 0.25
+    assert np.isnan(matched_mass(torch.ones(6), labels, torch.zeros(6, dtype=torch.bool)))
 
 
 # --- what is covered ----------------------------------------------------------------------------------------------

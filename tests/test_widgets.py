@@ -395,7 +395,7 @@ def test_two_runs_are_compared_on_the_same_images(tmp_path):
         before, moved = shown(comparer), comparer.by.value != by
         comparer.by.value = by
         assert (shown(comparer) != before) == moved
-        ids, names = scores(d, 0)._partition(by)
+        ids, names = scores(d, 0).partition(by)
         table = subgroups.compare_groups(scores(d, 1).correct, scores(d, 0).correct, ids)
         np.testing.assert_array_equal(comparer.state.differences["difference"], table["difference"])
         assert list(comparer.state.differences["group"]) == [names[k] for k in table["group"]]
