@@ -144,19 +144,16 @@ class TailExplorer(Explorer[TailState]):
         """The numbers of the picture in two or three sentences."""
         count, inside = len(state.losses), int((state.weights > 0).sum())
         heaviest = state.weights.max() * count
-        words = (
-            (
-                f"The worst {state.tail:.0%} of {count:,} losses average {state.cvar:.3g} (CVaR); all of them average "
-                f"{state.mean:.3g}. The threshold η is {state.threshold:.3g}, where the curve on the right is lowest: "
-                f"{inside:,} {'loss counts' if inside == 1 else 'losses count'}, at most {heaviest:.3g} times as much as "
-                f"in the mean, and {count - inside:,} do not count."
+        words = f"The worst {state.tail:.0%} of {count:,} losses "
+        if state.tail < 1:
+            words += (
+                f"average {state.cvar:.3g} (CVaR); all of them average {state.mean:.3g}. The threshold η is "
+                f"{state.threshold:.3g}, where the curve on the right is lowest: {inside:,} "
+                f"{'loss counts' if inside == 1 else 'losses count'}, at most {heaviest:.3g} times as much as in the "
+                f"mean, and {count - inside:,} do not count."
             )
-            if state.tail < 1
-            else (
-                f"The worst 100% of {count:,} losses are all of them: CVaR is their mean, {state.mean:.3g}, and every loss "
-                "counts alike."
-            )
-        )
+        else:
+            words += f"are all of them: CVaR is their mean, {state.mean:.3g}, and every loss counts alike."
         if state.groups is not None:
             ranked = np.argsort(-(state.tail_shares - state.shares), kind="stable")[:3]
             who = (f"{state.group_names[g]} {state.tail_shares[g]:.0%} ({state.shares[g]:.0%})" for g in ranked)
