@@ -109,8 +109,8 @@ def spaces(
     grid = figure.subplots(2, len(planes), height_ratios=(1.35, 1), squeeze=False)
     for column, (name, (plane, kept)) in enumerate(planes.items()):
         top, bottom = grid[0, column], _plain(grid[1, column])
-        top.plot(*plane[~minority].T, "o", color=_BLUE, alpha=0.35, markersize=3.5, mew=0)
-        top.plot(*plane[minority].T, "D", color=_ORANGE, alpha=0.8, markersize=4, mew=0)
+        top.plot(*plane[~minority].T, "o", color=_BLUE, markersize=2.2, mew=0)
+        top.plot(*plane[minority].T, "D", color=_ORANGE, markersize=3.5, mew=0)
         used = np.unique(ids[name])
         middles = np.stack([plane[ids[name] == k].mean(0) for k in used])
         top.plot(*middles.T, "+", color="black", markersize=10, mew=1.8)
@@ -119,11 +119,13 @@ def spaces(
         sizes = np.array([(ids[name] == k).sum() for k in used])
         few = np.array([minority[ids[name] == k].sum() for k in used])
         order, place = np.argsort(-sizes, kind="stable"), np.arange(1, len(used) + 1)
-        sizes, few = sizes[order], few[order]
-        bottom.bar(place, few, color=_ORANGE, hatch="////", edgecolor="white", linewidth=0)
-        bottom.bar(place, sizes - few, bottom=few, color=_BLUE)
-        bottom.set(xlabel="cluster, the largest first", ylabel="images")
-        bottom.set_title(f"its {len(used)} clusters", fontsize=11)
+        part = 100 * few[order] / sizes[order]
+        bottom.bar(place, part, color=_ORANGE, hatch="//", edgecolor="white", linewidth=0)
+        bottom.bar(place, 100 - part, bottom=part, color=_BLUE)
+        for x, size in zip(place, sizes[order]):
+            bottom.annotate(f"{size:,}", (x, 100), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+        bottom.set(xlabel="cluster, the largest first", ylabel="in % of the cluster", ylim=(0, 115))
+        bottom.set_title(f"its {len(used)} clusters, with their sizes", fontsize=11)
         bottom.set_xticks(place)
     keys = ((_BLUE, "o", names[0]), (_ORANGE, "D", f"{names[1]} (below: hatched)"), ("black", "+", "cluster centres"))
     handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label, mew=1.5) for c, m, label in keys]

@@ -73,11 +73,12 @@ def test_rows_of_cells_may_differ_in_length_and_are_framed_where_they_are_asked_
     assert [t.get_text() for t in right.get_yticklabels()] == ["3 (33%)", "2 (50%)"]
 
 
-def test_spaces_count_every_image_once_the_largest_cluster_first():
+def test_spaces_show_who_is_in_each_cluster_the_largest_first():
     figure = cluster_figures.spaces({"pixels": (POINTS, 0.5)}, {"pixels": IDS}, FEW, NAMES)
     top, bottom = figure.axes
     few, others = ([bar.get_height() for bar in bars] for bars in bottom.containers)
-    assert (few, others) == ([1, 1, 0], [3, 2, 1])
+    assert np.allclose(few, [25, 100 / 3, 0]) and np.allclose(others, [75, 200 / 3, 100])
+    assert [t.get_text() for t in bottom.texts] == ["4", "3", "1"]
     assert [len(drawn.get_xdata()) for drawn in top.lines] == [6, 2, 3]  # many, few, centres
     centre = np.stack([top.lines[2].get_xdata(), top.lines[2].get_ydata()], 1)
     np.testing.assert_allclose(centre[0], POINTS[:4].mean(0))
