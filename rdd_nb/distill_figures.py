@@ -210,7 +210,7 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     right.invert_yaxis()
     right.margins(x=0.14)
     right.set_xlabel("milliseconds")
-    right.set_title("One iteration of distribution matching, by the clock", fontsize=10.5)
+    right.set_title("An iteration of distribution matching", fontsize=10.5)
     return figure
 
 
