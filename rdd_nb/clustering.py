@@ -6,10 +6,11 @@ class". Nothing here reads a group label.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,21 +22,21 @@ from torch import Tensor
 from rdd_nb import networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+from rdd_nb.machine import pick_device, seed_of
+from rdd_nb.probes import biased_probabilities, depth_for, held_out_probabilities, outputs
 
 __all__ = [
     "SPACES",
     "Groups",
-    "biased_probabilities",
     "cells",
     "density_weights",
     "discover_groups",
-    "generalised_cross_entropy",
     "group_mass",
     "group_shares",
     "group_weights",
     "kmeans",
     "known_groups",
+    "learnability",
     "matched_mass",
     "medoids",
     "space",
@@ -51,11 +52,14 @@ class Groups:
         ids: int64 ``[N]``, 0 … ``num_groups`` − 1; sample ``j`` lies in the group (``labels[j]``, ``ids[j]``).
         num_groups: ids a class can have, ``G``; a class need not use all of them.
         source: how they came about, e.g. ``"probabilities"`` or ``"known"``.
+        learnable: float64 ``[num_classes, num_groups]`` in [0, 1], how far a group is to be raised above its natural
+            part (:func:`learnability`); None to raise all, as known groups are.
     """
 
     ids: Tensor
     num_groups: int
     source: str
+    learnable: Tensor | None = None
 
     def sizes(self, labels: Tensor, num_classes: int) -> Tensor:
         """Samples in each group: int64 ``[num_classes, num_groups]``."""
@@ -132,61 +136,15 @@ def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:
 # --- spaces to look for groups in ---------------------------------------------------------------------------------
 
 
-def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
-    """(1 − p_y^q) / q per sample, ``[N]``: cross-entropy for q → 0, mean absolute error for q = 1.
-
-    Its gradient is cross-entropy's times p_y^q: samples the network already gets right pull hardest, so a network
-    trained with it for a moment learns the easy rule and leaves the exceptions alone. Source: Zhang and Sabuncu
-    (1805.07836); as a finder of biased samples: Nam et al. (2007.02561).
-    """
-    p = F.softmax(logits, 1).gather(1, labels[:, None])[:, 0]
-    return (1 - p.clamp_min(1e-6) ** q) / q
-
-
-def biased_probabilities(
-    data: ImageDataset, seed: int = 0, *, epochs: int = 2, width: int = 16, q: float = 0.7, device: str = "auto"
-) -> Tensor:
-    """Class probabilities ``[N, K]`` of a small network trained briefly with generalised cross-entropy.
-
-    The network meets every sample, learns the rule that serves most of them, and its predictions betray those that
-    break the rule: a shoe in the shirts' colour is called a shirt. Uses class labels, never groups.
-    """
-    tune_allocator()
-    where = pick_device(device)
-    net = networks.build(
-        "convnet", data.shape, data.num_classes, width=width, depth=_depth(data), seed=seed_of(seed, "biased network")
-    ).to(where)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    shuffle = stream(seed, "biased network", "batches")
-    labels = data.labels.to(where)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(data), generator=shuffle).split(128):
-            loss = generalised_cross_entropy(net(data.normalised(batch, where)), labels[batch.to(where)], q).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return torch.cat([F.softmax(logits, 1) for logits in _forward(net, data, where)]).cpu()
-
-
-def _depth(data: ImageDataset) -> int:
-    """Three pooling blocks, or as many as leave a map of at least 2 × 2."""
-    return max(1, min(3, int(np.log2(data.shape[-1])) - 1))
-
-
-@torch.no_grad()
-def _forward(function: Callable[[Tensor], Tensor], data: ImageDataset, device: torch.device) -> list[Tensor]:
-    return [function(data.normalised(batch, device)) for batch in torch.arange(len(data)).split(512)]
-
-
 def _pixels(data: ImageDataset, seed: int, device: str) -> Tensor:
     """4 × 4 average-pooled normalised pixels: nearly the partition of raw ones at a sixteenth of the cost."""
     size = min(4, data.shape[-1] // 4) or 1
-    return torch.cat(_forward(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu")))
+    return torch.cat(outputs(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu")))
 
 
 def _style(data: ImageDataset, seed: int, device: str) -> Tensor:
     """Mean and standard deviation of each channel of each image, ``[N, 2C]``, standardised over the data."""
-    raw = torch.cat(_forward(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu")))
+    raw = torch.cat(outputs(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu")))
     return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
 
 
@@ -194,9 +152,9 @@ def _features(data: ImageDataset, seed: int, device: str) -> Tensor:
     """Embedding of a frozen random ConvNet, standardised: independent of every model that is compared."""
     where = pick_device(device)
     net = networks.build(
-        "convnet", data.shape, data.num_classes, width=16, depth=_depth(data), seed=seed_of(seed, "frozen network")
+        "convnet", data.shape, data.num_classes, width=16, depth=depth_for(data), seed=seed_of(seed, "frozen network")
     ).to(where)
-    raw = torch.cat(_forward(net.embed, data, where)).cpu()
+    raw = torch.cat(outputs(net.embed, data, where)).cpu()
     return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
 
 
@@ -230,12 +188,20 @@ def space(data: ImageDataset, name: str, seed: int = 0, device: str = "auto") ->
 
 
 def discover_groups(
-    data: ImageDataset, space_name: str = "probabilities", *, num_groups: int = 10, seed: int = 0, device: str = "auto"
+    data: ImageDataset,
+    space_name: str = "probabilities",
+    *,
+    num_groups: int = 10,
+    learnable: bool = True,
+    seed: int = 0,
+    device: str = "auto",
 ) -> Groups:
     """Groups within each class, found without any group label: k-means in the space called ``space_name``.
 
     The default looks at the class probabilities of a briefly trained, deliberately biased network
-    (:func:`biased_probabilities`).
+    (:func:`rdd_nb.probes.biased_probabilities`). That finds the rare and the badly served, and also what is badly
+    served because it cannot be told apart, or is wrongly labelled. So each group is tried (:func:`learnability`), and
+    what cannot be learnt is not raised; ``learnable=False`` leaves this out.
 
     Raises:
         RddError: no such space, or ``num_groups`` below 1.
@@ -245,7 +211,31 @@ def discover_groups(
     if num_groups < 1:
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     points = space(data, space_name, seed, device)
-    return Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
+    groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
+    return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
+
+
+def learnability(
+    groups: Groups, data: ImageDataset, seed: int = 0, *, power: float = 0.3, device: str = "auto"
+) -> Tensor:
+    """How far a network that meets a group often learns to classify those of its members that it never met.
+
+    A group may be badly served because it is rare, which raising it mends, or because its images look like another
+    class or wear a wrong label, which raising it makes worse: it takes from the class what it cannot give to the group.
+    The difference shows out of sample. Two small networks, each trained on half of the data with all groups raised to
+    ``power``, judge the other half (:func:`rdd_nb.probes.held_out_probabilities`); a group's learnability is twice the
+    mean probability of the right class, at most 1. So what unseen members have an even chance of counts in full.
+
+    Returns:
+        float64 ``[num_classes, num_groups]`` in [0, 1]; 0 for an empty group.
+    """
+    weights = group_weights(replace(groups, learnable=None), data.labels, data.num_classes, power)
+    said = held_out_probabilities(data, weights, seed, device=device).gather(1, data.labels[:, None])[:, 0]
+    flat = data.labels * groups.num_groups + groups.ids
+    total = torch.zeros(data.num_classes * groups.num_groups, dtype=torch.float64).index_add_(0, flat, said.double())
+    return (2 * total.view(data.num_classes, -1) / groups.sizes(data.labels, data.num_classes).clamp_min(1)).clamp_max(
+        1
+    )
 
 
 def density_weights(features: Tensor, labels: Tensor, bandwidth: float | None = None, floor: float = 1e-3) -> Tensor:
@@ -298,7 +288,8 @@ def stability(
     1 means the same partition every time, 0 no more agreement than chance. Averaged over classes, since groups live
     within them.
     """
-    found = [discover_groups(data, space_name, num_groups=num_groups, seed=s, device=device).ids for s in range(seeds)]
+    find = functools.partial(discover_groups, data, space_name, num_groups=num_groups, learnable=False, device=device)
+    found = [find(seed=s).ids for s in range(seeds)]
     scores = []
     for a, b in itertools.combinations(found, 2):
         classes = [data.labels == label for label in range(data.num_classes)]
@@ -342,7 +333,8 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
 
     0 gives all groups of a class the same, 1 gives what they have in the data, which is plain matching; in between
     rare groups are raised in part (sampling at temperature 1/power, as multilingual models draw their languages:
-    Arivazhagan et al., 1907.05019).
+    Arivazhagan et al., 1907.05019). Where the groups say how ``learnable`` they are, a group of natural share s is
+    raised by s^(−(1 − power)·learnable) instead: in full at 1, not at all at 0.
 
     Raises:
         RddError: ``power`` outside [0, 1].
@@ -355,6 +347,9 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
         raise RddError(f"group_power={power} must lie in [0, 1]: 0 for equal groups, 1 for their natural sizes")
     sizes = groups.sizes(labels, num_classes)
     raised = sizes.double().pow(power) * (sizes > 0)
+    if groups.learnable is not None:
+        natural = sizes / sizes.sum(1, keepdim=True).clamp_min(1)
+        raised = natural.double() * natural.double().clamp_min(1e-12).pow((power - 1) * groups.learnable)
     return raised / raised.sum(1, keepdim=True).clamp_min(1e-12)
 
 

@@ -61,6 +61,7 @@ class Exercise:
         cases: what it is tried on, simple ones first.
         mistakes: tried in this order against the case that an answer fails.
         gradient: the first argument must receive the right gradient, too.
+        gradient_hint: what to tell who has the value right and the gradient wrong.
         tolerance: largest difference that counts as none.
     """
 
@@ -70,6 +71,7 @@ class Exercise:
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...] = ()
     gradient: bool = False
+    gradient_hint: str = "Something on the way from the argument to the result is cut off, or depends on it twice."
     tolerance: float = 1e-4
 
 
@@ -198,7 +200,7 @@ def _slope(exercise: Exercise, given: Any, inputs: Tensor, right: Tensor, refere
     """What is wrong with the gradient of a result that is right itself."""
     if not isinstance(given, Tensor) or not given.requires_grad:
         why = "`.item()`, `.detach()`, `.numpy()`, `float()` and `torch.tensor()` cut the graph."
-        return "the value is right, but it is a constant: no gradient flows back to the losses", why
+        return "the value is right, but it is a constant: no gradient flows back", why
     try:
         (found,) = torch.autograd.grad(given.nansum(), inputs)
     except RuntimeError:
@@ -206,10 +208,7 @@ def _slope(exercise: Exercise, given: Any, inputs: Tensor, right: Tensor, refere
     (expected,) = torch.autograd.grad(right.nansum(), reference)
     if found is None or not _close(found.double(), expected.double(), exercise.tolerance):
         said = "nothing" if found is None else _short(found)
-        hint = (
-            "The gradient is the weights themselves. Compute them without gradient (`torch.no_grad()`), then average."
-        )
-        return f"the value is right, its gradient is {said} instead of {_short(expected)}", hint
+        return f"the value is right, its gradient is {said} instead of {_short(expected)}", exercise.gradient_hint
     return None
 
 

@@ -178,7 +178,8 @@ def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups |
 def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
     """What a run must find again to be resumed: the data and the groups, as digests."""
     digest = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:16]
-    ids = None if groups is None else hashlib.sha256(groups.ids.numpy().tobytes()).hexdigest()[:16]
+    held = [] if groups is None else [t for t in (groups.ids, groups.learnable) if t is not None]
+    ids = hashlib.sha256(b"".join(t.numpy().tobytes() for t in held)).hexdigest()[:16]
     return {
         "name": data.name,
         "samples": len(data),

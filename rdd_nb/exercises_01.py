@@ -111,6 +111,8 @@ def _fractional_sum(losses: Tensor, tail: float) -> Tensor:
     return risk.cvar(losses, tail) * tail
 
 
+_WEIGHTS = "The gradient is the weights themselves. Compute them without gradient (`torch.no_grad()`), then average."
+
 register(
     Exercise(
         "01-exact-cvar",
@@ -155,6 +157,7 @@ register(
             ),
         ),
         gradient=True,
+        gradient_hint=_WEIGHTS,
     )
 )
 
@@ -278,5 +281,6 @@ register(
             ),
         ),
         gradient=True,
+        gradient_hint=_WEIGHTS,
     )
 )

@@ -259,7 +259,7 @@ class RunFolder:
                 told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
                 more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
                 raise RddError(
-                    f"{self.path} holds another run ({'; '.join(told)}{more}): use another `out` or `overwrite`"
+                    f"{self.path} holds another run ({'; '.join(told)}{more}): use another folder, or overwrite it"
                 )
             return self
         atomic_write(self.path / "config.json", json.dumps(wanted, indent=2) + "\n")
@@ -281,7 +281,7 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """What ``config.json`` says."""
-        return self._json("config.json", "use another `out` or `overwrite`")
+        return self._json("config.json", "use another folder, or overwrite it")
 
     @property
     def complete(self) -> bool:

@@ -1,10 +1,11 @@
+import inspect
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,22 +15,23 @@ from rdd_nb import clustering
 from rdd_nb.clustering import (
     SPACES,
     Groups,
-    biased_probabilities,
     cells,
     density_weights,
     discover_groups,
-    generalised_cross_entropy,
     group_mass,
     group_shares,
     group_weights,
     kmeans,
     known_groups,
+    learnability,
     medoids,
     space,
     stability,
 )
+from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset, Splits, statistics
 from rdd_nb.errors import RddError
+from rdd_nb.probes import biased_probabilities
 from rdd_nb.scenarios import scenario
 
 
@@ -113,34 +115,6 @@ def test_a_class_with_fewer_distinct_samples_than_groups_fills_what_it_can():
         ids = kmeans(points, labels, 3)
     assert set(ids[:5].tolist()) == {0, 1} and len(set(ids[:3].tolist())) == 1
     assert set(ids[5:].tolist()) == {0, 1, 2}
-
-
-# --- generalised cross-entropy ------------------------------------------------------------------------------------
-
-
-def test_generalised_cross_entropy_lies_between_cross_entropy_and_one_minus_p():
-    logits, labels = 2 * randn(20, 4).double(), torch.arange(20) % 4
-    p = logits.softmax(1)[torch.arange(20), labels]
-    plain = F.cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 1e-7), plain, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 1.0), 1 - p)
-    torch.testing.assert_close(generalised_cross_entropy(logits, labels, 0.5), 2 * (1 - p.sqrt()))
-
-
-@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
-def test_its_gradient_is_that_of_cross_entropy_times_p_to_the_q(q):
-    logits, labels = randn(12, 4).double().requires_grad_(), torch.arange(12) % 4
-    (found,) = torch.autograd.grad(generalised_cross_entropy(logits, labels, q).sum(), logits)
-    (plain,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), logits)
-    p = logits.detach().softmax(1)[torch.arange(12), labels]
-    torch.testing.assert_close(found, plain * (p**q)[:, None])
-
-
-def test_it_is_finite_however_wrong_the_network_is():
-    logits = torch.tensor([[200.0, -200.0]]).requires_grad_()
-    loss = generalised_cross_entropy(logits, torch.tensor([1]))
-    (slope,) = torch.autograd.grad(loss.sum(), logits)
-    assert torch.isfinite(loss).all() and torch.isfinite(slope).all()
 
 
 # --- discovered groups --------------------------------------------------------------------------------------------
@@ -324,6 +298,41 @@ def test_a_group_counts_as_its_size_to_the_power(count, num_groups, power, seed)
     drawn = torch.zeros(3, num_groups, dtype=torch.float64)
     drawn.index_put_((labels, groups.ids), group_weights(groups, labels, 3, power), accumulate=True)
     torch.testing.assert_close(drawn, shares)  # a class without samples has zeros in both
+
+
+def test_learnability_raises_in_full_at_one_and_not_at_all_at_zero():
+    labels, ids = torch.arange(60) % 2, (torch.arange(60) >= 50).long()
+    groups = Groups(ids, 2, "mine")
+    plain, raised = (group_shares(groups, labels, 2, power) for power in (1.0, 0.3))
+    full, none, half = (replace(groups, learnable=torch.full((2, 2), v, dtype=torch.float64)) for v in (1.0, 0.0, 0.5))
+    torch.testing.assert_close(group_shares(full, labels, 2, 0.3), raised)
+    torch.testing.assert_close(group_shares(none, labels, 2, 0.3), plain)
+    torch.testing.assert_close(group_shares(half, labels, 2, 0.0), group_shares(groups, labels, 2, 0.5))
+    mixed = replace(groups, learnable=torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
+    shares = group_shares(mixed, labels, 2, 0.3)
+    torch.testing.assert_close(shares.sum(1), torch.ones(2, dtype=torch.float64))
+    assert shares[0, 1] < raised[0, 1] and torch.allclose(shares[1], raised[1])
+
+
+def test_a_rare_group_is_learnable_and_wrong_labels_are_not():
+    """A class is the place of a bright bar; rarely the bar is dark on light (learnable), and some labels are wrong."""
+    draw, labels, kind = rng(7), torch.arange(1600) % 4, torch.zeros(1600, dtype=torch.int64)
+    kind[:160], kind[160:320] = 1, 2
+    shown = torch.where(kind == 2, (labels + torch.randint(1, 4, (1600,), generator=draw)) % 4, labels)
+    images = (torch.rand(1600, 1, 8, 8, generator=draw) * 60).to(torch.uint8)
+    for label in range(4):
+        images[shown == label, :, 2 * label : 2 * label + 2] += 180
+    images[kind == 1] = 255 - images[kind == 1]
+    data = ImageDataset(images, labels, ("first", "second", "third", "fourth"), *statistics(images))
+    found = learnability(Groups(kind, 4, "mine"), data, seed=0, device="cpu")
+    assert found.shape == (4, 4) and torch.equal(found[:, 3], torch.zeros(4, dtype=torch.float64))  # nobody is there
+    assert float(found[:, :2].min()) > 0.9 and float(found[:, 2].max()) < 0.4
+    shares = group_shares(Groups(kind, 4, "mine", found), labels, 4, 0.3)
+    assert float(shares[:, 1].min()) > 0.2 and float(shares[:, 2].max()) < 0.15  # of a tenth each
+
+
+def test_learnability_tries_the_power_that_is_the_default():
+    assert inspect.signature(learnability).parameters["power"].default == DistillConfig().group_power
 
 
 def test_power_one_is_plain_and_powers_in_between_raise_the_rare_in_order():

@@ -15,7 +15,7 @@ from rdd_nb.sweep import WIDGET_VIEW, clean, inspect, run_notebook
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-DISTILS = {"00_quickstart"}  # notebooks whose run leaves a distilled set
+DISTILS = {"00_quickstart", "03_distillation"}  # notebooks whose run leaves a distilled set
 
 #: What a notebook does not meet, and why. Everything else holds for all of them.
 EXEMPT = {

@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch, n
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(RddError, match="disk is full" if number == errno.ENOSPC else "Input/output") as caught:
         atomic_write(path, "new")
-    assert "another `out`" in one_line(caught)
+    assert "another folder" in one_line(caught)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
@@ -232,7 +232,7 @@ def test_another_config_is_refused_and_the_differing_keys_are_named(tmp_path):
         RunFolder(run.path).create({**CONFIG, "ipc": 10, "tail": 1.0, "width": 32})
     text = one_line(caught)
     assert "ipc is 1 there, 10 here" in text and "tail is 0.2 there, 1.0 here" in text and "width is 'absent'" in text
-    assert "another `out`" in text and "overwrite" in text and "seed" not in text
+    assert "another folder" in text and "overwrite" in text and "seed" not in text
     assert run.config == CONFIG
     with pytest.raises(RddError, match="and 7 more"):
         RunFolder(run.path).create({str(i): i for i in range(6)})
@@ -256,7 +256,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(RddError, match="cannot write") as caught:
             RunFolder(path).create(CONFIG)
-        assert "another `out`" in one_line(caught)
+        assert "another folder" in one_line(caught)
 
     def read_only(*_, **__):
         raise PermissionError(errno.EROFS, "Read-only file system")

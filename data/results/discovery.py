@@ -23,7 +23,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 import rdd_nb as rdd
-from rdd_nb import clustering, machine
+from rdd_nb import clustering, machine, probes
 from rdd_nb.datasets import ImageDataset
 
 TABLE = Path(__file__).with_name("discovery.csv")
@@ -42,14 +42,14 @@ def _space(name: str, k: int = 10) -> Callable[[ImageDataset, int], Ids]:
 
 def _network(k: int = 10, **options: float) -> Callable[[ImageDataset, int], Ids]:
     def find(data: ImageDataset, seed: int) -> Ids:
-        found = clustering.biased_probabilities(data, seed, device="cpu", **options)  # type: ignore[arg-type]
+        found = probes.biased_probabilities(data, seed, device="cpu", **options)  # type: ignore[arg-type]
         return clustering.kmeans(found, data.labels, k, seed), k
 
     return find
 
 
 def _several(data: ImageDataset, seed: int) -> Ids:
-    found = [clustering.biased_probabilities(data, machine.seed_of(seed, i), device="cpu") for i in range(4)]
+    found = [probes.biased_probabilities(data, machine.seed_of(seed, i), device="cpu") for i in range(4)]
     return clustering.kmeans(torch.stack(found).mean(0), data.labels, 10, seed), 10
 
 

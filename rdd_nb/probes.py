@@ -1,0 +1,130 @@
+"""Probe networks: small ones, trained for a moment on the real data, that say who hides in it. No group label is read.
+
+One is biased on purpose and betrays those who break the rule (:func:`biased_probabilities`). Others are trained on one
+part of the data with the rare raised and asked about the other part (:func:`held_out_probabilities`): what they
+get right there can be learnt from the data, and what they do not is ambiguous or wrongly labelled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdd_nb import networks
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.errors import RddError
+from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+
+__all__ = ["biased_probabilities", "depth_for", "generalised_cross_entropy", "held_out_probabilities", "outputs"]
+
+BATCH = 128
+
+
+def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
+    """(1 − p_y^q) / q per sample, ``[N]``: cross-entropy for q → 0, mean absolute error for q = 1.
+
+    Its gradient is cross-entropy's times p_y^q: samples the network already gets right pull hardest, so a network
+    trained with it for a moment learns the easy rule and leaves the exceptions alone. Source: Zhang and Sabuncu
+    (1805.07836); as a finder of biased samples: Nam et al. (2007.02561).
+    """
+    p = F.softmax(logits, 1).gather(1, labels[:, None])[:, 0]
+    return (1 - p.clamp_min(1e-6) ** q) / q
+
+
+def biased_probabilities(
+    data: ImageDataset, seed: int = 0, *, epochs: int = 2, width: int = 16, q: float = 0.7, device: str = "auto"
+) -> Tensor:
+    """Class probabilities ``[N, K]`` of a small network trained briefly with generalised cross-entropy.
+
+    The network meets every sample, learns the rule that serves most of them, and its predictions betray those that
+    break the rule: a shoe in the shirts' colour is called a shirt. Uses class labels, never groups.
+    """
+    where = pick_device(device)
+    net = _probe(data, width, seed_of(seed, "biased network"), where)
+    shuffle = stream(seed, "biased network", "batches")
+    batches = (batch for _ in range(epochs) for batch in torch.randperm(len(data), generator=shuffle).split(BATCH))
+    _train(net, data, batches, lambda logits, labels: generalised_cross_entropy(logits, labels, q), where)
+    return torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where)]).cpu()
+
+
+def held_out_probabilities(
+    data: ImageDataset,
+    weights: Tensor,
+    seed: int = 0,
+    *,
+    passes: float = 4,
+    width: int = 16,
+    device: str = "auto",
+) -> Tensor:
+    """Class probabilities ``[N, K]`` of each sample by a network that never met it.
+
+    The data are halved at random; a network is trained on each half, drawn with ``weights``, and asked about the other.
+
+    Args:
+        weights: ``[N]``, at least 0: how often a sample is met, relative to the others.
+        passes: how many images are met in training, in halves of the data; the step size falls to 0 as a cosine.
+
+    Raises:
+        RddError: fewer than two samples, or weights of another length.
+    """
+    if len(data) < 2 or weights.shape != data.labels.shape:
+        raise RddError(
+            f"{len(data)} samples and weights {list(weights.shape)}: give two samples at least, a weight each"
+        )
+    where = pick_device(device)
+    found = torch.zeros(len(data), data.num_classes)
+    order = torch.randperm(len(data), generator=stream(seed, "halves"))
+    for half in range(2):
+        met, asked = order[half::2], order[1 - half :: 2]
+        net = _probe(data, width, seed_of(seed, "held-out network", half), where)
+        steps = max(1, math.ceil(passes * len(met) / BATCH))
+        draw = stream(seed, "held-out network", half, "batches")
+        drawn = torch.multinomial(weights[met].double(), steps * BATCH, replacement=True, generator=draw)
+        _train(net, data, met[drawn].split(BATCH), lambda x, y: F.cross_entropy(x, y, reduction="none"), where, steps)
+        found[asked] = torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where, asked)]).cpu()
+    return found
+
+
+def depth_for(data: ImageDataset) -> int:
+    """Three pooling blocks, or as many as leave a map of at least 2 × 2."""
+    return max(1, min(3, int(math.log2(data.shape[-1])) - 1))
+
+
+@torch.no_grad()
+def outputs(
+    function: Callable[[Tensor], Tensor], data: ImageDataset, device: torch.device, index: Tensor | None = None
+) -> list[Tensor]:
+    """What ``function`` makes of the images at ``index`` (of all), in batches of 512."""
+    index = torch.arange(len(data)) if index is None else index
+    return [function(data.normalised(batch, device)) for batch in index.split(512)]
+
+
+def _probe(data: ImageDataset, width: int, seed: int, device: torch.device) -> nn.Module:
+    tune_allocator()
+    net = networks.build("convnet", data.shape, data.num_classes, width=width, depth=depth_for(data), seed=seed)
+    return net.to(device)
+
+
+def _train(
+    net: nn.Module,
+    data: ImageDataset,
+    batches: Iterable[Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    device: torch.device,
+    steps: int | None = None,
+) -> None:
+    """Stochastic gradient descent over ``batches`` of indices; given their number, the step size falls to 0."""
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    falling = None if steps is None else torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    labels = data.labels.to(device)
+    for batch in batches:
+        value = loss(net(data.normalised(batch, device)), labels[batch.to(device)]).mean()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        if falling is not None:
+            falling.step()
