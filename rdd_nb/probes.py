@@ -22,6 +22,7 @@ from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
 __all__ = ["biased_probabilities", "depth_for", "generalised_cross_entropy", "held_out_probabilities", "outputs"]
 
 BATCH = 128
+FEWEST_STEPS = 100  # of a held-out network: on a thousand images, four passes would teach it nothing
 
 
 def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
@@ -66,7 +67,8 @@ def held_out_probabilities(
 
     Args:
         weights: ``[N]``, at least 0: how often a sample is met, relative to the others.
-        passes: how many images are met in training, in halves of the data; the step size falls to 0 as a cosine.
+        passes: how many images are met in training, in halves of the data, in at least 100 batches of 128; the step
+            size falls to 0 as a cosine.
 
     Raises:
         RddError: fewer than two samples, or weights of another length.
@@ -81,7 +83,7 @@ def held_out_probabilities(
     for half in range(2):
         met, asked = order[half::2], order[1 - half :: 2]
         net = _probe(data, width, seed_of(seed, "held-out network", half), where)
-        steps = max(1, math.ceil(passes * len(met) / BATCH))
+        steps = max(FEWEST_STEPS, math.ceil(passes * len(met) / BATCH))
         draw = stream(seed, "held-out network", half, "batches")
         drawn = torch.multinomial(weights[met].double(), steps * BATCH, replacement=True, generator=draw)
         _train(net, data, met[drawn].split(BATCH), lambda x, y: F.cross_entropy(x, y, reduction="none"), where, steps)

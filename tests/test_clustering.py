@@ -135,8 +135,10 @@ def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(col
 def test_discovery_reads_no_group_label_and_repeats(coloured):
     blind = ImageDataset(coloured.images, coloured.labels, coloured.class_names, coloured.mean, coloured.std)
     for name in SPACES:
-        first, second = (discover_groups(d, name, num_groups=3, seed=4) for d in (coloured, blind))
+        tried = name == "probabilities"
+        first, second = (discover_groups(d, name, num_groups=3, learnable=tried, seed=4) for d in (coloured, blind))
         assert torch.equal(first.ids, second.ids)
+        assert torch.equal(first.learnable, second.learnable) if tried else first.learnable is None
     assert not torch.equal(biased_probabilities(blind, 0, epochs=1), biased_probabilities(blind, 1, epochs=1))
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import rdd_nb as rdd
 from rdd_nb import clustering, machine, probes
+from rdd_nb.clustering import Groups
 from rdd_nb.datasets import ImageDataset
 
 TABLE = Path(__file__).with_name("discovery.csv")
@@ -33,56 +34,59 @@ SCENARIOS = {
     "hidden-strata": {"fraction": 0.05},
     "background": {"bias": 0.9},
 }
-Ids = tuple[Tensor, int]
+Find = Callable[[ImageDataset, int], Groups]
 
 
-def _space(name: str, k: int = 10) -> Callable[[ImageDataset, int], Ids]:
-    return lambda data, seed: (clustering.discover_groups(data, name, num_groups=k, seed=seed, device="cpu").ids, k)
+def _space(name: str, k: int = 10, learnable: bool = False) -> Find:
+    return lambda data, seed: clustering.discover_groups(
+        data, name, num_groups=k, learnable=learnable, seed=seed, device="cpu"
+    )
 
 
-def _network(k: int = 10, **options: float) -> Callable[[ImageDataset, int], Ids]:
-    def find(data: ImageDataset, seed: int) -> Ids:
-        found = probes.biased_probabilities(data, seed, device="cpu", **options)  # type: ignore[arg-type]
-        return clustering.kmeans(found, data.labels, k, seed), k
-
-    return find
+def _points(points: Callable[[ImageDataset, int], Tensor]) -> Find:
+    return lambda data, seed: Groups(clustering.kmeans(points(data, seed), data.labels, 10, seed), 10, "")
 
 
-def _several(data: ImageDataset, seed: int) -> Ids:
-    found = [probes.biased_probabilities(data, machine.seed_of(seed, i), device="cpu") for i in range(4)]
-    return clustering.kmeans(torch.stack(found).mean(0), data.labels, 10, seed), 10
+def _network(**options: float) -> Find:
+    return _points(lambda data, seed: probes.biased_probabilities(data, seed, device="cpu", **options))  # type: ignore[arg-type]
 
 
-def _two_views(data: ImageDataset, seed: int) -> Ids:
+def _several(data: ImageDataset, seed: int) -> Tensor:
+    return torch.stack(
+        [probes.biased_probabilities(data, machine.seed_of(seed, i), device="cpu") for i in range(4)]
+    ).mean(0)
+
+
+def _two_views(data: ImageDataset, seed: int) -> Tensor:
     views = [clustering.space(data, name, seed, "cpu") for name in ("probabilities", "style")]
-    return clustering.kmeans(torch.cat([view / view.std() for view in views], 1), data.labels, 10, seed), 10
+    return torch.cat([view / view.std() for view in views], 1)
 
 
-#: Signals: name → a function of data and seed that gives group ids and how many there can be.
-SIGNALS: dict[str, Callable[[ImageDataset, int], Ids]] = {
+#: Signals: name → a function of data and seed that finds groups; but for the default, all of these are raised.
+SIGNALS: dict[str, Find] = {
     "pixels": _space("pixels"),
     "style": _space("style"),
     "frozen features": _space("features"),
     "predicted class": _space("predicted-class"),
-    "probabilities (default)": _space("probabilities"),
+    "probabilities": _space("probabilities"),
+    "probabilities, where learnable (default)": _space("probabilities", learnable=True),
     "probabilities, 5 groups": _space("probabilities", 5),
     "probabilities, 20 groups": _space("probabilities", 20),
     "probabilities, 1 pass": _network(epochs=1),
     "probabilities, 4 passes": _network(epochs=4),
     "probabilities, 8 passes": _network(epochs=8),
     "probabilities, cross-entropy": _network(q=1e-3),
-    "probabilities, mean of 4 networks": _several,
-    "probabilities and style": _two_views,
+    "probabilities, mean of 4 networks": _points(_several),
+    "probabilities and style": _points(_two_views),
 }
 
 
-def measure(data: ImageDataset, find: Callable[[ImageDataset, int], Ids], seed: int) -> dict[str, float]:
+def measure(data: ImageDataset, find: Find, seed: int) -> dict[str, float]:
     """One row's numbers."""
     began = time.perf_counter()
-    ids, k = find(data, seed)
+    groups = find(data, seed)
     seconds = time.perf_counter() - began
-    again, _ = find(data, seed + 1000)
-    groups = clustering.Groups(ids, k, "")
+    ids, again = groups.ids, find(data, seed + 1000).ids
     assert data.minority is not None
     power = rdd.DistillConfig().group_power
     classes = [data.labels == label for label in range(data.num_classes)]
