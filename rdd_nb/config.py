@@ -40,7 +40,7 @@ class DistillConfig(pydantic.BaseModel):
     mean_weight: float = pydantic.Field(1.0, ge=0, description="weight of the mean over groups in the risk")
     max_weight: float = pydantic.Field(0.0, ge=0, description="weight of the worst group in the risk")
     group_power: float = pydantic.Field(
-        0.3, ge=0, le=1, description="a group counts as its size to this power: 0 all alike, 1 as in the data"
+        0.3, ge=0, le=1, description="a learnable group counts as its size to this power: 0 alike, 1 as in the data"
     )
     iterations: int | None = pydantic.Field(None, ge=1, description="networks met; default 200 (gradient: 60)")
     outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
