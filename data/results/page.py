@@ -339,8 +339,9 @@ def selection(grid: Tables) -> Block:
     names = list(dict.fromkeys(grid.said["scenario"]))
     sides = {name: study_figures.sides(grid.said, name) for name in names}
     rows, along = [], []
-    for method in dict.fromkeys(grid.said["method"]):
-        values = study_figures.split_name(method)[1]
+    tried = {method: study_figures.split_name(method)[1] for method in dict.fromkeys(grid.said["method"])}
+    chosen = [method for method, values in tried.items() if values and _is_default(values)][-1:]  # of the last round
+    for method, values in tried.items():
         along += list(values)
         cells = []
         for name in names:
@@ -351,7 +352,7 @@ def selection(grid: Tables) -> Block:
             else:
                 gains = [grid.gain(name, method, *place) for place in both]
                 cells.append(" / ".join("–" if r is None else signed(100 * r["difference"]) for r in gains))
-        rows.append([f"**{method}**" if values and _is_default(values) else method, *cells])
+        rows.append([f"**{method}**" if method in chosen else method, *cells])
     head = ["settings", *(f"{n}: {sides[n][1].label} / {sides[n][0].label}" for n in names)]
     read = "Plain in %, the others' gains on it in points; today's defaults in bold:"
     text = f"{measured(grid, grid.path.name)[0]}\n\n{read}\n\n{markdown(head, rows)}"
