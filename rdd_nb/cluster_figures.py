@@ -1,4 +1,4 @@
-"""The figures of notebook 02, on cells, clusters and coverage, as pure functions from data to a ``Figure``.
+"""The figures of notebook 02, on cells, clusters, learnability and coverage, from data to a ``Figure``.
 
 Like :mod:`rdd_nb.figures`: no pyplot, colours that the colour-blind can tell apart, and a marker, a hatch or a dash
 behind every colour. Everywhere ``names`` are those of majority and minority.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rdd_nb.errors import RddError
 from rdd_nb.figures import COLOURS, image_sheet
 
-__all__ = ["cells", "coverage", "exemplars", "found", "spaces", "stability"]
+__all__ = ["cells", "coverage", "exemplars", "found", "spaces", "stability", "tried"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -281,4 +281,44 @@ def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figu
         axes.set_title(f"{side} images")
     panels[0].set_ylabel("within the radius, in %")
     panels[1].legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def tried(
+    parts: Floats, learnable: Floats, kind: Ints, kinds: Sequence[str], matched: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Which groups can be learnt, and what raising them so does to what is matched.
+
+    Args:
+        parts: ``[G]``, each group's part of its class.
+        learnable: ``[G]`` in [0, 1].
+        kind: int ``[G]``, an index into ``kinds``: what most of the group are.
+        kinds: three names: majority, minority, wrong labels.
+        matched: way of counting → each kind's part of what is matched, which sum to 1.
+    """
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    for k, (name, colour, marker) in enumerate(zip(kinds, (_BLUE, _ORANGE, _GREY), "oDx")):
+        mine = kind == k
+        left.plot(parts[mine], learnable[mine], marker, color=colour, markersize=5, alpha=0.8, label=f"mostly {name}")
+    _plain(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
+    left.set_ylim(-0.04, 1.04)
+    left.set_title("Can unseen members be learnt?")
+    left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    begun = np.zeros(len(matched))
+    for k, (name, colour, hatch) in enumerate(zip(kinds, (_BLUE, _ORANGE, _GREY), ("", "//", "xx"))):
+        wide = np.array([row[k] for row in matched.values()])
+        bars = right.barh(
+            list(matched), wide * 100, left=begun * 100, color=colour, hatch=hatch, edgecolor="white", label=name
+        )
+        right.bar_label(
+            bars, [f"{w:.0%}" for w in wide], label_type="center", color="white", fontweight="bold", fontsize=9
+        )
+        begun = begun + wide
+    right.invert_yaxis()
+    right.spines[["top", "right", "left"]].set_visible(False)
+    right.tick_params(axis="y", length=0)
+    right.set(xlabel="part of what is matched, %", xlim=(0, 100))
+    right.set_title("What is matched?", pad=24)
+    right.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9, handlelength=1.2)
     return figure

@@ -6,6 +6,7 @@ with these.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -75,7 +76,8 @@ def coreset(
         mend = "pass groups=…" if groups is None else "pass none, or use 'balanced'"
         raise RddError(f"coreset {method!r} and {'no groups' if groups is None else 'groups'} were given: {mend}")
     config = DistillConfig(ipc=ipc, objective="erm", group_power=0, init=_STARTS.get(method, "real"), seed=seed)
-    images = initial_state(data, config, groups).images  # this also checks ipc and groups against the data
+    alike = None if groups is None else dataclasses.replace(groups, learnable=None)
+    images = initial_state(data, config, alike).images  # this also checks ipc and groups against the data
     if method not in _STARTS:
         points = _trained_features(data, seed, device) if method == "herding" else _frozen(data, seed, device)
         pick = herd if method.startswith("herding") else lambda mine, k: clustering.medoids(mine, k, seed)

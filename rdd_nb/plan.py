@@ -24,7 +24,6 @@ from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.distill import initial_state
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Protocol
-from rdd_nb.machine import stream
 from rdd_nb.study_file import (
     K,
     MethodKeys,
@@ -39,7 +38,7 @@ from rdd_nb.study_file import (
     told,
 )
 
-__all__ = ["Plan", "Unit", "load_plan", "noisy", "prepare"]
+__all__ = ["Plan", "Unit", "load_plan", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -123,21 +122,8 @@ def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
         splits = Splits(*splits.train.hold_out(made["hold_out"], made["seed"]), f"{splits.name} held-out")
     splits = scenarios.scenario(splits, made["scenario"], seed=made["seed"], **made["options"])
     if made["label_noise"]:
-        splits = dataclasses.replace(splits, train=noisy(splits.train, made["label_noise"], made["seed"]))
+        splits = dataclasses.replace(splits, train=scenarios.noisy(splits.train, made["label_noise"], made["seed"]))
     return splits
-
-
-def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
-    """``data`` with a ``fraction`` of its labels (rounded) replaced by another class, each other one alike.
-
-    Groups and minority stay as they were.
-    """
-    draw = stream(seed, "label noise")
-    chosen = torch.randperm(len(data), generator=draw)[: int(len(data) * fraction + 0.5)]
-    shift = torch.randint(1, data.num_classes, (len(chosen),), generator=draw)
-    labels = data.labels.clone()
-    labels[chosen] = (labels[chosen] + shift) % data.num_classes
-    return dataclasses.replace(data, labels=labels, name=f"{data.name} label_noise={fraction:g}")
 
 
 def load_plan(path: str | Path) -> Plan:

@@ -23,7 +23,7 @@ from rdd_nb.errors import RddError, unknown
 from rdd_nb.painting import SHIFTS, is_dark, lay, palette, texture_names, tint
 from rdd_nb.strata import sort_classes
 
-__all__ = ["available", "describe", "scenario"]
+__all__ = ["available", "describe", "noisy", "scenario"]
 
 _Scenario = Callable[..., Splits]
 _registry: dict[str, _Scenario] = {}
@@ -89,6 +89,19 @@ def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Spl
         if option not in known:
             raise unknown("option", option, known, where=f"scenario {name!r}")
     return function(splits, seed=seed, **options)
+
+
+def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
+    """``data`` with a ``fraction`` of its labels (rounded) replaced by another class, each other one alike.
+
+    Groups and minority stay as they were.
+    """
+    draw = machine.stream(seed, "label noise")
+    chosen = torch.randperm(len(data), generator=draw)[: int(len(data) * fraction + 0.5)]
+    shift = torch.randint(1, data.num_classes, (len(chosen),), generator=draw)
+    labels = data.labels.clone()
+    labels[chosen] = (labels[chosen] + shift) % data.num_classes
+    return dataclasses.replace(data, labels=labels, name=f"{data.name} label_noise={fraction:g}")
 
 
 def _find(name: str) -> _Scenario:

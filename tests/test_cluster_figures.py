@@ -137,6 +137,20 @@ def test_coverage_is_drawn_side_by_side_in_per_cent():
     assert line(few, "random")[0].tolist() == [0.5, 1]
 
 
+def tried():
+    parts, learnable, kind = np.array([0.9, 0.05, 0.05]), np.array([1.0, 0.8, 0.1]), np.array([0, 1, 2])
+    matched = {"as in the data": (0.8, 0.1, 0.1), "all raised": (0.3, 0.2, 0.5)}
+    return cluster_figures.tried(parts, learnable, kind, ("many", "few", "wrong"), matched)
+
+
+def test_tried_groups_stand_at_their_part_and_bars_fill_the_whole():
+    dots, bars = tried().axes
+    said = [np.ravel(line(dots, f"mostly {kind}")).tolist() for kind in ("many", "few", "wrong")]
+    assert said == [[0.9, 1.0], [0.05, 0.8], [0.05, 0.1]]
+    ends = [(round(b.get_x(), 6), round(b.get_x() + b.get_width(), 6)) for b in bars.patches]
+    assert ends == [(0, 80), (0, 30), (80, 90), (30, 50), (90, 100), (50, 100)]
+
+
 def test_all_have_titles_and_named_axes():
     for figure in (
         cells(),
@@ -144,6 +158,7 @@ def test_all_have_titles_and_named_axes():
         found(),
         cluster_figures.stability({"a": {"pixels": ([0.5], [0.1])}}, {"a": 0.1}),
         exemplars(),
+        tried(),
         cluster_figures.coverage({"random": curves()}, NAMES),
     ):
         for axes in figure.axes:

@@ -23,9 +23,10 @@ from rdd_nb import clustering, datasets, plan, results
 from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.errors import RddError
 from rdd_nb.evaluate import PROFILES, Protocol, Scores
-from rdd_nb.plan import load_plan, noisy
+from rdd_nb.plan import load_plan
 from rdd_nb.results import collect, differences, load_table, runs_path, summary, write_tables
 from rdd_nb.runs import load_synthetic
+from rdd_nb.scenarios import noisy
 from rdd_nb.study import run_study
 from rdd_nb.units import state
 
