@@ -311,9 +311,9 @@ def tried(
         bars = right.barh(
             list(matched), wide * 100, left=begun * 100, color=colour, hatch=hatch, edgecolor="white", label=name
         )
-        right.bar_label(
-            bars, [f"{w:.0%}" for w in wide], label_type="center", color="white", fontweight="bold", fontsize=9
-        )
+        boxed = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}  # the hatch ends at the text
+        told = [f"{w:.0%}" for w in wide]
+        right.bar_label(bars, told, label_type="center", color="white", fontweight="bold", fontsize=9, bbox=boxed)
         begun = begun + wide
     right.invert_yaxis()
     right.spines[["top", "right", "left"]].set_visible(False)
