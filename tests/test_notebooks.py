@@ -20,8 +20,6 @@ DISTILS = {"00_quickstart", "03_distillation"}  # notebooks whose run leaves a d
 #: What a notebook does not meet, and why. Everything else holds for all of them.
 EXEMPT = {
     ("00_quickstart", "sections"): "a tour in which two sections only prepare for the next",
-    ("00_quickstart", "lines"): "all six sets that it compares stand in one cell, side by side",
-    ("00_quickstart", "reading"): "the table with the intervals stands between the main figure and its reading",
     ("00_quickstart", "exercises"): "exercises begin with 01",
 }
 
@@ -146,7 +144,6 @@ def lines_of_code(source):
 
 @by_name
 def test_code_is_short(path):
-    skip_exempt(path, "lines")
     for cell in read(path).cells:
         told = {"parameters", "setup", "check", "solution"} & set(tags(cell))
         if (
@@ -199,7 +196,6 @@ def test_every_figure_has_alternative_text_and_a_caption(path):
 @by_name
 def test_every_figure_is_read(path):
     """Behind a figure comes a paragraph, computed where it has numbers."""
-    skip_exempt(path, "reading")
     cells = read(path).cells
     for k, cell in enumerate(cells):
         if cell.cell_type == "code" and "figures.show(" in cell.source:
