@@ -61,6 +61,7 @@ _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 _ROOMS = (
     *_HOME,
     *(
+        "audit_figures",
         "augment",
         "cluster_figures",
         "course",
