@@ -1,0 +1,306 @@
+"""The figures of notebook 05, on who is served, as pure functions from tables and arrays to a ``Figure``.
+
+Like :mod:`rdd_nb.figures`: no pyplot, colours that the colour-blind can tell apart, and a marker, a hatch or a dash
+behind every colour. Where two sets are compared, the first is dashed and hollow, the second drawn in full. Accuracies
+come in as shares and are drawn in per cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from rdd_nb.errors import RddError
+from rdd_nb.figures import COLOURS, image_sheet
+
+__all__ = ["confusions", "coverage", "dumbbells", "heat_map", "lollipops", "minimum", "tails_and_trust"]
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+Means = Mapping[int, Floats]
+Curves = Mapping[str, Mapping[str, tuple[Floats, Floats]]]  # set → side → (x, y)
+_BLUE, _ORANGE, _GREY, _GREEN, _PINK = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73", "#CC79A7"
+_LINES = ((_BLUE, "o", "-"), (_ORANGE, "D", "--"), (_GREEN, "s", "-."), (_PINK, "^", ":"))
+
+
+def _plain(axes: Axes, grid: str = "both") -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _pair(height: float) -> tuple[Figure, Axes, Axes]:
+    figure = Figure(figsize=(9.5, height), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    return figure, _plain(left), _plain(right)
+
+
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    """A row for each name, the first on top."""
+    _plain(axes, "x").spines["left"].set_visible(False)
+    axes.set_yticks(range(len(names)), list(names), fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _hollow(first: bool, colour: str) -> dict[str, Any]:
+    return {"markerfacecolor": "white" if first else colour, "markeredgecolor": colour, "markeredgewidth": 1.5}
+
+
+def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floats, Floats]], most: int = 14) -> Figure:
+    """Groups from the worst up, with both their intervals and what groups that are all alike would show.
+
+    Args:
+        tables: title → :func:`rdd_nb.subgroups.group_table`; empty groups are left out.
+        nulls: title → ends ``[k]`` of the band for the worst of the k groups, the second worst, and so on.
+        most: groups drawn; the worst.
+
+    Raises:
+        RddError: a band for another number of groups.
+    """
+    sorted_tables = {name: t[t["n"] > 0].sort_values("accuracy", kind="stable") for name, t in tables.items()}
+    tallest = max(min(len(t), most) for t in sorted_tables.values())
+    figure = Figure(figsize=(4.75 * len(tables), 0.29 * tallest + 1.9), layout="constrained")
+    for axes, (title, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], sorted_tables.items()):
+        low, high = (np.asarray(end, float) for end in nulls[title])
+        if not low.shape == high.shape == (len(table),):
+            raise RddError(
+                f"{title!r} has {len(table)} groups with samples and a null band {low.shape}: give one a rank"
+            )
+        count, groups = min(len(table), most), len(table)
+        table, low, high = table.head(count), low[:count] * 100, high[:count] * 100
+        place, value = np.arange(count), table["accuracy"].to_numpy(float) * 100
+        _rows(axes, [f"{name} ({n:,})" for name, n in zip(table["group"], table["n"])])
+        for y in place:
+            label = "if all were alike" if y == 0 else None
+            axes.fill_betweenx([y - 0.5, y + 0.5], low[y], high[y], color="#D9D9D9", linewidth=0, label=label)
+        for which, width, label in (("_simultaneous", 1.0, "95 %, all at once"), ("", 3.5, "95 %, this one")):
+            ends = (table[end + which] * 100 for end in ("low", "high"))
+            axes.hlines(place, *ends, color=_BLUE, linewidth=width, label=label)
+        size = 20 + 60 * table["n"] / table["n"].max()
+        axes.scatter(value, place, size, color=_ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
+        axes.set(xlim=(-2, 102), xlabel="test accuracy in %")
+        axes.set_title(title if count == groups else f"{title}: the worst {count} of {groups}", fontsize=11)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def dumbbells(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
+    """Two sets group by group, and the paired difference with its interval; filled where Holm's p-value is small.
+
+    Args:
+        accuracy: a row a group, a column a set: the one before and the one after.
+        change: :func:`rdd_nb.subgroups.compare_groups` of the same groups, in that order.
+    """
+    names = [f"{name} ({n:,})" for name, n in zip(change["group"], change["n"])]
+    figure = Figure(figsize=(9.5, 0.3 * len(names) + 1.7), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _rows(left, names)
+    _rows(right, [""] * len(names))
+    (first, before), (second, after) = ((name, column.to_numpy() * 100) for name, column in accuracy.items())
+    place = np.arange(len(names))
+    left.hlines(place, before, after, color=COLOURS["light"], linewidth=5, zorder=1)
+    left.plot(before, place, "o", markersize=8, label=first, **_hollow(True, _BLUE))
+    left.plot(after, place, "D", markersize=7, label=second, **_hollow(False, _ORANGE))
+    left.set(xlim=(-2, 102), xlabel="test accuracy in %", title="Before and after")
+    value, low, high = (change[c].to_numpy(float) * 100 for c in ("difference", "low", "high"))
+    right.hlines(place, low, high, color="black", linewidth=1.4)
+    sure = (change["p_holm"] <= 0.05).to_numpy()
+    for mine, label in ((sure, "Holm's p at most 0.05"), (~sure, "not sure")):
+        right.plot(value[mine], place[mine], "s", markersize=7, label=label, **_hollow(label == "not sure", "black"))
+    right.axvline(0, color=_GREY, linestyle=":")
+    right.set(xlabel="difference in points of %, with 95 % interval", title="After minus before, on the same images")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _map(axes: Axes, values: Floats, counts: Ints, least: int, colours: str, low: float, counted: bool) -> Any:
+    """A matrix of per cents, with the counts if ``counted``: hatched below ``least`` samples, crossed at none.
+
+    Colours reach from ``low`` to its opposite, or from 0 to 100.
+    """
+    chosen, high = colormaps[colours], abs(low) or 100.0
+    picture = axes.imshow(np.where(counts >= least, values, np.nan), cmap=chosen, vmin=low, vmax=high)
+    for (row, column), n in np.ndenumerate(counts):
+        corner = (column - 0.5, row - 0.5)
+        if n < least:
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="#EEEEEE", edgecolor="#BBBBBB", hatch="///", linewidth=0))
+        if n == 0:
+            axes.plot(column, row, "x", color="black", markersize=6)
+            continue
+        red, green, blue, _ = chosen((values[row, column] - low) / (high - low))
+        dark = n >= least and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        text = f"{round(values[row, column]) + 0:d}".replace("-", "−") + (f"\n({n:,})" if counted else "")
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=6 if counted else 7.5,
+            color="white" if dark else "black",
+        )
+    return picture
+
+
+def heat_map(
+    accuracy: Floats, change: Floats, counts: Ints, classes: Sequence[str], groups: Sequence[str], least: int = 5
+) -> Figure:
+    """Accuracy in every class and group under one set, and what another changes; the counts stand at the margins.
+
+    Args:
+        accuracy, change: ``[K, G]``; NaN in empty cells.
+        counts: int ``[K, G]``: test samples; fewer than ``least`` are not coloured.
+        classes, groups: K and G names.
+        least: samples that a cell needs for a colour.
+    """
+    figure = Figure(figsize=(4.75 * 2, 0.36 * len(classes) + 1.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    reach = max(float(np.nanmax(np.abs(change[counts > 0]), initial=0.01)) * 100, 1)
+    differ = bool(counts.min() < counts.max())
+    pictures = (
+        _map(left, accuracy * 100, counts, least, "viridis", 0, differ),
+        _map(right, change * 100, counts, least, "PuOr", -reach, False),
+    )
+    for axes, picture, label in zip((left, right), pictures, ("accuracy in %", "difference in points of %")):
+        figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.02).set_label(label, fontsize=8)
+        each = [f"{g}\n{n:,}" for g, n in zip(groups, counts.sum(0))] if len(groups) < 4 else list(groups)
+        axes.set_xticks(range(len(groups)), each, rotation=90 if len(groups) > 3 else 0, fontsize=8)
+        axes.tick_params(length=0)
+        held = "in brackets: test images" if differ else f"each cell {counts.max():,} test images"
+        axes.set_xlabel(f"group ({held})", fontsize=9)
+        axes.set_aspect("auto")
+    left.set_yticks(range(len(classes)), [f"{c} ({n:,})" for c, n in zip(classes, counts.sum(1))], fontsize=8)
+    left.set(ylabel="class (test images)", title="Accuracy")
+    right.set(title="What the other set changes")
+    return figure
+
+
+def minimum(
+    sizes: Ints, expected: Means, simulated: Means, held: Mapping[str, Floats], counts: Ints, truth: float
+) -> Figure:
+    """The worst of equal groups against their size, and how often each kind of interval holds the truth.
+
+    For ``sizes`` of groups ``[S]``, ``expected`` and ``simulated`` hold the mean of the smallest accuracy for each number
+    of groups; for ``counts`` of groups ``[C]``, ``held`` the share of draws in which a kind of interval holds the
+    ``truth``, the accuracy of every group.
+    """
+    figure, left, right = _pair(4.1)
+    left.axhline(truth * 100, color="black", linewidth=1, label="every group's true accuracy")
+    for k, (groups, values) in enumerate(expected.items()):
+        colour, marker, dash = _LINES[k % len(_LINES)]
+        left.plot(sizes, values * 100, dash, color=colour, label=f"worst of {groups:,} groups")
+        left.plot(sizes, simulated[groups] * 100, marker, color=colour, markersize=6)
+    left.set(xlabel="test images in each group (log scale)", ylabel="accuracy in %", ylim=(0, 100))
+    for axes, ticks in ((left, sizes), (right, counts)):
+        axes.set(xscale="log")
+        axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        axes.minorticks_off()
+    left.set_title("The worst of equal groups")
+    left.legend(frameon=False, fontsize=9, loc="lower right")
+    for k, (kind, values) in enumerate(held.items()):
+        colour, marker, dash = _LINES[k % len(_LINES)]
+        right.plot(counts, values * 100, dash, color=colour, marker=marker, label=kind)
+    right.axhline(95, color="black", linewidth=1, label="what it promises: 95 %")
+    right.set(xlabel="number of groups (log scale)", ylabel="holds the truth, in % of draws")
+    right.set(ylim=(-3, 103), title="Who keeps the promise")
+    right.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+    return figure
+
+
+def _by_side(axes: Axes, curves: Curves, markers: bool) -> None:
+    """A colour and a marker a side; the first set dashed and hollow."""
+    for k, (name, sides) in enumerate(curves.items()):
+        for (side, (x, y)), (colour, marker, _) in zip(sides.items(), _LINES):
+            looks = {"marker": marker, "markersize": 6, **_hollow(k == 0, colour)} if markers else {}
+            axes.plot(x, y, ("--", "-")[k % 2], color=colour, label=f"{side}: {name}", **looks)
+
+
+def tails_and_trust(tails: Curves, trust: Curves) -> Figure:
+    """The mean of the worst share t of the losses against t, and accuracy against confidence.
+
+    ``tails`` holds tails and CVaR in nats, ``trust`` mean confidence and accuracy of each bin.
+    """
+    figure, left, right = _pair(4.3)
+    _by_side(left, tails, markers=True)
+    left.set(xlabel="tail t, the worst share of the images (log scale)", ylabel="mean of these losses, in nats")
+    left.set(xscale="log", title="How bad is the tail")
+    left.set_xticks((0.01, 0.03, 0.1, 0.3, 1), ("0.01", "0.03", "0.1", "0.3", "1"))
+    left.minorticks_off()
+    left.set_ylim(0)
+    right.plot([0, 100], [0, 100], ":", color=_GREY)
+    right.text(30, 34, "as sure as right", color=_GREY, fontsize=9, rotation=40, ha="center")
+    _by_side(right, {n: {s: (x * 100, y * 100) for s, (x, y) in by.items()} for n, by in trust.items()}, markers=True)
+    right.set(xlabel="confidence of the network in %, mean of a bin", ylabel="accuracy in the bin, in %")
+    right.set(xlim=(0, 102), ylim=(-2, 102), title="How far can one trust it")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def coverage(
+    curves: Curves, points: Mapping[str, tuple[Floats, Floats]], radius: float, names: tuple[str, str]
+) -> Figure:
+    """How much two sets cover of each side; and, class by class, what a change of coverage does to accuracy.
+
+    ``curves`` hold radii and the share covered; ``points``, for each side, the share covered within ``radius`` and the
+    accuracy, both ``[K, 2]``: of each class under the first and the second set, which are called ``names``.
+    """
+    figure, left, right = _pair(4.3)
+    _by_side(left, {n: {s: (x, y * 100) for s, (x, y) in by.items()} for n, by in curves.items()}, markers=False)
+    left.axvline(radius, color="black", linewidth=0.8, linestyle=":")
+    left.set(xlabel="radius, 1 is a typical distance within a class", ylabel="test images covered, in %", ylim=(0, 102))
+    left.set_title("Coverage of either side")
+    left.legend(frameon=False, fontsize=8, loc="lower right")
+    for (side, pair), (colour, marker, _) in zip(points.items(), _LINES):
+        x, y = (values * 100 for values in pair)
+        for k in range(len(x)):
+            arrow = {"arrowstyle": "-|>", "color": colour, "alpha": 0.55, "shrinkA": 3, "shrinkB": 4}
+            right.annotate("", (x[k, 1], y[k, 1]), (x[k, 0], y[k, 0]), arrowprops=arrow)
+        for k, name in enumerate(names):
+            right.plot(x[:, k], y[:, k], marker, markersize=7, label=f"{side}: {name}", **_hollow(k == 0, colour))
+    right.set(xlabel=f"covered within {radius:g}, in %", ylabel="test accuracy in %", xlim=(-4, 104), ylim=(-4, 104))
+    right.set_title("Each class, and where it moves")
+    return figure
+
+
+def confusions(
+    matrices: Mapping[str, Floats], classes: Sequence[str], images: NDArray[np.uint8], words: Sequence[str]
+) -> Figure:
+    """What each class is taken for, under several sets, and some of the images with a word under each.
+
+    Args:
+        matrices: title → ``[K, K]``: share of the true class (row) that is called the class of the column; rows
+            without samples are NaN.
+        classes: K names.
+        images: uint8 ``[k, C, H, W]``, at least one.
+        words: k captions, of three lines at most.
+    """
+    figure = Figure(figsize=(9.5, 0.3 * len(classes) + 3.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.3 * len(classes) + 1.9, 1.5))[:, 0]
+    panels = above.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    for axes, (title, matrix) in zip(panels, matrices.items()):
+        picture = axes.imshow(matrix * 100, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        axes.set_xticks(range(len(classes)), list(classes), rotation=90, fontsize=8)
+        axes.set_yticks(range(len(classes)), list(classes), fontsize=8)
+        axes.set(xlabel="is called", title=title)
+    panels[0].set_ylabel("is")
+    above.colorbar(picture, ax=list(panels), shrink=0.8, pad=0.02, label="share of its class, in %")
+    axes = below.subplots()
+    height, width = images.shape[2:]
+    room = int(0.4 * height)  # under each image, for its words
+    sheet = torch.nn.functional.pad(torch.from_numpy(images), (0, 0, 0, room), value=255).numpy()
+    image_sheet(axes, sheet, len(images))
+    for k, text in enumerate(words):
+        axes.text(k * (width + 2) + width / 2, height + 1, text, ha="center", va="top", fontsize=6.5, linespacing=1)
+    return figure
