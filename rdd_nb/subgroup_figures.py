@@ -1,8 +1,7 @@
 """The figures of notebook 05, on who is served, as pure functions from tables and arrays to a ``Figure``.
 
-Like :mod:`rdd_nb.figures`: no pyplot, colours that the colour-blind can tell apart, and a marker, a hatch or a dash
-behind every colour. Where two sets are compared, the first is dashed and hollow, the second drawn in full. Accuracies
-come in as shares and are drawn in per cent.
+Like :mod:`rdd_nb.figures`: no pyplot, and a marker, a hatch or a dash behind every colour. Of two sets, the first is
+dashed and hollow, the second drawn in full. Accuracies come in as shares and are drawn in per cent.
 """
 
 from __future__ import annotations
@@ -126,10 +125,7 @@ def dumbbells(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
 
 
 def _map(axes: Axes, values: Floats, counts: Ints, least: int, colours: str, low: float, counted: bool) -> Any:
-    """A matrix of per cents, with the counts if ``counted``: hatched below ``least`` samples, crossed at none.
-
-    Colours reach from ``low`` to its opposite, or from 0 to 100.
-    """
+    """Per cents, coloured from ``low`` to −``low`` or from 0 to 100: hatched below ``least``, crossed at no sample."""
     chosen, high = colormaps[colours], abs(low) or 100.0
     picture = axes.imshow(np.where(counts >= least, values, np.nan), cmap=chosen, vmin=low, vmax=high)
     for (row, column), n in np.ndenumerate(counts):
@@ -157,13 +153,12 @@ def _map(axes: Axes, values: Floats, counts: Ints, least: int, colours: str, low
 def heat_map(
     accuracy: Floats, change: Floats, counts: Ints, classes: Sequence[str], groups: Sequence[str], least: int = 5
 ) -> Figure:
-    """Accuracy in every class and group under one set, and what another changes; the counts stand at the margins.
+    """Accuracy in every class and group under one set, and what another changes, with the counts.
 
     Args:
         accuracy, change: ``[K, G]``; NaN in empty cells.
         counts: int ``[K, G]``: test samples; fewer than ``least`` are not coloured.
         classes, groups: K and G names.
-        least: samples that a cell needs for a colour.
     """
     figure = Figure(figsize=(4.75 * 2, 0.36 * len(classes) + 1.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -192,9 +187,8 @@ def minimum(
 ) -> Figure:
     """The worst of equal groups against their size, and how often each kind of interval holds the truth.
 
-    For ``sizes`` of groups ``[S]``, ``expected`` and ``simulated`` hold the mean of the smallest accuracy for each number
-    of groups; for ``counts`` of groups ``[C]``, ``held`` the share of draws in which a kind of interval holds the
-    ``truth``, the accuracy of every group.
+    For ``sizes`` ``[S]`` of groups, ``expected`` and ``simulated`` hold the mean of the smallest accuracy by number of
+    groups; for ``counts`` of groups ``[C]``, ``held`` the share of draws in which an interval holds ``truth``.
     """
     figure, left, right = _pair(4.1)
     left.axhline(truth * 100, color="black", linewidth=1, label="every group's true accuracy")
@@ -280,8 +274,7 @@ def confusions(
     """What each class is taken for, under several sets, and some of the images with a word under each.
 
     Args:
-        matrices: title → ``[K, K]``: share of the true class (row) that is called the class of the column; rows
-            without samples are NaN.
+        matrices: title → ``[K, K]``: share of the true class (row) that is called the column's; NaN without samples.
         classes: K names.
         images: uint8 ``[k, C, H, W]``, at least one.
         words: k captions, of three lines at most.
