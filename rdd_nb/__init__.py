@@ -76,7 +76,7 @@ _ROOMS = (
         "results",
         "risk_figures",
     ),
-    *("robustness", "sources", "study", "study_figures", "study_file", "sweep", "units", "widgets"),
+    *("robustness", "sources", "study", "study_figures", "study_file", "subgroup_figures", "sweep", "units", "widgets"),
 )
 
 
