@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "known": ("#E69F00", "-."),
     "oracle": ("#E69F00", "-."),
 }
-_OTHERS = (("#0072B2", ":"), ("#D55E00", "--"), ("#000000", ":"))
+_OTHERS = (("#0072B2", ":"), ("#D55E00", "--"), ("#000000", ":"), ("#009E73", "-"), ("#CC79A7", "-."))
 _MARKERS = {"majority": "o", "minority": "D"}
 _COLUMNS = 3  # panels in a row
 
@@ -120,6 +120,17 @@ def _values(said: pd.DataFrame, scenario: str, side: Side) -> pd.DataFrame:
     """Mean, low and high in % of one side of a scenario, a row a method."""
     mine = said[(said["scenario"] == scenario) & (said["partition"] == side.partition) & (said["group"] == side.group)]
     return mine.set_index("method")[["mean", "low", "high"]] * 100
+
+
+def _beside_plain(said: pd.DataFrame, gains: pd.DataFrame | None, scenario: str, side: Side) -> pd.Series:
+    """Of each method plain's mean in % plus its paired gain; its own mean where the scenario has no plain."""
+    means = _values(said, scenario, side)["mean"]
+    if gains is None or "plain" not in means.index:
+        return means
+    mine = gains[
+        (gains["scenario"] == scenario) & (gains["partition"] == side.partition) & (gains["group"] == side.group)
+    ]
+    return pd.concat([means[["plain"]], means["plain"] + 100 * mine.set_index("method")["difference"]])
 
 
 def _chosen(names: Sequence[str] | None, known: pd.Series, kind: str) -> list[str]:
@@ -393,17 +404,21 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
         along: the value that a line follows.
         scenarios: which, in which order; by default all.
 
+    Where plain is there, the others stand at plain's mean plus their gain on it over the seeds that both have: so a
+    setting that ran on fewer seeds is not favoured by an easy one.
+
     Raises:
         RddError: no method sweeps ``along``, or no such scenario.
     """
     said = summary(table)
+    gains = results.differences(with_worst_class(table)) if "plain" in set(said["method"]) else None
     shown = _chosen(scenarios, said["scenario"], "scenario")
     lines = _grid_lines(said, along)
     beside = dict(zip(lines, ((4, 4), (4, -10), (-20, 4), (-20, -10)) * len(lines)))
     figure, panels = _panels(len(shown), 3.2)
     for axes, scenario in zip(panels, shown):
         across, up = sides(said, scenario)
-        x, y = _values(said, scenario, across)["mean"], _values(said, scenario, up)["mean"]
+        x, y = (_beside_plain(said, gains, scenario, side) for side in (across, up))
         for name, colour, dash in _style(list(lines)):
             points = [(at, x[m], y[m]) for at, m in lines[name] if m in x.index and m in y.index]
             if not points:

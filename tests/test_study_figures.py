@@ -299,6 +299,14 @@ def test_a_grid_is_a_trade_off_with_a_line_for_each_of_its_other_values():
     np.testing.assert_allclose(lines(other)["robust group_power=0"].get_xydata(), [(70, 70), (72, 68)])
 
 
+def test_a_setting_with_fewer_seeds_is_shown_by_its_gain_on_plain_there():
+    plain = rows("coloured", "plain", [(90, 20), (94, 40)])  # the second seed is easy
+    late = rows("coloured", "robust group_power=0", [(80, 50), (84, 70)])
+    late = late[late["seed"] == late["seed"].max()]
+    (axes,) = study_figures.selection_figure(pd.concat([plain, late])).axes
+    np.testing.assert_allclose(lines(axes)["robust"].get_xydata(), [(92 - 10, 30 + 30)])
+
+
 def test_a_panel_never_blows_up_noise():
     grid = [rows("coloured", f"robust group_power={p}", [(80, 50 + i)]) for i, p in enumerate((0, 1))]
     (axes,) = study_figures.selection_figure(pd.concat(grid)).axes
