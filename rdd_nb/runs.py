@@ -210,8 +210,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
 
 def _unwritable(path: Path, error: OSError) -> RddError:
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return RddError(f"cannot write {path}: the disk is full; free some space or use another `out`, then run again")
-    return RddError(f"cannot write {path}: {error.strerror or error}; use another `out`")
+        return RddError(f"cannot write {path}: the disk is full; free some space or use another folder, then run again")
+    return RddError(f"cannot write {path}: {error.strerror or error}; use another folder")
 
 
 class RunFolder:
@@ -398,7 +398,7 @@ class RunFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RddError(
-                    f"another process is working in {self.path}: wait for it, or use another `out`"
+                    f"another process is working in {self.path}: wait for it, or use another folder"
                 ) from None
             except OSError:
                 pass  # a file system without locks: go on without

@@ -156,7 +156,7 @@ def run_study(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RddError(f"cannot write {folder}: {error.strerror or error}; use another `out`") from None
+        raise RddError(f"cannot write {folder}: {error.strerror or error}; use another folder") from None
     chosen = plan.units if units is None else units
     todo = [unit for unit in chosen if state(folder, unit) != "done"]
     outcomes: list[Outcome] = []

@@ -239,7 +239,7 @@ def run_notebook(
             if attempt == 2:  # once may be a race for the kernel's ports
                 raise RddError(f"the kernel {kernel_name!r} did not start, twice, for {source.name}: {why}") from None
         except OSError as error:
-            raise RddError(f"cannot run {source.name} into {target} ({error}): use another `out`") from None
+            raise RddError(f"cannot run {source.name} into {target} ({error}): use another folder") from None
     found = problems(target)
     if found:
         raise RddError(f"{source.name}: {found[0]} (executed copy: {target})")

@@ -210,14 +210,14 @@ TABLE = [
     ("config cut", truncate("run/config.json"), SMOKE, ["run/config.json", "not whole JSON"]),
     ("no run", nothing, ["evaluate", "nowhere"], ["no run in nowhere", "rdd-nb distill"]),
     ("not complete", nothing, ["evaluate", "half"], ["half/metrics.json", "not complete", "resumes"]),
-    ("another run", nothing, [*DIGITS, "--out", "run", "--seed", "7"], ["run holds another run", "use another `out`"]),
+    ("another run", nothing, [*DIGITS, "--out", "run", "--seed", "7"], ["run holds another run", "use another folder"]),
     ("other classes", nothing, [*SMOKE, "--data", "folder:pets"], ["trained on classes", "cat, dog", "same classes"]),
     ("other size", nothing, [*SMOKE, "--size", "16"], ["(1, 28, 28)", "(1, 16, 16)", "same size"]),
     ("no source", without_source, SMOKE, ["does not say which data", "pass --data"]),
     # where to
-    ("out below a file", nothing, [*DIGITS, "--out", "file/run"], ["cannot write file/run", "use another `out`"]),
-    ("out is a file", nothing, [*DIGITS, "--out", "file"], ["cannot write file", "use another `out`"]),
-    ("notebook's out", notebook, ["run", "a.ipynb", "--out", "file/x"], ["file/x/a.ipynb", "use another `out`"]),
+    ("out below a file", nothing, [*DIGITS, "--out", "file/run"], ["cannot write file/run", "use another folder"]),
+    ("out is a file", nothing, [*DIGITS, "--out", "file"], ["cannot write file", "use another folder"]),
+    ("notebook's out", notebook, ["run", "a.ipynb", "--out", "file/x"], ["file/x/a.ipynb", "use another folder"]),
     ("notebook over itself", notebook, ["run", "a.ipynb", "--out", "."], ["a.ipynb", "another .ipynb path"]),
     ("no notebook", nothing, ["run", "b.ipynb", "--out", "new"], ["cannot read the notebook b.ipynb", "give the path"]),
 ]

@@ -221,7 +221,7 @@ def test_run_notebook_checks_before_it_starts(tmp_path):
     assert "did you mean" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
     assert "another .ipynb" in fails(sweep.run_notebook, path, path)
     assert "another .ipynb" in fails(sweep.run_notebook, path, tmp_path / "o.txt")
-    assert "use another `out`" in fails(sweep.run_notebook, path, tmp_path / "file" / "o.ipynb")
+    assert "use another folder" in fails(sweep.run_notebook, path, tmp_path / "file" / "o.ipynb")
     assert "no Jupyter kernel 'none'" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")
 
 
