@@ -489,7 +489,7 @@ def discovery(folder: Path) -> Block:
         rows.append([str(signal), *cells, f"{part['stability'].mean():.2f}", f"{part['seconds'].mean():.1f}"])
     head = ["signal", *names, "stability", "seconds"]
     seeds = _several(sorted(table["seed"].unique().tolist()))
-    read = "The minority's share in what is matched, %: groups alike / at the default power; means over seeds "
+    read = "The minority's share in what is matched, %: groups alike / at the default power; means over seeds: "
     return f"{read}{seeds} (`data/results/discovery.csv`):\n\n{markdown(head, rows)}", {}
 
 
