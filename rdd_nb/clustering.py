@@ -224,18 +224,21 @@ def learnability(
     class or wear a wrong label, which raising it makes worse: it takes from the class what it cannot give to the group.
     The difference shows out of sample. Two small networks, each trained on half of the data with all groups raised to
     ``power``, judge the other half (:func:`rdd_nb.probes.held_out_probabilities`); a group's learnability is twice the
-    mean probability of the right class, at most 1. So what unseen members have an even chance of counts in full.
+    mean probability of the right class, at most 1: from an even chance on, a group counts in full. The trial is ours;
+    networks that judge what they have not met are known from finding wrong labels (Northcutt et al., 1911.00068).
 
     Returns:
         float64 ``[num_classes, num_groups]`` in [0, 1]; 0 for an empty group.
+
+    Raises:
+        RddError: fewer than two samples.
     """
     weights = group_weights(replace(groups, learnable=None), data.labels, data.num_classes, power)
     said = held_out_probabilities(data, weights, seed, device=device).gather(1, data.labels[:, None])[:, 0]
     flat = data.labels * groups.num_groups + groups.ids
     total = torch.zeros(data.num_classes * groups.num_groups, dtype=torch.float64).index_add_(0, flat, said.double())
-    return (2 * total.view(data.num_classes, -1) / groups.sizes(data.labels, data.num_classes).clamp_min(1)).clamp_max(
-        1
-    )
+    mean = total.view(data.num_classes, -1) / groups.sizes(data.labels, data.num_classes).clamp_min(1)
+    return (2 * mean).clamp_max(1)
 
 
 def density_weights(features: Tensor, labels: Tensor, bandwidth: float | None = None, floor: float = 1e-3) -> Tensor:
@@ -346,10 +349,11 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
     if not 0 <= power <= 1:
         raise RddError(f"group_power={power} must lie in [0, 1]: 0 for equal groups, 1 for their natural sizes")
     sizes = groups.sizes(labels, num_classes)
-    raised = sizes.double().pow(power) * (sizes > 0)
-    if groups.learnable is not None:
-        natural = sizes / sizes.sum(1, keepdim=True).clamp_min(1)
-        raised = natural.double() * natural.double().clamp_min(1e-12).pow((power - 1) * groups.learnable)
+    if groups.learnable is None:
+        raised = sizes.double().pow(power) * (sizes > 0)
+    else:
+        natural = (sizes / sizes.sum(1, keepdim=True).clamp_min(1)).double()
+        raised = natural * natural.clamp_min(1e-12).pow((power - 1) * groups.learnable[:num_classes])
     return raised / raised.sum(1, keepdim=True).clamp_min(1e-12)
 
 

@@ -178,13 +178,19 @@ def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups |
 def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
     """What a run must find again to be resumed: the data and the groups, as digests."""
     digest = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:16]
-    held = [] if groups is None else [t for t in (groups.ids, groups.learnable) if t is not None]
-    ids = hashlib.sha256(b"".join(t.numpy().tobytes() for t in held)).hexdigest()[:16]
+    told = None
+    if groups is not None:
+        held = [t.numpy().tobytes() for t in (groups.ids, groups.learnable) if t is not None]
+        told = {
+            "source": groups.source,
+            "num_groups": groups.num_groups,
+            "digest": hashlib.sha256(b"".join(held)).hexdigest()[:16],
+        }
     return {
         "name": data.name,
         "samples": len(data),
         "digest": digest,
-        "groups": None if groups is None else {"source": groups.source, "num_groups": groups.num_groups, "digest": ids},
+        "groups": told,
     }
 
 

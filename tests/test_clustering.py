@@ -310,6 +310,8 @@ def test_learnability_raises_in_full_at_one_and_not_at_all_at_zero():
     torch.testing.assert_close(group_shares(full, labels, 2, 0.3), raised)
     torch.testing.assert_close(group_shares(none, labels, 2, 0.3), plain)
     torch.testing.assert_close(group_shares(half, labels, 2, 0.0), group_shares(groups, labels, 2, 0.5))
+    missing = replace(full, learnable=torch.ones(3, 2, dtype=torch.float64))  # the data's last class has no sample here
+    assert group_mass(missing, labels, ids == 1, 0.3) == pytest.approx(group_mass(groups, labels, ids == 1, 0.3))
     mixed = replace(groups, learnable=torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
     shares = group_shares(mixed, labels, 2, 0.3)
     torch.testing.assert_close(shares.sum(1), torch.ones(2, dtype=torch.float64))

@@ -1,5 +1,6 @@
 """The loop: the same bits each time and across a kill, errors in one line, and robustness that reaches the images."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from rdd_nb import clustering, datasets
 from rdd_nb.clustering import Groups, group_weights
 from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import DistillConfig, _quotas, _Sampler, distill, initial_state, sampling_weights, steps
+from rdd_nb.distill import (
+    DistillConfig,
+    _quotas,
+    _Sampler,
+    distill,
+    fingerprint,
+    initial_state,
+    sampling_weights,
+    steps,
+)
 from rdd_nb.errors import RddError
 from rdd_nb.runs import RunFolder
 
@@ -328,3 +338,12 @@ def test_what_does_not_fit_the_data_says_so():
         final(DistillConfig(**TINY), Groups(torch.zeros(5, dtype=torch.int64), 1, "x"))
     with pytest.raises(RddError, match="names no groups"):
         clustering.known_groups(DATA)
+
+
+def test_a_run_is_known_by_its_groups_and_by_how_far_they_are_raised():
+    data, groups = DATA, Groups(DATA.labels * 0, 1, "one")
+    ones = torch.ones(data.num_classes, groups.num_groups, dtype=torch.float64)
+    told = [fingerprint(data, g) for g in (None, groups, dataclasses.replace(groups, learnable=ones))]
+    assert told[0]["groups"] is None and told[1]["digest"] == told[2]["digest"]
+    assert told[1]["groups"]["digest"] != told[2]["groups"]["digest"]
+    assert told[2] == fingerprint(data, dataclasses.replace(groups, learnable=ones.clone()))
