@@ -45,8 +45,8 @@ test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real b
 bench: $(STAMP)  ## seconds an iteration on fixed workloads
 	@$(BIN)/python tests/benchmarks/bench.py
 
-study: $(STAMP)  ## the methods on every scenario, into data/results/study.csv and docs/study.md (resumes)
-	@$(BIN)/rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
+study: $(STAMP)  ## the methods on every scenario, what data/results/study.csv lacks of them, and docs/study.md (resumes)
+	@$(BIN)/rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv --add
 	@$(BIN)/python data/results/page.py
 
 notebooks: $(STAMP)  ## execute the notebooks at profile=quick and clean their outputs

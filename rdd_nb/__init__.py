@@ -76,7 +76,8 @@ _ROOMS = (
         "results",
         "risk_figures",
     ),
-    *("robustness", "sources", "study", "study_figures", "study_file", "subgroup_figures", "sweep", "units", "widgets"),
+    *("robustness", "sources", "study", "study_figures", "study_file", "study_tables"),
+    *("subgroup_figures", "sweep", "units", "widgets"),
 )
 
 

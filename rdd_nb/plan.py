@@ -6,7 +6,9 @@ A unit is one scenario, method and seed: a run folder. :func:`load_plan` explain
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +70,11 @@ class Unit:
         data = self.made["data"]
         data = "folder:" + Path(data[7:]).name if data.startswith("folder:") else data
         return {"made": {**self.made, "data": data}, "scored": self.scored}
+
+    @property
+    def digest(self) -> str:
+        """Of the settings: twelve hexadecimal digits, the same for the same settings anywhere."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

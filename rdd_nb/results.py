@@ -1,4 +1,4 @@
-"""The tidy tables of a study, and what they say: means over seeds with intervals, and paired differences.
+"""What the tidy tables of a study say: means over seeds with intervals, and paired differences.
 
 Tables in which nothing stands a thousand times: one has a row for each scenario × method × seed × net ×
 partition × group, with ``n`` samples and ``correct`` of them; the other, ``NAME-runs.csv``, a row for each run, with
@@ -8,9 +8,7 @@ third, ``NAME-mechanism.csv``, has the curves of :mod:`rdd_nb.mechanism`, as mea
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +16,20 @@ import numpy as np
 import pandas as pd
 
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.plan import Unit
-from rdd_nb.runs import atomic_write
 from rdd_nb.subgroups import mean_interval, worst_group
-from rdd_nb.units import state
 
 __all__ = [
-    "collect",
-    "collect_mechanism",
     "differences",
     "load_table",
     "mechanism_path",
     "overview",
     "runs_path",
     "summary",
-    "write_tables",
 ]
 
 KEYS = ["study", "scenario", "method", "seed"]
 COLUMNS = [*KEYS, "net", "partition", "group", "n", "correct"]
 PathLike = str | os.PathLike[str]
-
-
-def collect(out: PathLike, units: Sequence[Unit]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two tables of those ``units`` that are finished in the study's folder ``out``, in their order."""
-    tables, runs = [], []
-    order = {name: i for i, name in enumerate(dict.fromkeys(u.scenario for u in units))}
-    ways = {name: i for i, name in enumerate(dict.fromkeys(u.method for u in units))}
-    for unit in sorted(units, key=lambda u: (order[u.scenario], ways[u.method], u.seed)):
-        folder = Path(out) / unit.name
-        if state(Path(out), unit) != "done":
-            continue
-        keys: dict[str, Any] = dict(zip(KEYS, (unit.study, unit.scenario, unit.method, unit.seed)))
-        tables.append(pd.read_csv(folder / "rows.csv", dtype={"group": str}, keep_default_na=False))
-        for name, value in keys.items():
-            tables[-1][name] = value
-        runs.append({**keys, **json.loads((folder / "result.json").read_text(encoding="utf-8"))})
-    table = pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
-    return table, pd.DataFrame(runs) if runs else pd.DataFrame(columns=KEYS)
-
-
-def collect_mechanism(out: PathLike, units: Sequence[Unit]) -> pd.DataFrame:
-    """The curves of :func:`rdd_nb.mechanism.trace` of those ``units`` that are finished, averaged over their seeds.
-
-    Columns study, scenario, method, quantity, side, x, seeds, value, sd (between seeds).
-    """
-    parts = []
-    for unit in units:
-        path = Path(out) / unit.name / "mechanism.csv"
-        if state(Path(out), unit) == "done" and path.exists():
-            keys = {"study": unit.study, "scenario": unit.scenario, "method": unit.method}
-            parts.append(pd.read_csv(path).assign(**keys))
-    columns = ["study", "scenario", "method", "quantity", "side", "x"]
-    if not parts:
-        return pd.DataFrame(columns=[*columns, "seeds", "value", "sd"])
-    every = pd.concat(parts, ignore_index=True).groupby(columns, sort=False, dropna=False)["value"]
-    return every.agg(seeds="size", value="mean", sd="std").reset_index()
 
 
 def mechanism_path(path: PathLike) -> Path:
@@ -88,25 +44,6 @@ def runs_path(path: PathLike) -> Path:
     'study-runs.csv'
     """
     return Path(path).with_name(f"{Path(path).stem}-runs.csv")
-
-
-def write_tables(
-    path: PathLike, table: pd.DataFrame, runs: pd.DataFrame, mechanism: pd.DataFrame | None = None
-) -> None:
-    """Write the tables, each whole or not at all.
-
-    Raises:
-        RddError: the place cannot be written.
-    """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RddError(f"cannot write {path}: {error.strerror or error}; use another --table") from None
-    atomic_write(path, table.to_csv(index=False, lineterminator="\n"))
-    atomic_write(runs_path(path), runs.to_csv(index=False, lineterminator="\n"))
-    if mechanism is not None and len(mechanism):
-        text = mechanism.to_csv(index=False, lineterminator="\n", float_format="%.5g")
-        atomic_write(mechanism_path(path), text)
 
 
 def load_table(path: PathLike, runs: bool = False) -> pd.DataFrame:
@@ -161,7 +98,7 @@ def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """For each scenario, method, partition and group: the accuracy over seeds, as a fraction.
 
     Args:
-        table: from :func:`load_table` or :func:`collect`.
+        table: from :func:`load_table` or :func:`rdd_nb.study_tables.collect`.
         level: of the intervals.
 
     Returns:

@@ -1,8 +1,8 @@
 """The figures of a study, as pure functions from its tidy tables to a matplotlib ``Figure``.
 
-They take what :func:`rdd_nb.results.load_table` reads (or :func:`rdd_nb.results.collect` gives) and draw means over
-seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn anew. A side
-of the data has the colour and the marker that it has in :mod:`rdd_nb.figures`, a method a colour and a dash.
+They take what :func:`rdd_nb.results.load_table` reads (or :func:`rdd_nb.study_tables.collect` gives) and draw means
+over seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn anew. A
+side of the data has the colour and the marker that it has in :mod:`rdd_nb.figures`, a method a colour and a dash.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[s
     averaged. Minority solid with a band of one standard deviation between seeds, majority faint.
 
     Args:
-        mechanism: from :func:`rdd_nb.results.collect_mechanism` or the table that it is kept in.
+        mechanism: from :func:`rdd_nb.study_tables.collect` or the table that it is kept in.
         scenario: of the table.
         methods: which, in which order; by default those of :data:`METHODS` that are present.
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rdd_nb import results
+from rdd_nb import results, study_tables
 from rdd_nb.config import DistillConfig
 from rdd_nb.errors import RddError
 
@@ -80,7 +80,7 @@ def made(tmp_path):
     """A page with every kind of block, and a folder with a study's tables."""
     tables = tmp_path / "tables"
     table = accuracies(RIGHT)
-    results.write_tables(tables / "study.csv", table, runs(table), curves())
+    study_tables.write_tables(tables / "study.csv", table, runs(table), curves())
     text = "".join(f"words\n<!-- begin: {n} -->\n<!-- end: {n} -->\n" for n in (*NAMES, "sensitivity", "cost"))
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "study.md").write_text(text + "last words\n", encoding="utf-8")
@@ -164,7 +164,7 @@ def test_selection_shows_gains_and_todays_defaults_in_bold(made):
     other = default + 0.125
     right = {"plain": RIGHT["plain"], f"robust max_weight={default:g}": RIGHT["robust"]}
     table = accuracies({**right, f"robust max_weight={other:g}": RIGHT["known"]})
-    results.write_tables(made[1] / "selection.csv", table, runs(table).assign(scored_on="held-out"))
+    study_tables.write_tables(made[1] / "selection.csv", table, runs(table).assign(scored_on="held-out"))
     text, pictures = page.block("selection", page.read(made[1]))
     assert "| plain | 21.0 / 91.0 |" in text
     assert f"| **robust max_weight={default:g}** | +42.0 / −10.0 |" in text
@@ -180,7 +180,7 @@ def test_sensitivity_has_a_table_for_each_swept_value(made):
             accuracies({"plain": RIGHT["plain"], "robust": RIGHT["known"]}, "coloured noisy"),
         ]
     )
-    results.write_tables(made[1] / "sensitivity.csv", table, runs(table))
+    study_tables.write_tables(made[1] / "sensitivity.csv", table, runs(table))
     text, pictures = page.block("sensitivity", page.read(made[1]))
     assert f"| tail | 0.2 | {DistillConfig().tail:g} |" in text  # what is called robust has the default tail
     assert "| coloured: off-colour, robust | 63.0 ± 4.2 | 70.0 ± 0.0 |" in text
@@ -223,7 +223,7 @@ def test_one_changed_number_is_caught_and_its_block_named(made, capsys):
     assert "results-coloured;" in capsys.readouterr().err
     made[0].write_text(text, encoding="utf-8")
     table = accuracies({**RIGHT, "robust": [(160, 120), (164, 134)]})  # in the table: one point of one seed
-    results.write_tables(made[1] / "study.csv", table, runs(table), curves())
+    study_tables.write_tables(made[1] / "study.csv", table, runs(table), curves())
     assert run(made, "--check") == 1
     told = capsys.readouterr().err
     assert "results-coloured" in told and "goals" in told

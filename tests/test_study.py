@@ -24,10 +24,11 @@ from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.errors import RddError
 from rdd_nb.evaluate import PROFILES, Protocol, Scores
 from rdd_nb.plan import load_plan
-from rdd_nb.results import collect, differences, load_table, runs_path, summary, write_tables
+from rdd_nb.results import differences, load_table, runs_path, summary
 from rdd_nb.runs import load_synthetic
 from rdd_nb.scenarios import noisy
 from rdd_nb.study import run_study
+from rdd_nb.study_tables import collect, write_tables
 from rdd_nb.units import state
 
 room = importlib.import_module("rdd_nb.units")
@@ -294,7 +295,7 @@ def test_label_noise_changes_exactly_so_many_labels_and_nothing_else():
 def test_tables_hold_what_the_nets_said():
     held = read(scenarios={"c": {"scenario": "coloured", "robustness": True}, "n": {"scenario": "none"}}, seeds=[4])
     run(held)
-    table, runs = collect("out", held.units)
+    table, runs, _ = collect("out", held.units)
     assert list(table.columns) == results.COLUMNS and len(runs) == 6
     mine = table[(table["scenario"] == "c") & (table["method"] == "plain")]
     scores = Scores.load("out/c/plain/seed4/scores.npz")
@@ -491,7 +492,7 @@ def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
     changes = {"hold_out": 0.25, "seeds": [0], "scenarios": {"r": {"scenario": "rotated-minority"}}}
     held = read(**changes)
     run(held, "one")
-    table, runs = collect("one", held.units)
+    table, runs, _ = collect("one", held.units)
     assert set(runs["scored_on"]) == {"held-out"}
     base = datasets.load("digits", size=8)
     rest, out = base.train.hold_out(0.25, 0)

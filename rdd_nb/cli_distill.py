@@ -1,0 +1,293 @@
+"""The commands about one run: ``rdd-nb distill`` makes it, ``rdd-nb evaluate`` says whom it serves."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rdd_nb.cli_options import (
+    SOURCE,
+    WORK,
+    Data,
+    DataSeed,
+    Device,
+    Json,
+    Options,
+    Quiet,
+    Root,
+    Scenario,
+    Size,
+    load,
+    pair,
+)
+from rdd_nb.errors import RddError, unknown
+
+if TYPE_CHECKING:
+    from rdd_nb.config import DistillConfig
+    from rdd_nb.datasets import Splits
+
+__all__ = ["command_distill", "command_evaluate"]
+
+
+def command_distill(
+    data: Data,
+    scenario: Scenario = "none",
+    option: Options = None,
+    data_seed: DataSeed = 0,
+    size: Size = None,
+    root: Root = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="discovered|known|none",
+            help="Which groups the objective sees: found without labels (default for robust and group), those the "
+            "data name (the oracle), or none (default for erm and density).",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    num_groups: Annotated[
+        int, typer.Option(help="Groups to discover in each class.", rich_help_panel=SOURCE, show_default=True)
+    ] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The run folder; by default runs/DATA-SCENARIO-MATCHING-OBJECTIVE-sSEED.",
+            rich_help_panel=WORK,
+        ),
+    ] = None,
+    device: Device = "auto",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Config to start from: an object of the options below (or a run's config.json). Options given here "
+            "win over it.",
+            rich_help_panel="Config",
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A config field by its Python name.", rich_help_panel="Config"
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **fields: str | None,
+) -> None:
+    """Distil a data set into a run folder. Interrupted, the same command resumes it, and ends with the same bits.
+
+    \b
+    Plain:   rdd-nb distill --data digits --scenario coloured --objective erm
+    Robust:  rdd-nb distill --data digits --scenario coloured --tail 0.2
+    Oracle:  rdd-nb distill --data digits --scenario coloured --groups known
+    Yours:   rdd-nb distill --data folder:pets --size 32 --ipc 5 --out runs/pets
+    """
+    from rdd_nb.distill import distill
+    from rdd_nb.machine import pick_device
+
+    settings = _settings(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
+    pick_device(device)
+    source: dict[str, Any] = {
+        "data": data,
+        "scenario": scenario,
+        "options": dict(pair(text, "--option") for text in option or ()),
+        "data_seed": data_seed,
+        "size": size,
+        "groups": groups or ("discovered" if settings.objective in ("robust", "group") else "none"),
+    }
+    if source["groups"] == "discovered":
+        source["num_groups"] = num_groups
+    kinds = ("discovered", "known", "none")
+    if source["groups"] not in kinds:
+        raise unknown("kind of groups", groups, kinds)
+    splits = load(source, root)
+    if not quiet:
+        print(f"{splits.train!r}", file=sys.stderr)
+    found = _groups(splits, source, settings.seed, device)
+    name = re.sub(r"[^\w.-]+", "-", data.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]).strip("-.")
+    folder = out or Path("runs", f"{name}-{scenario}-{settings.matching}-{settings.objective}-s{settings.seed}")
+    run = distill(splits.train, settings, found, out=folder, device=device, progress=not quiet, source=source)
+    seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])
+    if as_json:
+        said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
+        print(json.dumps({**said, "source": source, "config": settings.model_dump(mode="json")}))
+        return
+    print(
+        f"{len(run.synthetic.images)} images ({settings.ipc} a class) in {folder}: {len(run.history)} iterations in "
+        f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: rdd-nb evaluate {folder}"
+    )
+
+
+def command_evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished `rdd-nb distill`.", metavar="RUN")],
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="smoke|quick|full", help="How the nets are trained: to try, on a laptop, as in the papers."
+        ),
+    ] = "quick",
+    nets: Annotated[int, typer.Option(help="How many fresh nets.")] = 5,
+    seed: Annotated[int, typer.Option(help="Decides their weights and batches.")] = 0,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also the worst cluster, and accuracy under noise, blur, inversion.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Test on these data instead of those the run names.", rich_help_panel=SOURCE),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Likewise, the scenario.", rich_help_panel=SOURCE)
+    ] = None,
+    option: Options = None,
+    data_seed: Annotated[
+        int | None, typer.Option(help="Likewise, the scenario's seed.", rich_help_panel=SOURCE)
+    ] = None,
+    size: Size = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train fresh nets on a run's images and say how right they are about whom, with 95 % intervals.
+
+    Keeps every prediction in RUN/scores.npz, and the table under "evaluation" in RUN/metrics.json.
+
+    \b
+    Example: rdd-nb evaluate runs/demo --profile quick --nets 5
+    """
+    from tqdm import tqdm
+
+    from rdd_nb.distill import fingerprint
+    from rdd_nb.evaluate import PROFILES, matched, predict, train
+    from rdd_nb.machine import describe, pick_device
+    from rdd_nb.runs import RunFolder
+    from rdd_nb.subgroups import gap, group_table, worst_group
+
+    if profile not in PROFILES:
+        raise unknown("profile", profile, PROFILES)
+    protocol, where = PROFILES[profile], pick_device(device)
+    folder = RunFolder.open(run)
+    metrics, synthetic = folder.metrics, folder.load_synthetic()
+    source = dict(folder.config.get("source") or {})
+    given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, "size": size}
+    given["options"] = dict(pair(text, "--option") for text in option) if option else None
+    source |= {key: value for key, value in given.items() if value is not None}
+    if not source.get("data"):
+        raise RddError(f"{run} does not say which data it was made from: pass --data NAME (and --scenario)")
+    if data is None and source["data"].startswith("folder:") and not Path(source["data"][7:]).is_dir():
+        raise RddError(f"{run} was made from {source['data']}, told without its full path: pass --data folder:PATH")
+    splits = load(source, root)
+    test = matched(synthetic, splits.test)
+    same = fingerprint(splits.train, None)["digest"] == (folder.config.get("data") or {}).get("digest")
+    if not same:
+        print("note: these are not the data that the run was distilled from", file=sys.stderr)
+    with folder.lock(), tqdm(desc=f"{nets} nets", unit="step", disable=quiet, mininterval=2.0) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        trained = train(synthetic, protocol, nets=nets, seed=seed, device=device, progress=show)
+        scores = predict(trained, test)
+        by = ["minority"] * (scores.minority is not None) + ["group"] * (scores.groups is not None) or ["class"]
+        tables = {name: group_table(scores, name) for name in ["all", *by]}
+        said: dict[str, Any] = {
+            "profile": profile,
+            "protocol": vars(protocol),
+            "nets": nets,
+            "seed": seed,
+            "source": source,
+            "same_data": same,
+            "accuracy": scores.accuracy.tolist(),
+            "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
+            "worst": {name: worst_group(scores, name)._asdict() for name in by},
+            "gap": {name: gap(tables[name]["accuracy"] * tables[name]["n"], tables[name]["n"]) for name in by},
+            "machine": describe(where),
+        }
+        if robustness:
+            said["robustness"] = _robustness(trained, test, seed)
+        scores.save(folder.path / "scores.npz")
+        folder.write_metrics({**metrics, "evaluation": said})
+    if as_json:
+        print(json.dumps({"run": str(run), **folder.metrics["evaluation"]}))
+    else:
+        _print_evaluation(run, said)
+
+
+def _settings(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
+    """The config: options over ``--set`` over the file over the defaults."""
+    from rdd_nb.config import DistillConfig
+
+    values: dict[str, Any] = {}
+    if file is not None:
+        mend = 'write an object like {"ipc": 10, "tail": 0.2}'
+        try:
+            read = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RddError(f"cannot read --config {file} ({error.strerror}): {mend}") from None
+        except ValueError as error:
+            raise RddError(f"--config {file} is not JSON ({error}): {mend}") from None
+        read = read.get("distill", read) if isinstance(read, dict) else read  # a run's own config.json
+        if not isinstance(read, dict):
+            raise RddError(f"--config {file} holds a {type(read).__name__}, not an object: {mend}")
+        values |= read
+    values |= dict(pair(text, "--set") for text in assignments)
+    return DistillConfig(**{**values, **options})
+
+
+def _groups(splits: Splits, source: dict[str, Any], seed: int, device: str) -> Any:
+    from rdd_nb import clustering
+
+    if source["groups"] == "none":
+        return None
+    if source["groups"] == "known":
+        return clustering.known_groups(splits.train)
+    return clustering.discover_groups(splits.train, num_groups=source["num_groups"], seed=seed, device=device)
+
+
+def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
+    from rdd_nb.robustness import robustness
+    from rdd_nb.subgroups import mean_interval
+
+    table = robustness(trained, test, seed)
+    return {str(m): mean_interval(part["value"])._asdict() for m, part in table.groupby("metric", sort=False)}
+
+
+def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
+    protocol = said["protocol"]
+    print(
+        f"{run} on {said['source']['data']}, scenario {said['source'].get('scenario') or 'none'}: {said['nets']} nets, "
+        f"profile {said['profile']} ({protocol['epochs']} epochs, {protocol['network']} of width {protocol['width']})"
+    )
+    if said["profile"] == "smoke":
+        print("Profile smoke only proves that it runs: these numbers mean nothing.")
+    width = max(len(row["group"]) for table in said["tables"].values() for row in table)
+    for name, table in said["tables"].items():
+        print(f"\n{name:{max(width, 8)}}       n  accuracy  95 % interval")
+        for row in table:
+            print(f"{row['group']:{max(width, 8)}} {row['n']:7,}  {_percent(row['accuracy'])}    {_band(row)}")
+        if name in said["worst"]:
+            worst = said["worst"][name]
+            print(
+                f"worst: {worst['group']} {_percent(worst['value'])}, simultaneous band {_band(worst)}; "
+                f"gap {_percent(said['gap'][name])}"
+            )
+    for name, row in said.get("robustness", {}).items():
+        print(f"{name:12} {_percent(row['value'])}    {_band(row)} (over nets)")
+    print(f"\nEvery prediction: {run / 'scores.npz'}")
+
+
+def _percent(share: float | None) -> str:
+    return "  –   " if share is None or share != share else f"{100 * share:4.1f} %"
+
+
+def _band(row: dict[str, Any]) -> str:
+    low, high = row["low"], row["high"]
+    return "–" if low is None or low != low else f"{100 * low:.1f} – {100 * high:.1f}"

@@ -1,0 +1,82 @@
+"""What the commands share: their options, how a word becomes a value, and how data are named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rdd_nb.errors import RddError, unknown
+
+if TYPE_CHECKING:
+    from rdd_nb.datasets import Splits
+
+SOURCE, WORK = "Data", "Output and machine"
+
+Data = Annotated[str, typer.Option(help="A data set: see `rdd-nb data list`.", metavar="NAME", rich_help_panel=SOURCE)]
+Scenario = Annotated[
+    str, typer.Option(help="How it is bent: see `rdd-nb data list`.", metavar="NAME", rich_help_panel=SOURCE)
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="An option of the scenario, such as bias=0.95.", metavar="KEY=VALUE", rich_help_panel=SOURCE
+    ),
+]
+DataSeed = Annotated[int, typer.Option(help="Decides which images the scenario bends.", rich_help_panel=SOURCE)]
+Size = Annotated[int | None, typer.Option(help="Resize images to squares of so many pixels.", rich_help_panel=SOURCE)]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where data lie and downloads go (or the environment's RDD_NB_DATA).",
+        metavar="DIR",
+        rich_help_panel=SOURCE,
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=WORK)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=WORK)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=WORK)]
+
+
+def pair(text: str, flag: str, separate: str = "=") -> tuple[str, Any]:
+    """``NAME=VALUE`` as a name and a value of Python; ``flag`` and ``separate`` are for the error's text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise RddError(f"{flag} {text!r} has no value: write {flag} {name or 'NAME'}{separate}VALUE")
+    return name, typed(value)
+
+
+def typed(text: str) -> Any:
+    """A value of the command line as Python has it.
+
+    >>> [typed(text) for text in ("3", "1e-3", "true", "none", "red")]
+    [3, 0.001, True, None, 'red']
+    """
+    named = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def load(source: dict[str, Any], root: Path | None) -> Splits:
+    """The data that ``source`` names, bent by its scenario."""
+    from rdd_nb import datasets, scenarios
+
+    name, seed = source.get("scenario") or "none", source.get("data_seed") or 0
+    if name not in scenarios.available():  # before a long download
+        raise unknown("scenario", name, scenarios.available())
+    splits = datasets.load(source["data"], root, source.get("size"))
+    return scenarios.scenario(splits, name, seed=seed, **(source.get("options") or {}))
+
+
+def complain(message: str, status: int = 2) -> int:
+    """Say what went wrong in one line on stderr; the exit status to end with."""
+    print("rdd-nb:", " ".join(message.split()), file=sys.stderr)
+    return status
