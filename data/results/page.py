@@ -49,6 +49,8 @@ ALIASES = {
     "plain images": "plain",
     **dict.fromkeys(("groups", "number of groups", "robust power", "tail", "worst group", "start", "images"), "robust"),
 }
+#: Methods of the study that the ablations vary, and what they are called there.
+VARIED = {"plain": "plain", "robust": "robust", "robust all raised": "all raised"}
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
 Draw = Callable[[], Figure]
@@ -385,12 +387,29 @@ def _plainly(name: str) -> str:
     return ALIASES.get(base, base) + name.removeprefix(base)
 
 
-def sensitivity(sweep: Tables) -> Block:
+def _beside(table: pd.DataFrame, study: Tables) -> pd.DataFrame:
+    """The runs of the study around which ``table`` varies one thing at a time, where it has none of its own."""
+    if study.table is None:
+        return table.iloc[:0]
+    scenarios = {study_figures.split_name(name)[0] for name in table["scenario"]}
+    rows = study.table[study.table["scenario"].isin(scenarios) & study.table["method"].isin(VARIED)]
+    rows = rows[~rows["partition"].isin(["cluster", "robustness"])].assign(method=lambda t: t["method"].map(VARIED))
+    own = set(zip(table["scenario"], table["method"]))
+    return rows[[way not in own for way in zip(rows["scenario"], rows["method"])]]
+
+
+def sensitivity(sweep: Tables, study: Tables) -> Block:
     """For each swept value a picture and a table."""
     assert sweep.table is not None
     table = sweep.table.assign(**{c: sweep.table[c].map(_plainly) for c in ("scenario", "method")})
+    beside = _beside(table, study)
+    table = pd.concat([table, beside], ignore_index=True)
     means = study_figures.summary(table)
     parts = [measured(sweep, sweep.path.name)[0]]
+    if len(beside):
+        parts[0] += (
+            f" What they vary, the default and plain, is from `data/results/{study.path.name}`, in the same protocol."
+        )
     pictures: dict[str, Draw] = {}
     swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in means[c]]
     for parameter in dict.fromkeys(key for at in swept for key in at):
@@ -517,7 +536,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "cost": (study, cost),
         "brief": (study, brief),
         "selection": (held["selection"], selection),
-        "sensitivity": (held["sensitivity"], sensitivity),
+        "sensitivity": (held["sensitivity"], functools.partial(sensitivity, study=study)),
     }
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
