@@ -18,6 +18,7 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Scores
 from rdd_nb.figures import image_sheet
+from rdd_nb.machine import seed_of
 from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer, choice
 
 __all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "value_table"]
@@ -59,6 +60,21 @@ def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float =
     return pd.DataFrame(rows, columns=["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"])
 
 
+def lots(scores: Scores, by: str, level: float = 0.95, draws: int = 500) -> pd.DataFrame:
+    """What each group's accuracy would be if lots had dealt the images out to the groups: columns group, low, high.
+
+    The null band of "it does not matter in which group an image is": sizes, nets and overall accuracy stay, and
+    ``level`` of the ``draws`` shuffles (always the same ones) lie within. Of twenty groups that are alike, one is out.
+    """
+    ids, names = scores.partition(by)
+    share, size = scores.correct.mean(0), np.bincount(ids, minlength=len(names))
+    rng = np.random.default_rng(seed_of(0, "lots"))
+    with np.errstate(invalid="ignore"):  # an empty group has no band
+        dealt = [np.bincount(ids, rng.permutation(share), len(names)) / size for _ in range(draws)]
+    low, high = np.quantile(dealt, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return pd.DataFrame({"group": names, "low": low, "high": high})
+
+
 @dataclass(frozen=True, eq=False)
 class SubgroupState:
     """What the subgroup explorer shows.
@@ -66,6 +82,7 @@ class SubgroupState:
     Attributes:
         by, metric, tail, group: what was chosen.
         tables: for each run, :func:`value_table`.
+        null: of the first run, :func:`lots`; None where it is not accuracy that is shown.
         shown: the groups drawn; all, or those that fare worst under the first run.
         images: indices into the test set: the selected group's images, those most confused by the first run first.
         wrong: for each of them, the share of the first run's nets that err.
@@ -77,6 +94,7 @@ class SubgroupState:
     tail: float
     group: str
     tables: dict[str, pd.DataFrame]
+    null: pd.DataFrame | None
     shown: tuple[str, ...]
     images: NDArray[np.int64]
     wrong: NDArray[np.float64]
@@ -186,6 +204,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             tail,
             group,
             tables,
+            lots(scores, by) if metric == "accuracy" else None,
             tuple(name for name in names if name in keep),
             mine[order],
             wrong[order],
@@ -204,6 +223,13 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         scale = 100 if state.metric == "accuracy" else 1
         places = {name: y for y, name in enumerate(state.shown)}
         axes.axhspan(places[state.group] - 0.5, places[state.group] + 0.5, color="#EEEEEE", zorder=0)
+        if state.null is not None:
+            null = state.null[state.null["group"].isin(places)].dropna()
+            y = null["group"].map(places).to_numpy(float)
+            told = f"if groups did not matter to {next(iter(state.tables))!r} (95%)"
+            axes.barh(
+                y, (null["high"] - null["low"]) * 100, 0.9, null["low"] * 100, color="#D0D0D0", label=told, zorder=1
+            )
         for k, (run, table) in enumerate(state.tables.items()):
             place = list(self._scores).index(run)  # so that a run keeps its looks when others are put away
             ink, marker = INKS[place % len(INKS)], MARKERS[place % len(MARKERS)]
@@ -255,8 +281,14 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         for name, each in state.tables.items():
             row = each[each["group"] == state.group].iloc[0]
             parts.append(f"{name} {_told(row, state.metric)}")
-        size = int(table.loc[table["group"] == state.group, "n"].iloc[0])
-        words = f"{state.group}, {size:,} test images. {_heading(state)}: {'; '.join(parts)}."
+        mine = table[table["group"] == state.group].iloc[0]
+        words = f"{state.group}, {int(mine['n']):,} test images. {_heading(state)}: {'; '.join(parts)}."
+        if state.null is not None and mine["n"]:
+            null = state.null[state.null["group"] == state.group].iloc[0]
+            where = "below" if mine["value"] < null["low"] else "above" if mine["value"] > null["high"] else "within"
+            words += (
+                f" Under {run!r} that is {where} what chance alone would show, {null['low']:.1%} to {null['high']:.1%}."
+            )
         missed = state.said[state.wrong >= 0.5]
         if len(missed):
             words += (

@@ -27,7 +27,7 @@ from rdd_nb.widgets import (
     TailExplorer,
 )
 from rdd_nb.widgets_clusters import principal_plane
-from rdd_nb.widgets_subgroups import groupings, value_table
+from rdd_nb.widgets_subgroups import groupings, lots, value_table
 
 
 def shown(explorer):
@@ -319,6 +319,29 @@ def test_choosing_a_group_shows_whom_the_nets_confuse_most():
     truth = mine.labels[state.images]
     assert (state.said == np.where(state.wrong > 0, 1 - truth, truth)).all()
     assert explorer.words.startswith("grey") and f"{state.tables['plain'].loc[1, 'value']:.1%}" in explorer.words
+
+
+def test_the_grey_band_is_what_lots_would_show():
+    d = data(600)
+    mine = scores(d, 0)
+    null = lots(mine, "group").set_index("group")
+    share = mine.correct.mean(0)
+    sizes = np.bincount(mine.groups)
+    error = share.std() / np.sqrt(sizes) * np.sqrt((len(share) - sizes) / (len(share) - 1))
+    np.testing.assert_allclose(null["low"], share.mean() - 1.96 * error, atol=0.02)
+    np.testing.assert_allclose(null["high"], share.mean() + 1.96 * error, atol=0.02)
+    explorer = SubgroupExplorer({"plain": mine}, d)
+    explorer.by.value = "group"
+    light = explorer.state.tables["plain"].set_index("group").loc["light", "value"]
+    assert light < null.loc["light", "low"], "nets that fail a group fall out of the band"
+    assert explorer.group.value == "light" and "below what chance alone would show" in explorer.words
+    bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in explorer.draw(explorer.state).axes[0].patches[1:]}
+    assert bars[2].get_x() == pytest.approx(100 * null.loc["light", "low"])
+    assert bars[2].get_x() + bars[2].get_width() == pytest.approx(100 * null.loc["light", "high"])
+    explorer.metric.value = "CVaR of the loss"
+    assert explorer.state.null is None and "chance" not in explorer.words
+    empty = dataclasses.replace(mine, groups=np.zeros_like(mine.groups))
+    assert lots(empty, "group")["low"].isna().tolist() == [False, True, True]
 
 
 def test_the_place_steps_from_the_worst_group_to_the_best():
