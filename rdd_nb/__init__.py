@@ -14,6 +14,7 @@ Names below are imported when they are first used, so that ``import rdd_nb`` its
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -58,27 +59,7 @@ _HOME = {
     "subgroups": ("group_table", "worst_group"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
-_ROOMS = (
-    *_HOME,
-    *(
-        "audit_figures",
-        "augment",
-        "cluster_figures",
-        "course",
-        "distill_figures",
-        "figures",
-        "machine",
-        "matching",
-        "mechanism",
-        "networks",
-        "plan",
-        "probes",
-        "results",
-        "risk_figures",
-    ),
-    *("robustness", "sources", "study", "study_figures", "study_file", "study_tables"),
-    *("subgroup_figures", "sweep", "units", "widgets"),
-)
+_ROOMS = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def __getattr__(name: str) -> Any:

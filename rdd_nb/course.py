@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.runs import atomic_write
+from rdd_nb.files import atomic_write
 
 __all__ = ["Case", "Exercise", "Mistake", "Verdict", "check", "exercises", "judge", "register", "student_copies"]
 

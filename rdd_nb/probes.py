@@ -19,7 +19,14 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
 from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
 
-__all__ = ["biased_probabilities", "depth_for", "generalised_cross_entropy", "held_out_probabilities", "outputs"]
+__all__ = [
+    "biased_network",
+    "biased_probabilities",
+    "depth_for",
+    "generalised_cross_entropy",
+    "held_out_probabilities",
+    "outputs",
+]
 
 BATCH = 128
 FEWEST_STEPS = 100  # of a held-out network: on a thousand images, four passes would teach it nothing
@@ -36,20 +43,44 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) ->
     return (1 - p.clamp_min(1e-6) ** q) / q
 
 
-def biased_probabilities(
+def biased_network(
     data: ImageDataset, seed: int = 0, *, epochs: int = 2, width: int = 16, q: float = 0.7, device: str = "auto"
-) -> Tensor:
-    """Class probabilities ``[N, K]`` of a small network trained briefly with generalised cross-entropy.
+) -> nn.Module:
+    """A small network trained briefly with generalised cross-entropy, in evaluation mode, on its device.
 
-    The network meets every sample, learns the rule that serves most of them, and its predictions betray those that
-    break the rule: a shoe in the shirts' colour is called a shirt. Uses class labels, never groups.
+    It meets every sample ``epochs`` times, learns the rule that serves most of them, and its predictions betray those
+    that break the rule: a shoe in the shirts' colour is called a shirt. Uses class labels, never groups.
     """
     where = pick_device(device)
     net = _probe(data, width, seed_of(seed, "biased network"), where)
     shuffle = stream(seed, "biased network", "batches")
     batches = (batch for _ in range(epochs) for batch in torch.randperm(len(data), generator=shuffle).split(BATCH))
     _train(net, data, batches, lambda logits, labels: generalised_cross_entropy(logits, labels, q), where)
-    return torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where)]).cpu()
+    return net.eval()
+
+
+def biased_probabilities(
+    data: ImageDataset,
+    seed: int = 0,
+    *,
+    asked: ImageDataset | None = None,
+    epochs: int = 2,
+    width: int = 16,
+    q: float = 0.7,
+    device: str = "auto",
+) -> Tensor:
+    """Class probabilities ``[N, K]`` that :func:`biased_network` of ``data`` gives to ``asked`` (or to ``data``).
+
+    Both are normalised by the mean and standard deviation of ``data``.
+
+    Raises:
+        RddError: ``asked`` has images of another shape.
+    """
+    asked = data if asked is None else asked.with_statistics(data.mean, data.std)
+    if asked.shape != data.shape:
+        raise RddError(f"trained on images of {data.shape} and asked about {asked.shape}: give images of one shape")
+    net = biased_network(data, seed, epochs=epochs, width=width, q=q, device=device)
+    return torch.cat([F.softmax(logits, 1) for logits in outputs(net, asked, pick_device(device))]).cpu()
 
 
 def held_out_probabilities(

@@ -8,210 +8,28 @@ arbitrary object, and no absolute path of the machine is stored.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import math
-import ntpath
 import os
-import posixpath
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-import rdd_nb
 from rdd_nb.errors import RddError
+from rdd_nb.files import atomic_write, one_line, unwritable, without_folders
+from rdd_nb.synthetic import SyntheticSet, load_synthetic, save_synthetic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["RunFolder", "SyntheticSet", "atomic_write", "load_synthetic", "save_synthetic"]
-
-FORMAT, FORMAT_VERSION = "rdd_nb.synthetic", "1"
-
-
-@dataclass(frozen=True, eq=False)
-class SyntheticSet:
-    """A distilled set: ``ipc`` images for each class, in the units the networks see.
-
-    Attributes:
-        images: float32 ``[M, C, H, W]``, normalised: ``(pixel / 255 - mean) / std``; ``M = ipc × classes``.
-        labels: int64 ``[M]`` in ``0..K-1``; every class occurs exactly ``ipc`` times, in any order.
-        class_names: K names.
-        mean, std: per channel, of ``pixel / 255``, of the real training set; length C.
-        ipc: images per class.
-        meta: where it comes from (dataset, scenario, matching, objective, seed, …), strings only.
-
-    Raises:
-        RddError: shapes, types or ranges that do not fit each other, or pixels that are not finite.
-
-    >>> s = SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,), ipc=1)
-    >>> s.num_classes, s.shape, int(s.to_uint8()[0, 0, 0, 0])
-    (2, (1, 4, 4), 128)
-    """
-
-    images: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    ipc: int
-    meta: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
-        if images.ndim != 4 or images.dtype != torch.float32 or 0 in images.shape:
-            raise RddError(f"synthetic images are {_shape(images)}: give float32 [M, C, H, W], none of them 0")
-        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-            raise RddError(f"synthetic labels are {_shape(labels)}: give int64 [{len(images)}], one for each image")
-        if not len(self.mean) == len(self.std) == images.shape[1]:
-            raise RddError(
-                f"mean {self.mean} and std {self.std}: give one number for each of {images.shape[1]} channels"
-            )
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
-            raise RddError(f"mean {self.mean} and std {self.std} must be finite, and std above 0")
-        if int(labels.min()) < 0 or int(labels.max()) >= len(self.class_names):
-            raise RddError(f"synthetic labels reach outside 0..{len(self.class_names) - 1}: name every class")
-        counts = torch.bincount(labels, minlength=len(self.class_names)).tolist()
-        if any(count != self.ipc for count in counts):
-            raise RddError(f"ipc is {self.ipc} but the classes have {counts} synthetic images: give ipc of each")
-        if not bool(torch.isfinite(images).all()):
-            raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes, K."""
-        return len(self.class_names)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
-
-    def to_uint8(self) -> Tensor:
-        """The images as ordinary pixels, uint8 ``[M, C, H, W]`` on the CPU: denormalised, clamped and rounded."""
-        mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return ((self.images.detach().cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-    def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
-        """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU and normalised."""
-        return torch.utils.data.TensorDataset(self.images.detach().cpu(), self.labels.cpu())
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Path:
-    """Write ``synthetic`` as safetensors, atomically; returns the path. Equal sets give equal bytes.
-
-    The tensors are ``images`` (float32, normalised) and ``labels`` (int64). The metadata, all strings: ``format``
-    ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation`` ``"pixels"``, ``ipc``, ``class_names``, ``mean``,
-    ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it. Any safetensors reader opens it.
-
-    Raises:
-        RddError: the place is not writable or full.
-    """
-    tensors = {"images": synthetic.images.detach().cpu().contiguous(), "labels": synthetic.labels.cpu().contiguous()}
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "parameterisation": "pixels",
-        "ipc": str(synthetic.ipc),
-        "class_names": json.dumps(list(synthetic.class_names)),
-        "mean": json.dumps(list(synthetic.mean)),
-        "std": json.dumps(list(synthetic.std)),
-        "rdd_nb": rdd_nb.__version__,
-        "meta": json.dumps({str(k): _without_folders(str(v)) for k, v in synthetic.meta.items()}, sort_keys=True),
-    }
-    data = safetensors.torch.save(tensors, metadata)
-    # The library writes the header in the order of a hash map, another one each time: write it sorted instead.
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return atomic_write(path, len(header).to_bytes(8, "little") + header + data[end:])
-
-
-def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
-    """Read a set that :func:`save_synthetic` wrote. Nothing in the file is executed.
-
-    Raises:
-        RddError: no such file; not safetensors, or truncated; safetensors of something else; another format version;
-            tensors that do not fit each other or the metadata.
-    """
-    make = "make one with `rdd-nb distill` or rdd_nb.runs.save_synthetic"
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            said, names = file.metadata() or {}, sorted(file.keys())
-            # clone: the library may map the file, and a later truncation of it would then kill the process
-            tensors = {name: file.get_tensor(name).clone() for name in ("images", "labels") if name in names}
-    except OSError as error:
-        raise RddError(f"cannot read the synthetic set {path} ({error.strerror or error}): {make}") from None
-    except safetensors.SafetensorError as error:
-        raise RddError(f"{path} is truncated or no safetensors file ({error}): copy it again, or {make}") from None
-    if said.get("format") != FORMAT:
-        raise RddError(f"{path} holds the tensors {', '.join(names[:4]) or '(none)'}, not a synthetic set: {make}")
-    if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") != "pixels":
-        raise RddError(
-            f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
-            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} (pixels): use the rdd_nb that wrote it"
-        )
-    try:
-        return SyntheticSet(
-            images=tensors["images"],
-            labels=tensors["labels"],
-            class_names=tuple(map(str, json.loads(said["class_names"]))),
-            mean=tuple(map(float, json.loads(said["mean"]))),
-            std=tuple(map(float, json.loads(said["std"]))),
-            ipc=int(said["ipc"]),
-            meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
-        )
-    except RddError as error:
-        raise RddError(f"{path} does not fit together: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RddError(f"{path} is a damaged synthetic set ({_one_line(error)}): {make}") from None
-
-
-def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
-    """Write a whole file or nothing: a temporary file beside it, flushed to the disk, then ``os.replace``.
-
-    A text is written as UTF-8. A reader sees the old content or the new one, never a part; on failure the temporary
-    file is removed and the old content stays.
-
-    Raises:
-        RddError: the folder is missing, not writable, or the disk is full.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise _unwritable(target, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return target
-
-
-def _unwritable(path: Path, error: OSError) -> RddError:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return RddError(f"cannot write {path}: the disk is full; free some space or use another folder, then run again")
-    return RddError(f"cannot write {path}: {error.strerror or error}; use another folder")
 
 
 class RunFolder:
@@ -251,7 +69,7 @@ class RunFolder:
                     if figure.suffix in (".png", ".svg", ".pdf"):
                         figure.unlink()
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise unwritable(self.path, error) from None
         if (self.path / "config.json").exists():
             there = self.config
             keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
@@ -310,7 +128,7 @@ class RunFolder:
         except pd.errors.EmptyDataError:  # written from no rows
             return pd.DataFrame()
         except (OSError, ValueError) as error:
-            raise RddError(f"cannot read {path} ({_one_line(error)}): delete it") from None
+            raise RddError(f"cannot read {path} ({one_line(error)}): delete it") from None
 
     def write_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
@@ -416,14 +234,10 @@ class RunFolder:
         except OSError as error:
             raise RddError(f"cannot read {self.path / name} ({error.strerror}): {mend}") from None
         except ValueError as error:
-            raise RddError(f"{self.path / name} is not whole JSON ({_one_line(error)}): {mend}") from None
+            raise RddError(f"{self.path / name} is not whole JSON ({one_line(error)}): {mend}") from None
         if not isinstance(value, dict):
             raise RddError(f"{self.path / name} is not a JSON object: {mend}")
         return value
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -437,7 +251,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (str, os.PathLike)):
-        return _without_folders(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
+        return without_folders(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
     if isinstance(value, Mapping):
         return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -445,19 +259,6 @@ def _plain(value: Any, where: str) -> Any:
     raise RddError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
     )
-
-
-def _without_folders(text: str) -> str:
-    """``text`` with every absolute path cut to its last part: a run folder tells nothing about the machine.
-
-    >>> _without_folders("folder:/home/ada/pets"), _without_folders("https://a.org/x"), _without_folders("runs/a")
-    ('folder:pets', 'https://a.org/x', 'runs/a')
-    """
-    if not text.startswith("//") and posixpath.isabs(text):
-        return posixpath.basename(text.rstrip("/"))
-    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
-        return ntpath.basename(text.rstrip("\\/"))
-    return re.sub(r"(?<![^:=\s])(?:[A-Za-z]:[\\/]|/(?!/))(?:[^\\/:\s]+[\\/])*", "", text)
 
 
 def _check_state(value: Any, where: str) -> None:

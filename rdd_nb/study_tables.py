@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from rdd_nb.errors import RddError
+from rdd_nb.files import atomic_write
 from rdd_nb.plan import Unit
 from rdd_nb.results import COLUMNS, KEYS, PathLike, load_table, mechanism_path, runs_path
-from rdd_nb.runs import atomic_write
 from rdd_nb.units import state
 
 __all__ = ["Tables", "collect", "held", "join", "write_tables"]

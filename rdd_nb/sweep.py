@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TextIO
 import nbformat
 
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.runs import atomic_write
+from rdd_nb.files import atomic_write
 
 __all__ = ["Parameter", "check_parameters", "clean", "inspect", "problems", "run_notebook"]
 

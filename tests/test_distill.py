@@ -17,7 +17,6 @@ from rdd_nb.clustering import Groups, group_weights
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import (
     DistillConfig,
-    _quotas,
     _Sampler,
     distill,
     fingerprint,
@@ -27,6 +26,7 @@ from rdd_nb.distill import (
 )
 from rdd_nb.errors import RddError
 from rdd_nb.runs import RunFolder
+from rdd_nb.start import _quotas
 
 TINY = {"ipc": 2, "width": 4, "depth": 2, "batch_real": 6, "iterations": 4, "checkpoint_every": 1}
 

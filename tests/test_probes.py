@@ -7,7 +7,13 @@ from conftest import rng
 
 from rdd_nb.datasets import ImageDataset, statistics
 from rdd_nb.errors import RddError
-from rdd_nb.probes import generalised_cross_entropy, held_out_probabilities
+from rdd_nb.probes import (
+    biased_network,
+    biased_probabilities,
+    generalised_cross_entropy,
+    held_out_probabilities,
+    outputs,
+)
 
 SHADES = (torch.arange(3) * 80)[torch.arange(240) % 3, None, None, None]
 IMAGES = (torch.randint(90, (240, 1, 8, 8), generator=rng(3)) + SHADES).to(torch.uint8)
@@ -44,6 +50,24 @@ def test_it_is_finite_however_wrong_the_network_is():
     loss = generalised_cross_entropy(logits, torch.tensor([1]))
     (slope,) = torch.autograd.grad(loss.sum(), logits)
     assert torch.isfinite(loss).all() and torch.isfinite(slope).all()
+
+
+# --- the biased network -------------------------------------------------------------------------------------------
+
+
+def test_the_biased_network_can_be_asked_about_other_images_in_the_terms_of_its_own():
+    found = biased_probabilities(DATA, seed=1, epochs=4, width=4, device="cpu")
+    torch.testing.assert_close(found.sum(1), torch.ones(240))
+    part = torch.arange(0, 240, 5)
+    others = DATA.subset(part).with_statistics((0.9,), (0.1,))  # its own would shift every image
+    again = biased_probabilities(DATA, seed=1, asked=others, epochs=4, width=4, device="cpu")
+    torch.testing.assert_close(again, found[part])
+    net = biased_network(DATA, seed=1, epochs=4, width=4, device="cpu")
+    assert not net.training
+    torch.testing.assert_close(torch.cat(outputs(net, DATA, torch.device("cpu"))).softmax(1), found)
+    wide = replace(DATA, images=torch.zeros(240, 1, 8, 9, dtype=torch.uint8))
+    with pytest.raises(RddError, match="images of one shape"):
+        biased_probabilities(DATA, asked=wide)
 
 
 # --- held-out probabilities ---------------------------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ntpath
+import os
+import posixpath
+import re
+import secrets
+from pathlib import Path
+
+from rdd_nb.errors import RddError
+
+__all__ = ["atomic_write", "one_line", "unwritable", "without_folders"]
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
+    """Write a whole file or nothing: a temporary file beside it, flushed to the disk, then ``os.replace``.
+
+    A text is written as UTF-8. A reader sees the old content or the new one, never a part; on failure the temporary
+    file is removed and the old content stays.
+
+    Raises:
+        RddError: the folder is missing, not writable, or the disk is full.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise unwritable(target, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def unwritable(path: Path, error: OSError) -> RddError:
+    """The error that says why ``path`` cannot be written, and what to do."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return RddError(f"cannot write {path}: the disk is full; free some space or use another folder, then run again")
+    return RddError(f"cannot write {path}: {error.strerror or error}; use another folder")
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def without_folders(text: str) -> str:
+    """``text`` with every absolute path cut to its last part: a run folder tells nothing about the machine.
+
+    >>> without_folders("folder:/home/ada/pets"), without_folders("https://a.org/x"), without_folders("runs/a")
+    ('folder:pets', 'https://a.org/x', 'runs/a')
+    """
+    if not text.startswith("//") and posixpath.isabs(text):
+        return posixpath.basename(text.rstrip("/"))
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
+        return ntpath.basename(text.rstrip("\\/"))
+    return re.sub(r"(?<![^:=\s])(?:[A-Za-z]:[\\/]|/(?!/))(?:[^\\/:\s]+[\\/])*", "", text)
