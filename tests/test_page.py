@@ -205,6 +205,16 @@ def test_the_ablations_stand_around_the_default_and_plain_of_the_study(made):
     assert "| coloured: off-colour, plain |" in text and "known" not in text
 
 
+def test_plain_methods_stand_beside_what_is_published(made):
+    right = {"random": [(150, 144)], "DM": [(160, 172)]}
+    table = accuracies(right, "fashion-mnist")
+    table.loc[(table["method"] == "DM") & (table["net"] == 1) & (table["partition"] == "all"), "correct"] = 336
+    study_tables.write_tables(made[1] / "published-cpu.csv", table, runs(table))
+    text, pictures = page.block("published", page.read(made[1]))
+    assert "| random | 73.5, 73.5 | 73.5 | – | – |" in text and not pictures
+    assert "| DM | 83.0, 84.0 | 83.5 | 83.5 | 0.0 |" in text and "each net, %" in text
+
+
 def test_a_difference_of_nothing_has_no_sign():
     assert [page.signed(x) for x in (0.04, -0.04, -1.26, 12.0)] == ["0.0", "0.0", "−1.3", "+12.0"]
 

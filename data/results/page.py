@@ -51,6 +51,8 @@ ALIASES = {
 }
 #: Methods of the study that the ablations vary, and what they are called there.
 VARIED = {"plain": "plain", "robust": "robust", "robust all raised": "all raised"}
+#: Published accuracies of plain methods on Fashion-MNIST, ten images a class, in %.
+PUBLISHED = {"DC": 82.3, "DSA": 84.6, "DM": 83.5}  # 2006.05929, 2102.08259, 2110.04181
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
 Draw = Callable[[], Figure]
@@ -468,6 +470,22 @@ def cost(study: Tables) -> Block:
     return f"Means over scenarios and seeds, of one run:\n\n{markdown(head, rows)}", {}
 
 
+def published(study: Tables) -> Block:
+    """Plain methods beside their published accuracies, net by net where there is one seed."""
+    assert study.table is not None
+    one = study.table[study.table["partition"] == "all"].assign(accuracy=lambda t: 100 * t["correct"] / t["n"])
+    rows = []
+    for method, mine in one.groupby("method", sort=False):
+        by_seed = mine.groupby("seed")["accuracy"].mean()
+        told = ", ".join(f"{a:.1f}" for a in (by_seed if len(by_seed) > 1 else mine["accuracy"]))
+        there = PUBLISHED.get(str(method))
+        short = "–" if there is None else signed(mine["accuracy"].mean() - there)
+        rows.append([str(method), told, f"{mine['accuracy'].mean():.1f}", f"{there or '–'}", short])
+    each = "each seed" if one["seed"].nunique() > 1 else "each net"
+    head = ["method", f"{each}, %", "mean, %", "published, %", "difference, points"]
+    return f"{measured(study)[0]}\n\n{markdown(head, rows)}", {}
+
+
 #: What the README shows: methods, and how it calls them.
 BRIEF = {
     "random": "random real images",
@@ -515,7 +533,8 @@ def discovery(folder: Path) -> Block:
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
     ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
-    return {"study": Tables(folder, "study"), "selection": Tables(folder, "selection"), "sensitivity": ablations}
+    named = {"study": "study", "selection": "selection", "published": "published-cpu"}
+    return {**{name: Tables(folder, file) for name, file in named.items()}, "sensitivity": ablations}
 
 
 def block(name: str, held: Mapping[str, Tables]) -> Block:
@@ -536,6 +555,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "cost": (study, cost),
         "brief": (study, brief),
         "selection": (held["selection"], selection),
+        "published": (held["published"], published),
         "sensitivity": (held["sensitivity"], functools.partial(sensitivity, study=study)),
     }
     if name.startswith("results-"):
