@@ -483,7 +483,7 @@ def published(study: Tables) -> Block:
         rows.append([str(method), told, f"{mine['accuracy'].mean():.1f}", f"{there or '–'}", short])
     each = "each seed" if one["seed"].nunique() > 1 else "each net"
     head = ["method", f"{each}, %", "mean, %", "published, %", "difference, points"]
-    return f"{measured(study)[0]}\n\n{markdown(head, rows)}", {}
+    return f"{measured(study, study.path.name)[0]}\n\n{markdown(head, rows)}", {}
 
 
 #: What the README shows: methods, and how it calls them.
