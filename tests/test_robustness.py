@@ -7,7 +7,17 @@ from test_evaluate import quadrants, untrained
 
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
-from rdd_nb.robustness import cluster_groups, corrupt, robustness
+from rdd_nb.evaluate import predict
+from rdd_nb.machine import stream
+from rdd_nb.robustness import (
+    CORRUPTIONS,
+    cluster_groups,
+    corrupt,
+    relative,
+    robustness,
+    severity_curves,
+    spreads,
+)
 
 
 def plain_images(images):
@@ -60,6 +70,102 @@ def test_invert_twice_is_nothing():
     once = corrupt(data, "invert")
     assert torch.equal(once.images.int() + data.images.int(), torch.full_like(data.images, 255).int())
     assert torch.equal(corrupt(once, "invert").images, data.images)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_severity_1_is_the_default_and_0_is_nothing(kind):
+    data = plain_images(random_images())
+    assert torch.equal(corrupt(data, kind, 3).images, corrupt(data, kind, 3, 1.0).images)
+    assert corrupt(data, kind, 3, 0) is data
+    change = [
+        float((corrupt(data, kind, 3, s).images.float() - data.images.float()).abs().mean()) for s in (0.2, 0.6, 1)
+    ]
+    assert 0 < change[0] < change[1] < change[2], "the stronger the further away"
+
+
+def test_the_released_strength_gives_the_bits_that_it_always_gave():
+    """What the study's table was measured on, worked out here without the room's own steps."""
+    images = random_images(1, 1, 28, 28)
+    data = plain_images(images)
+    assert torch.equal(corrupt(data, "invert").images, 255 - images)
+    noise = torch.randn(images.shape, generator=stream(5, "corrupt"))
+    expected = (images.float() + 255 * 0.005**0.5 * noise).round().clamp(0, 255).to(torch.uint8)
+    assert torch.equal(corrupt(data, "noise", 5).images, expected)
+
+
+@pytest.mark.parametrize("severity", [0.3, 1.0, 1.7])
+def test_severity_multiplies_the_width_of_the_blur(severity):
+    images = random_images(6, 1, 20, 16)
+    found = corrupt(plain_images(images), "blur", severity=severity).images.double().numpy()
+    sigma = 2 * severity
+    expected = scipy.ndimage.gaussian_filter(images.double().numpy(), sigma=(0, 0, sigma, sigma), mode="nearest")
+    assert np.abs(found - expected).max() < 0.51
+
+
+def test_severity_multiplies_one_pattern_of_noise():
+    data = plain_images(torch.full((4, 1, 16, 16), 128, dtype=torch.uint8))
+    weak, strong = (corrupt(data, "noise", 1, s).images.float() - 128 for s in (0.5, 1.5))
+    assert float((strong - 3 * weak).abs().max()) <= 2  # rounding
+    assert float(strong.std()) == pytest.approx(1.5 * 255 * 0.005**0.5, rel=0.06)
+
+
+def test_half_way_to_the_negative_nothing_is_left():
+    data = plain_images(random_images())
+    assert len(corrupt(data, "invert", severity=0.5).images.unique()) == 1
+    quarter = corrupt(data, "invert", severity=0.25).images.double()
+    assert float((quarter - (0.5 * data.images.double() + 0.25 * 255)).abs().max()) <= 0.5
+
+
+@pytest.mark.parametrize(("kind", "severity"), [("noise", -0.1), ("blur", float("inf")), ("invert", 1.01)])
+def test_severities_that_mean_nothing_are_refused(kind, severity):
+    with pytest.raises(RddError, match=f"'{kind}'.*"):
+        corrupt(plain_images(random_images()), kind, severity=severity)
+    with pytest.raises(RddError):
+        corrupt(plain_images(random_images()), kind, severity=float("nan"))
+
+
+def test_a_curve_is_the_accuracy_at_each_severity():
+    test, nets = quadrants(40, seed=2), untrained(2)
+    points = {"noise": (0, 2), "invert": (0, 0.75, 1)}
+    table = severity_curves(nets, test, points, seed=3)
+    assert list(table.columns) == ["kind", "severity", "net", "value"] and len(table) == 2 * 5
+    for kind, severities in points.items():
+        for severity in severities:
+            mine = table[(table["kind"] == kind) & (table["severity"] == severity)]["value"]
+            assert mine.tolist() == predict(nets, corrupt(test, kind, 3, severity)).accuracy.tolist()
+
+
+def test_relative_counts_from_chance():
+    clean, bent = [0.9, 0.4, 0.1], [[0.5, 0.9], [0.4, 0.1], [0.1, 0.3]]
+    found = relative(clean, bent, chance=0.1)
+    assert np.allclose(found[:2], [(0.4 / 0.8 + 1) / 2, 0.5]) and np.isnan(found[2]), "no net can lose below chance"
+    assert np.allclose(relative([0.8], [[0.05]], 0.1), -0.05 / 0.7), "a misled net is worse than a guess"
+    for wrong in ([0.5], [[0.5], [0.5]]):
+        with pytest.raises(RddError, match="kinds"):
+            relative([0.9], wrong, 0.1)
+
+
+def test_spreads_take_an_additive_table_apart():
+    methods, protocols = np.array([0.1, 0.3, 0.2]), np.array([0.0, 0.4])
+    found = spreads((0.2 + methods[:, None] + protocols)[..., None].repeat(2, 2))
+    assert found["methods"] == pytest.approx(0.1) and found["protocols"] == pytest.approx(0.4 / 2**0.5)
+    assert found["both"] == pytest.approx(0, abs=1e-12) and found["nets"] == pytest.approx(0)
+
+
+def test_spreads_find_what_was_put_in():
+    draw, (m, p, n) = np.random.default_rng(0), (200, 150, 4)
+    shape = {"methods": (m, 1, 1), "protocols": (1, p, 1), "both": (m, p, 1), "nets": (m, p, n)}
+    put_in = {"methods": 5.0, "protocols": 2.0, "both": 1.0, "nets": 0.5}
+    found = spreads(sum(put_in[k] * draw.standard_normal(shape[k]) for k in shape))
+    assert found["methods"] == pytest.approx(5, rel=0.12) and found["protocols"] == pytest.approx(2, rel=0.15)
+    assert found["both"] == pytest.approx((1 + 0.5**2 / n) ** 0.5, rel=0.05)
+    assert found["nets"] == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 4, 2), (3, 1, 2), (3, 4, 0)])
+def test_spreads_need_two_of_each(shape):
+    with pytest.raises(RddError, match="two of the first two"):
+        spreads(np.zeros(shape))
 
 
 def test_corruption_changes_the_pixels_and_nothing_else():
