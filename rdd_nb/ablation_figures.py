@@ -1,0 +1,283 @@
+"""The figures of notebook 06, on tables of many settings, as pure functions from numbers to a ``Figure``.
+
+Like :mod:`rdd_nb.figures`: no pyplot, and a marker or a dash behind every colour. Accuracies, their differences and
+shares come in as fractions and are drawn in per cent or points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from rdd_nb.errors import RddError
+from rdd_nb.figures import COLOURS
+
+__all__ = ["interaction", "one_at_a_time", "pareto", "seeds_needed", "sources", "tried", "winners"]
+
+Values = NDArray[np.floating[Any]]
+Curves = Mapping[str, tuple[Values, Values]]  # name → (x, y)
+_BLUE, _ORANGE, _GREY, _GREEN, _PINK = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73", "#CC79A7"
+_LINES = ((_BLUE, "o", "-"), (_ORANGE, "D", "--"), (_GREEN, "s", "-."), (_PINK, "^", ":"))
+
+
+def _plain(axes: Axes, grid: str = "both") -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _pair(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure, Axes, Axes]:
+    figure = Figure(figsize=(9.5, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=ratios)
+    return figure, _plain(left), _plain(right)
+
+
+def _levels(axes: Axes, levels: Sequence[Any]) -> None:
+    """The levels of a factor at equal distances."""
+    axes.set_xticks(range(len(levels)), [f"{v:g}" if isinstance(v, float) else str(v) for v in levels])
+    axes.set_xlim(-0.35, len(levels) - 0.65)
+
+
+def _kinds(names: pd.Series) -> list[str]:
+    """The different ones, in order; more than there are looks are refused."""
+    kinds = list(dict.fromkeys(names))
+    if len(kinds) > len(_LINES):
+        raise RddError(f"{len(kinds)} kinds of settings: at most {len(_LINES)} can be told apart here")
+    return kinds
+
+
+def one_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
+    """Both sides against each factor, the others at their base, with intervals; a panel a factor.
+
+    Args:
+        said: columns factor, level, side, value, low, high.
+        base: of each factor its base level, which a grey stripe marks.
+    """
+    figure = Figure(figsize=(9.5, 3.7), layout="constrained")
+    panels = figure.subplots(1, len(base), sharey=True, squeeze=False)[0]
+    for axes, (factor, centre) in zip(panels, base.items()):
+        mine = said[said["factor"] == factor]
+        levels = sorted(mine["level"].unique().tolist())
+        at = levels.index(centre)
+        _plain(axes).axvspan(at - 0.05 * len(levels), at + 0.05 * len(levels), color="#EEEEEE", zorder=0)
+        for (side, part), (colour, marker, dash) in zip(mine.groupby("side", sort=False), _LINES):
+            part = part.set_index("level").loc[levels]
+            value, low, high = (part[c].to_numpy(float) * 100 for c in ("value", "low", "high"))
+            axes.errorbar(
+                range(len(levels)),
+                value,
+                yerr=[value - low, high - value],
+                color=colour,
+                marker=marker,
+                linestyle=dash,
+                capsize=3,
+                label=str(side),
+            )
+        _levels(axes, levels)
+        axes.set(xlabel=factor, title=f"{factor} alone", ylim=(0, 103))
+    panels[0].set_ylabel("accuracy in %, 95 % intervals")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def tried(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
+    """Which combinations of two factors a search has tried, and what it found there; a panel a search.
+
+    Args:
+        maps: title → a value, as a fraction, for each row and column; NaN, drawn as a cross, where nobody looked.
+        label: what the values are.
+    """
+    figure = Figure(figsize=(9.5, 3.3), layout="constrained")
+    panels = figure.subplots(1, len(maps), squeeze=False, width_ratios=[m.shape[1] for m in maps.values()])[0]
+    every = np.concatenate([m.to_numpy(float).ravel() for m in maps.values()]) * 100
+    low, high = float(np.nanmin(every)), max(float(np.nanmax(every)), float(np.nanmin(every)) + 1)
+    for axes, (title, table) in zip(panels, maps.items()):
+        values = table.to_numpy(float) * 100
+        picture = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#EEEEEE", edgecolor="white"))
+                axes.plot(column, row, "x", color=_GREY, markersize=8)
+                continue
+            red, green, blue, _ = colormaps["viridis"]((value - low) / (high - low))
+            ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink)
+        axes.set_xticks(range(table.shape[1]), [f"{v:g}" for v in table.columns])
+        axes.set_yticks(range(table.shape[0]), [f"{v:g}" for v in table.index])
+        axes.set(xlabel=str(table.columns.name), ylabel=str(table.index.name), title=title)
+        axes.tick_params(length=0)
+    figure.colorbar(picture, ax=panels[-1], shrink=0.8, pad=0.02).set_label(label, fontsize=9)
+    return figure
+
+
+def interaction(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str) -> Figure:
+    """An interaction plot: parallel lines would mean none. And its size: the difference of differences of each seed.
+
+    Args:
+        lines: columns line, level, value, low, high.
+        gaps: columns contrast, seed, value (a dot each), low, high (of the contrast's mean, the same in its rows).
+        axis: what the levels are of.
+        outcome: what the values are.
+
+    Raises:
+        RddError: more than four lines.
+    """
+    figure, left, right = _pair(3.9)
+    levels = sorted(lines["level"].unique().tolist())
+    for name, (colour, marker, dash) in zip(_kinds(lines["line"]), _LINES):
+        part = lines[lines["line"] == name].set_index("level").loc[levels]
+        value, low, high = (part[c].to_numpy(float) * 100 for c in ("value", "low", "high"))
+        reach = [value - low, high - value]
+        looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash, "capsize": 3}
+        left.errorbar(range(len(levels)), value, yerr=reach, label=str(name), **looks)
+    _levels(left, levels)
+    left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Parallel lines: no interaction")
+    left.legend(frameon=False, fontsize=9)
+    names = list(dict.fromkeys(gaps["contrast"]))
+    right.axvline(0, color=_GREY, linestyle=":")
+    for y, name in enumerate(names):
+        mine = gaps[gaps["contrast"] == name]
+        value = mine["value"].to_numpy(float) * 100
+        right.plot(value, np.full(len(value), y), "o", color=_GREY, alpha=0.5, markersize=5)
+        right.hlines(y, mine["low"].iloc[0] * 100, mine["high"].iloc[0] * 100, color="black", linewidth=1.6)
+        right.plot([value.mean()], [y], "s", color="black", markersize=7)
+    right.set_yticks(range(len(names)), names, fontsize=9)
+    right.set_ylim(len(names) - 0.5, -0.5)
+    right.grid(axis="y", visible=False)
+    right.set(xlabel="difference of differences, in points", title="A dot a seed, the mean and its 95 % interval")
+    right.title.set_fontsize(11)
+    return figure
+
+
+def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
+    """How wide an interval is against the number of seeds, and how many seeds an effect of some size needs.
+
+    Args:
+        found: kind of effect → numbers of seeds, half width of the 95 % interval measured with so many.
+        promised: the same from the spread of all seeds.
+        needed: kind of effect → sizes (fractions), seeds to see it four times in five.
+    """
+    figure, left, right = _pair(3.9)
+    for (name, (x, y)), (colour, marker, dash) in zip(promised.items(), _LINES):
+        left.plot(x, y * 100, dash, color=colour, label=f"{name}, promised")
+        left.plot(found[name][0], found[name][1] * 100, marker, color=colour, label=f"{name}, found")
+    left.set(xlabel="seeds", ylabel="half width of the 95 % interval, in points (log scale)", title="How wide")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.legend(frameon=False, fontsize=9)
+    for (name, (x, y)), (colour, marker, dash) in zip(needed.items(), _LINES):
+        right.plot(x * 100, y, dash, color=colour, marker=marker, label=name)
+    right.set(xlabel="size of the effect, in points", ylabel="seeds to see it, four times in five (log scale)")
+    right.set_title("How many")
+    right.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def sources(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
+    """Components of variance as standard deviations, and what more networks or more seeds buy.
+
+    Args:
+        parts: outcome → source → standard deviation (a fraction).
+        widths: name → networks a run, half width of the interval of a paired difference.
+    """
+    figure, left, right = _pair(3.9)
+    names, looks = list(parts), ("#BBBBBB", _BLUE, "#56B4E9", _ORANGE, _GREEN)
+    every = list(parts[names[0]])
+    for k, source in enumerate(every):
+        place = np.arange(len(names)) + (k - (len(every) - 1) / 2) * 0.17
+        value = np.array([parts[name][source] * 100 for name in names])
+        hatch = ("", "//", "\\\\", "..", "xx")[k % 5]
+        left.barh(place, value, 0.15, color=looks[k % 5], edgecolor="white", hatch=hatch, label=source)
+        for y, v in zip(place, value):
+            left.text(v, y, f" {v:.1f}", va="center", fontsize=8)
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.grid(axis="y", visible=False)
+    left.set(xlabel="standard deviation, in points", title="Where the variance comes from")
+    left.margins(x=0.12)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False, fontsize=9)
+    for (name, (x, y)), (colour, marker, dash) in zip(widths.items(), _LINES):
+        right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
+    right.set(xlabel="networks a run (log scale)", ylabel="half width of the 95 % interval, in points", xscale="log")
+    ticks = sorted({int(v) for x, _ in widths.values() for v in x})
+    right.set_xticks(ticks, [str(t) for t in ticks])
+    right.minorticks_off()
+    right.set_ylim(0)
+    right.set_title("What another network buys")
+    right.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: int = 12) -> Figure:
+    """Mean against worst group, with the front; and how often each setting is on the front of resampled seeds.
+
+    Args:
+        points: a row a setting: label, kind (colour and marker), worst, mean, front (bool), often (a share).
+        star: worst and mean of a reference.
+        most: settings in the right panel; the most frequent.
+
+    Raises:
+        RddError: more than four kinds.
+    """
+    kinds = _kinds(points["kind"])
+    figure, left, right = _pair(4.3)
+    looks = {kind: _LINES[k][:2] for k, kind in enumerate(kinds)}
+    best = points[points["front"]].sort_values("worst")
+    left.plot(best["worst"] * 100, best["mean"] * 100, color=_GREY, linewidth=1, zorder=1, label="the front")
+    for kind, (colour, marker) in looks.items():
+        for there, face in ((True, colour), (False, "white")):
+            mine = points[(points["kind"] == kind) & (points["front"] == there)]
+            label = str(kind) if there == bool(points.loc[points["kind"] == kind, "front"].any()) else None
+            x, y = mine["worst"] * 100, mine["mean"] * 100
+            left.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=7, linestyle="none", label=label)
+    if star is not None:
+        left.plot([star[0] * 100], [star[1] * 100], "*", color="black", markersize=12, label="plain", linestyle="none")
+    left.set(xlabel="accuracy of the worse side, in %", ylabel="mean accuracy, in %", title="Filled: nobody dominates")
+    left.legend(frameon=False, fontsize=9, loc="lower left")
+    shown = points.sort_values("often", ascending=False, kind="stable").head(most)
+    place = np.arange(len(shown))
+    for y, (_, row) in zip(place, shown.iterrows()):
+        colour, marker = looks[row["kind"]]
+        right.hlines(y, 0, row["often"] * 100, color=COLOURS["light"], linewidth=4, zorder=1)
+        face = colour if row["front"] else "white"
+        right.plot([row["often"] * 100], [y], marker, color=colour, markerfacecolor=face, markersize=7)
+    right.set_yticks(place, shown["label"].tolist(), fontsize=8)
+    right.set_ylim(len(shown) - 0.5, -0.5)
+    right.grid(axis="y", visible=False)
+    right.set(xlabel="on the front, in % of the resamples of seeds", xlim=(-3, 103), title="How surely")
+    return figure
+
+
+def winners(by_seeds: Mapping[str, tuple[Values, Values]], by_settings: Curves) -> Figure:
+    """What a chosen setting claims, and what it holds: by seeds that it was chosen on, and by how many were compared.
+
+    Args:
+        by_seeds: name of a line → numbers of seeds, accuracy (a fraction).
+        by_settings: name of a line → numbers of settings, claimed minus held (a fraction).
+    """
+    figure, left, right = _pair(3.9)
+    for (name, (x, y)), (colour, marker, dash) in zip(by_seeds.items(), _LINES):
+        left.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
+    left.set(xlabel="seeds that the winner was chosen on", ylabel="accuracy in %", title="The winner")
+    for (name, (x, y)), (colour, marker, dash) in zip(by_settings.items(), _LINES):
+        right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
+    right.axhline(0, color=_GREY, linestyle=":")
+    right.set(xlabel="settings to choose from", ylabel="claimed minus held, in points", title="What luck adds")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
