@@ -30,7 +30,18 @@ from torch import Tensor
 from rdd_nb import machine
 from rdd_nb.errors import RddError, unknown
 
-__all__ = ["DESCRIPTIONS", "PUBLISHED", "Part", "Source", "default_root", "digest", "fetch"]
+__all__ = [
+    "DESCRIPTIONS",
+    "PUBLISHED",
+    "Part",
+    "Row",
+    "Source",
+    "default_root",
+    "digest",
+    "fetch",
+    "open_image",
+    "rows_of",
+]
 
 DESCRIPTIONS = {
     "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the repository",
@@ -248,22 +259,39 @@ COLUMNS = ("filename", "label", "group", "split")
 
 
 @dataclass(frozen=True)
-class _Row:
-    where: str  # to name it in an error
+class Row:
+    """One image of a folder: ``where`` names it in an error; ``group`` and ``split`` are empty where nobody says."""
+
+    where: str
     path: Path
     label: str
     group: str = ""
     split: str = ""
 
 
-def _folder(name: str, size: int | None, channels: int | None) -> Source:
-    folder = Path(name.removeprefix("folder:")).expanduser()
-    if name == "folder:" or not folder.is_dir():
-        raise RddError(f"{name!r}: there is no such folder; write folder:PATH with the path of a folder of images")
+def rows_of(name: str) -> list[Row]:
+    """What the folder ``folder:PATH`` says that it holds, by its metadata.csv or its sub-folders; opens no image.
+
+    Raises:
+        RddError: no such folder, or one that does not say what it holds.
+    """
+    folder = _path_of(name)
     table = folder / "metadata.csv"
     rows = _rows_of_csv(table) if table.is_file() else _rows_of_folders(folder)
     if not rows:
         raise RddError(f"{table} names no images: write one line for each")
+    return rows
+
+
+def _path_of(name: str) -> Path:
+    folder = Path(name.removeprefix("folder:")).expanduser()
+    if name == "folder:" or not folder.is_dir():
+        raise RddError(f"{name!r}: there is no such folder; write folder:PATH with the path of a folder of images")
+    return folder
+
+
+def _folder(name: str, size: int | None, channels: int | None) -> Source:
+    rows, folder = rows_of(name), _path_of(name)
     has_test, has_groups = bool(rows[0].split), bool(rows[0].group)
     if has_test:
         _check_splits(folder, rows, "label")
@@ -287,9 +315,9 @@ def _ids(values: Iterable[str]) -> tuple[tuple[str, ...], Tensor]:
     return tuple(places), torch.tensor([places[value] for value in listed])
 
 
-def _check_splits(folder: Path, rows: list[_Row], field: str) -> None:
+def _check_splits(folder: Path, rows: list[Row], field: str) -> None:
     """Every label occurs in training and in the test set; every group that is tested occurs in training."""
-    first: dict[str, dict[str, _Row]] = {"train": {}, "test": {}}
+    first: dict[str, dict[str, Row]] = {"train": {}, "test": {}}
     for row in rows:
         first[row.split].setdefault(getattr(row, field), row)
     for split, other in (("test", "train"), ("train", "test")):
@@ -299,8 +327,8 @@ def _check_splits(folder: Path, rows: list[_Row], field: str) -> None:
                 raise RddError(f"{folder}: {field} {value!r} occurs only in {split} (first: {row.where}): {mend}")
 
 
-def _rows_of_csv(table: Path) -> list[_Row]:
-    rows: list[_Row] = []
+def _rows_of_csv(table: Path) -> list[Row]:
+    rows: list[Row] = []
     seen: dict[str, int] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
@@ -326,13 +354,13 @@ def _rows_of_csv(table: Path) -> list[_Row]:
                 if filename in seen:
                     raise RddError(f"{where} names {filename!r} again, after line {seen[filename]}: keep one of them")
                 seen[filename] = reader.line_num
-                rows.append(_Row(f"{where}, {filename}", table.parent / filename, **values))
+                rows.append(Row(f"{where}, {filename}", table.parent / filename, **values))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RddError(f"{table} cannot be read ({_line(error)}): write it as a CSV file in UTF-8") from None
     return rows
 
 
-def _rows_of_folders(folder: Path) -> list[_Row]:
+def _rows_of_folders(folder: Path) -> list[Row]:
     present = [split for split in ("train", "test") if (folder / split).is_dir()]
     if len(present) == 1:
         missing = "test" if present == ["train"] else "train"
@@ -346,24 +374,33 @@ def _rows_of_folders(folder: Path) -> list[_Row]:
             paths = sorted(path for path in label.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
             if not paths:
                 raise RddError(f"{label} is a class without images: add some ({', '.join(SUFFIXES)}) or remove it")
-            rows += [_Row(str(path), path, label.name, split=split) for path in paths]
+            rows += [Row(str(path), path, label.name, split=split) for path in paths]
     return rows
 
 
-def _read(rows: list[_Row], size: int | None, channels: int | None) -> Tensor:
-    def read(row: _Row) -> np.ndarray:
-        try:
-            with Image.open(row.path) as image:
-                mode = image.mode
-                picture = ImageOps.exif_transpose(image)  # as cameras mean it
-                picture = picture.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")
-        except FileNotFoundError:
-            raise RddError(f"{row.where}: there is no file {row.path}") from None
-        except Exception as error:  # Pillow's decoders raise whatever went wrong in them
-            raise RddError(f"{row.where} cannot be read ({_line(error)}): replace it or leave it out") from None
-        if mode in ("I", "F") or mode.startswith("I;"):
-            raise RddError(f"{row.where} has more than 8 bits a channel (mode {mode}): convert it to 8 bits")
-        return _pixels(picture, size, channels)
+def open_image(row: Row) -> Image.Image:
+    """The image of a row, turned as cameras mean it, as 8 bits of grey (mode L) or RGB.
+
+    Raises:
+        RddError: there is no such file, it cannot be read, or it has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(row.path) as image:
+            mode = image.mode
+            picture = ImageOps.exif_transpose(image)
+            picture = picture.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")
+    except FileNotFoundError:
+        raise RddError(f"{row.where}: there is no file {row.path}") from None
+    except Exception as error:  # Pillow's decoders raise whatever went wrong in them
+        raise RddError(f"{row.where} cannot be read ({_line(error)}): replace it or leave it out") from None
+    if mode in ("I", "F") or mode.startswith("I;"):
+        raise RddError(f"{row.where} has more than 8 bits a channel (mode {mode}): convert it to 8 bits")
+    return picture
+
+
+def _read(rows: list[Row], size: int | None, channels: int | None) -> Tensor:
+    def read(row: Row) -> np.ndarray:
+        return _pixels(open_image(row), size, channels)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         arrays = list(pool.map(read, rows))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
+import rdd_nb as rdd
 from rdd_nb import course
 from rdd_nb.sweep import WIDGET_VIEW, clean, inspect, run_notebook
 
@@ -19,7 +21,6 @@ DISTILS = {"00_quickstart", "03_distillation"}  # notebooks whose run leaves a d
 
 #: What a notebook does not meet, and why. Everything else holds for all of them.
 EXEMPT = {
-    ("00_quickstart", "sections"): "a tour in which two sections only prepare for the next",
     ("00_quickstart", "exercises"): "exercises begin with 01",
 }
 
@@ -67,6 +68,18 @@ def test_the_quickstart_runs_on_the_other_scenario(tmp_path):
         "out_dir": str(tmp_path / "run"),
     }
     run_notebook(ROOT / "notebooks" / "00_quickstart.ipynb", tmp_path / "q.ipynb", values)
+
+
+def test_the_notebook_on_own_data_runs_on_a_folder_without_groups_and_splits(tmp_path):
+    digits = rdd.load("digits").train
+    for digit in range(3):
+        (tmp_path / "mine" / f"$digit_{digit}$ <b>").mkdir(parents=True)
+        for k in (digits.labels == digit).nonzero()[:40, 0].tolist():
+            Image.fromarray(digits.images[k, 0].numpy()).save(tmp_path / "mine" / f"$digit_{digit}$ <b>" / f"{k}.png")
+    values = {"profile": "smoke", "folder": str(tmp_path / "mine"), "ipc": 3, "out_dir": str(tmp_path / "run")}
+    run_notebook(ROOT / "notebooks" / "08_your_own_data.ipynb", tmp_path / "o.ipynb", values)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "clear nobody" in page and "&lt;b&gt;" in page and "<b>" not in page and str(tmp_path) not in page
 
 
 # --------------------------------------------------------------------------------------------------- from top to bottom

@@ -1,0 +1,361 @@
+import base64
+import dataclasses
+import io
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import rdd_nb as rdd
+from rdd_nb import report, report_figures, report_page, subgroups
+from rdd_nb.checks import Finding
+from rdd_nb.datasets import ImageDataset, Splits
+from rdd_nb.errors import RddError
+from rdd_nb.report_figures import agreement, counts, leaks, literal, reach, sheet, shortened
+
+NASTY = ("<script>alert(1)</script>", "$\\frac{x}$ & co", 'a "quoted" name')
+MACHINE = {"processor": "AMD", "device": "cpu", "cores": 2, "threads": 1, "torch": "2", "date": "2026-01-02"}
+
+
+def scores_of(labels, groups=None, nets=2, group_names=("red", "blue"), right=0.7, seed=0, classes=NASTY):
+    draw = np.random.default_rng(seed)
+    shape = (nets, len(labels))
+    said = np.where(draw.random(shape) < right, labels, (labels + 1) % len(classes)).astype(np.int16)
+    ones = np.ones(shape, np.float32)
+    names = () if groups is None else group_names
+    return rdd.Scores(said, ones, ones, labels, tuple(classes), groups, names)
+
+
+def synthetic_of(classes=NASTY, ipc=3):
+    images = torch.randn(ipc * len(classes), 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(len(classes)).repeat_interleave(ipc)
+    return rdd.SyntheticSet(images, labels, tuple(classes), (0.5,), (0.25,), ipc=ipc)
+
+
+def run_at(path, scores, classes=NASTY, source=None, ipc=3, evaluated=True):
+    """A run folder as `rdd-nb distill` and `rdd-nb evaluate` leave it, but for the length of the work."""
+    config = rdd.DistillConfig(ipc=ipc, objective="robust", width=8, seed=4).model_dump(mode="json")
+    groups = {"source": "probabilities", "num_groups": 5, "digest": "0"}
+    said = {"distill": config, "data": {"name": "made <b>data</b>", "groups": groups}, "source": source or {}}
+    folder = rdd.RunFolder(path).create(said)
+    folder.save_synthetic(synthetic_of(classes, ipc))
+    protocol = {"network": "convnet", "width": 8, "epochs": 3}
+    evaluation = {"profile": "quick", "protocol": protocol, "nets": 2, "seed": 7, "machine": MACHINE}
+    folder.write_metrics({"evaluation": evaluation} if evaluated else {"machine": MACHINE})
+    scores.save(folder.path / "scores.npz")
+    return folder
+
+
+LABELS = np.arange(240) % 3
+GROUPS = (np.arange(240) // 3) % 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_at(tmp_path / "run", scores_of(LABELS, GROUPS), source={"data": "folder:pets", "size": 32})
+
+
+FINDINGS = (Finding("error", "1 image <i>bad</i>", "a&b.png", "mend it"), Finding("note", "few", "red", "add"))
+
+
+class Page(HTMLParser):
+    """The tags, the texts of table rows, and whether every tag that is opened is closed."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.rows, self.texts = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# --------------------------------------------------------------------------------------------------------- what is said
+
+
+def test_the_table_is_that_of_the_statistics(run):
+    page = report.of_run(run)
+    (table,) = page.tables.values()
+    assert table["block"].tolist() == ["all", "group", "group"]
+    expected = subgroups.group_table(rdd.Scores.load(run.path / "scores.npz"), "group")
+    pd.testing.assert_frame_equal(
+        table[table["block"] == "group"].drop(columns="block").reset_index(drop=True), expected
+    )
+    assert page.counts["test"].tolist() == [[40, 40]] * 3
+    row = table.iloc[1]
+    told = f"{100 * row.accuracy:.0f} [{100 * row.low_simultaneous:.0f}, {100 * row.high_simultaneous:.0f}]"
+    assert ["red", "120", told] in Page(report_page.html(page)).rows
+
+
+def test_the_command_repeats_the_run(run):
+    first, second = report.of_run(run).command.splitlines()
+    assert first == ("rdd-nb distill --data folder:pets --size 32 --ipc 3 --width 8 --seed 4 --out runs/run")
+    assert second == "rdd-nb evaluate runs/run --profile quick --nets 2 --seed 7"
+    assert report.of_run(run, command="make it").command == "make it"
+
+
+def test_a_run_that_does_not_say_how_it_was_made(tmp_path):
+    folder = run_at(tmp_path / "run", scores_of(LABELS, GROUPS), evaluated=False)
+    page = report.of_run(folder)
+    assert page.command == "" and "does not say how it was made" in report_page.html(page)
+    assert page.settings["judged by"] == "2 networks"
+
+
+def test_settings_name_groups_and_protocol(run):
+    said = report.of_run(run, name="ours").settings
+    assert said["groups"] == "5 a class, from probabilities" and said["seed"] == "4"
+    assert said["judged by"] == "2 networks (convnet, width 8, 3 passes)"
+
+
+def test_limits_follow_from_the_run(run, tmp_path):
+    said = " ".join(report.of_run(run, findings=FINDINGS, limits=["Mine."]).limits)
+    assert said.startswith("Mine.") and "found 1 error in the data" in said
+    assert "Fewer than" not in said, "both groups have 120 test images"
+    few = run_at(tmp_path / "few", scores_of(LABELS, (np.arange(240) < 20).astype(int), nets=1))
+    said = " ".join(report.of_run(few).limits)
+    assert "blue (20)" in said and "red (" not in said and "One network judged" in said
+    none = run_at(tmp_path / "none", scores_of(LABELS))
+    page = report.of_run(none)
+    assert "No groups are named" in " ".join(page.limits)
+    assert page.tables["robust"]["block"].tolist() == ["all", "class", "class", "class"]
+
+
+def test_training_counts_come_with_the_data(run):
+    images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+    data = ImageDataset(
+        images,
+        torch.tensor([0, 0, 0, 1, 1, 2]),
+        NASTY,
+        (0.5,),
+        (0.5,),
+        torch.tensor([0, 1, 1, 0, 0, 1]),
+        ("red", "blue"),
+    )
+    page = report.of_run(run, splits=Splits(data, data.subset(torch.arange(3)), "x"))
+    assert page.counts["training"].tolist() == [[1, 2], [2, 0], [0, 1]]
+    assert [NASTY[0], "1 + 1", "2 + 2"] in Page(report_page.html(page)).rows
+
+
+def test_counts_of_other_groups_than_the_scores_are_refused(run):
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    data = ImageDataset(images, torch.arange(3), NASTY, (0.5,), (0.5,))
+    with pytest.raises(RddError, match="other classes or groups"):
+        report.of_run(run, splits=Splits(data, data, "x"))
+
+
+def test_rank_bands_are_what_lots_show():
+    scores = scores_of(LABELS, GROUPS, right=0.5)
+    low, high = report.rank_bands(scores, GROUPS, draws=2000)
+    known = subgroups.minimum_by_groups(scores.correct, {"g": GROUPS}, draws=2000).iloc[0]
+    assert low.shape == high.shape == (2,) and (low <= high).all()
+    assert abs(low[0] - known["null_low"]) < 0.02 and abs(high[0] - known["null_high"]) < 0.02
+    gap = np.where(GROUPS == 1, 2, 0)  # an id without images
+    assert report.rank_bands(scores, gap, draws=50)[0].shape == (2,)
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def test_html_holds_everything_and_escapes_what_users_wrote(run):
+    text = report_page.html(report.of_run(run, findings=FINDINGS, title="<b>T</b>"))
+    page = Page(text)
+    assert not page.all("script") and not page.all("link") and not page.all("b") and not page.all("i")
+    assert not re.search(r"https?:|@import|url\(", text)
+    for name in NASTY:
+        assert any(name in row for row in page.rows), "the name stands there, as it is"
+    pictures = page.all("img")
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert len(picture["alt"]) > 30
+        kind, data = picture["src"].split(",")
+        assert kind == "data:image/png;base64" and Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 100
+    assert "prefers-color-scheme: dark" in text and "size: A4" in text and '<html lang="en">' in text
+    assert [h["scope"] for h in page.all("th")].count("col") == 3 + 3
+
+
+def test_the_same_report_gives_the_same_bytes_and_one_page(run, tmp_path):
+    options = {"findings": FINDINGS, "title": "T"}
+    first = report.write(run, tmp_path / "a", **options)
+    second = report.write(report.of_run(run, **options), tmp_path / "b.html")
+    assert [p.name for p in (*first, *second)] == ["a.html", "a.pdf", "b.html", "b.pdf"]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    pdf = first.pdf.read_bytes()
+    assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type /Page\b", pdf)) == 1 and b"CreationDate" not in pdf
+    assert str(tmp_path) not in first.html.read_text() and "2026-01-02" in first.html.read_text()
+
+
+def test_html_prints_on_one_page_and_asks_for_nothing(run, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    files, asked = report.write(run, tmp_path / "page", findings=FINDINGS), []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url.split(":")[0]))
+        page.goto(files.html.as_uri())
+        printed = page.pdf(prefer_css_page_size=True)
+        browser.close()
+    assert set(asked) <= {"file", "data"}
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
+def test_a_name_with_a_dot_keeps_it(run, tmp_path):
+    assert report.write(run, tmp_path / "v1.2").html.name == "v1.2.html"
+
+
+def test_long_tables_are_cut_and_say_so(tmp_path):
+    classes = tuple(f"class {k} with a long name that goes on and on" for k in range(30))
+    labels = np.arange(900) % 30
+    groups, names = np.arange(900) // 30 % 15, tuple(f"group {k}" for k in range(15))
+    scores = scores_of(labels, groups, group_names=names, classes=classes)
+    folder = run_at(tmp_path / "run", scores, classes)
+    findings = [Finding("note", f"number {k}", "there", "mend it") for k in range(9)]
+    page = report.of_run(folder, findings=findings, beside={"other": scores, "third": scores})
+    text = report_page.html(page)
+    assert "and 4 more" in text and "20 more classes and 5 more groups are left out" in text
+    assert "6 more rows are left out" in text
+    figure = report_page.page(page)
+    figure.canvas.draw()
+    boxes = [t.get_window_extent().transformed(figure.transFigure.inverted()) for t in figure.texts if t.get_text()]
+    assert min(b.y0 for b in boxes) > 0.005 and max(b.x1 for b in boxes) < 0.99, "all of it is on the page"
+
+
+def test_the_page_has_no_text_over_another(run):
+    figure = report_page.page(report.of_run(run, findings=FINDINGS * 3))
+    figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in figure.texts if t.get_text().strip()]
+    for k, one in enumerate(boxes):
+        for other in boxes[k + 1 :]:
+            inside = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert min(inside) < 1.5, "they touch at most"
+    assert (figure.get_figwidth(), figure.get_figheight()) == (8.27, 11.69)
+
+
+@pytest.mark.parametrize("missing", ["scores.npz", "synthetic.safetensors", "config.json"])
+def test_a_run_that_lacks_something_is_refused(run, missing, tmp_path):
+    (run.path / missing).unlink()
+    with pytest.raises(RddError, match=missing.split(".")[0]):
+        report.write(run.path, tmp_path / "report")
+    assert not list(tmp_path.glob("report*"))
+
+
+def test_scores_of_other_images_are_refused(run):
+    with pytest.raises(RddError, match="other test images"):
+        report.of_run(run, beside={"other": scores_of(LABELS[:9], GROUPS[:9])})
+
+
+def test_options_come_too_late_for_a_report(run, tmp_path):
+    with pytest.raises(RddError, match="title comes too late"):
+        report.write(report.of_run(run), tmp_path / "x", title="T")
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def texts(axes):
+    return [t.get_text() for t in axes.texts]
+
+
+def counts_figure():
+    return counts(
+        {"training": np.array([[1200, 0], [3, 40]]), "test": np.array([[1, 2], [3, 4]])}, NASTY[:2], ("a", "b")
+    )
+
+
+def leaks_figure():
+    return leaks(np.array([1, 2]), {"x": np.array([0.5, 0.9])}, {"x": 0.6}, 0.1)
+
+
+def reach_figure():
+    n = np.array([1, 10, 100])
+    return reach(n, {"one": np.array([0.4, 0.3, 0.1])}, {"$a$": 10, "b": 10, "c": 100}, 0.1)
+
+
+def agreement_figure():
+    return agreement({"bag": np.array([[1.0, 0.0], [0.25, 0.75]])}, {"bag": np.array([30, 4])}, ("a", "b"))
+
+
+FIGURES = {
+    "counts": counts_figure,
+    "leaks": leaks_figure,
+    "reach": reach_figure,
+    "agreement": agreement_figure,
+    "sheet": lambda: sheet(synthetic_of()),
+}
+
+
+def test_counts_stand_in_their_cells():
+    left, right = counts_figure().axes
+    assert texts(left) == ["1,200", "none", "3", "40"] and texts(right) == ["1", "2", "3", "4"]
+    assert left.get_title() == "training: 1,243 images"
+
+
+def test_a_leak_is_drawn_in_per_cent():
+    (axes,) = leaks_figure().axes
+    assert axes.lines[0].get_ydata().tolist() == [50, 90] and axes.lines[1].get_ydata() == [60]
+    assert axes.lines[1].get_markerfacecolor() == "white"
+
+
+def test_groups_of_one_size_share_a_dot_on_the_curve():
+    (axes,) = reach_figure().axes
+    dots = [(d.get_xdata()[0], round(float(d.get_ydata()[0]), 6)) for d in axes.lines if d.get_marker() == "o"]
+    assert dots == [(10, 30), (100, 10)]
+    assert [t for t in texts(axes) if "(" in t] == ["$a$, b (10)", "c (100)"]
+
+
+def test_bars_are_as_wide_as_groups_are_large():
+    (axes,) = agreement_figure().axes
+    assert [(b.get_x(), b.get_width(), b.get_height()) for b in axes.patches] == [
+        *((0, 30, 100), (30, 4, 25)),
+        *((0, 30, 0), (30, 4, 75)),
+    ]
+    with pytest.raises(RddError, match="7 named groups"):
+        agreement({"bag": np.ones((1, 7)) / 7}, {"bag": np.array([3])}, tuple("abcdefg"))
+
+
+def test_a_sheet_is_cut_to_what_can_be_seen():
+    many = tuple(f"c{k}" for k in range(14))
+    (axes,) = sheet(synthetic_of(many, ipc=12)).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == [f"c{k}" for k in range(10)]
+    assert axes.images[0].get_array().shape == (10 * 10 - 2, 10 * 10 - 2, 3)
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=list(FIGURES))
+def test_figures_can_be_drawn_whatever_the_names(make, tmp_path):
+    literal(make()).savefig(tmp_path / "figure.png")
+
+
+def test_every_figure_is_tried():
+    assert set(FIGURES) == set(report_figures.__all__) - {"literal"}
+    assert shortened("x" * 20 + "yyy", 10) == "xxxxxx…yyy" and shortened("y" * 10, 10) == "y" * 10
+
+
+def test_a_report_is_a_value(run):
+    page = report.of_run(run)
+    assert dataclasses.replace(page, title="Other?").title == "Other?"
