@@ -394,7 +394,8 @@ def _beside(table: pd.DataFrame, study: Tables) -> pd.DataFrame:
     if study.table is None:
         return table.iloc[:0]
     scenarios = {study_figures.split_name(name)[0] for name in table["scenario"]}
-    rows = study.table[study.table["scenario"].isin(scenarios) & study.table["method"].isin(VARIED)]
+    there = study.table["scenario"].isin(scenarios) & study.table["seed"].isin(table["seed"])  # a seed is a draw of all
+    rows = study.table[there & study.table["method"].isin(VARIED)]
     rows = rows[~rows["partition"].isin(["cluster", "robustness"])].assign(method=lambda t: t["method"].map(VARIED))
     own = set(zip(table["scenario"], table["method"]))
     return rows[[way not in own for way in zip(rows["scenario"], rows["method"])]]
@@ -410,7 +411,7 @@ def sensitivity(sweep: Tables, study: Tables) -> Block:
     parts = [measured(sweep, sweep.path.name)[0]]
     if len(beside):
         parts[0] += (
-            f" What they vary, the default and plain, is from `data/results/{study.path.name}`, in the same protocol."
+            f" Plain and the default, which they vary, are from `data/results/{study.path.name}`, for the same seeds."
         )
     pictures: dict[str, Draw] = {}
     swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in means[c]]
