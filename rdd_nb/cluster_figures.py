@@ -293,7 +293,7 @@ def tried(
         parts: ``[G]``, each group's part of its class.
         learnable: ``[G]`` in [0, 1].
         kind: int ``[G]``, an index into ``kinds``: what most of the group are.
-        kinds: three names: majority, minority, wrong labels.
+        kinds: two or three names: majority, minority, wrong labels.
         matched: way of counting → each kind's part of what is matched, which sum to 1.
     """
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
