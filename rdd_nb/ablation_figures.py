@@ -19,27 +19,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, pair, plain
 
 __all__ = ["interaction", "one_at_a_time", "pareto", "seeds_needed", "sources", "tried", "winners"]
 
 Values = NDArray[np.floating[Any]]
 Curves = Mapping[str, tuple[Values, Values]]  # name → (x, y)
-_BLUE, _ORANGE, _GREY, _GREEN, _PINK = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73", "#CC79A7"
-_LINES = ((_BLUE, "o", "-"), (_ORANGE, "D", "--"), (_GREEN, "s", "-."), (_PINK, "^", ":"))
-
-
-def _plain(axes: Axes, grid: str = "both") -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    return axes
-
-
-def _pair(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure, Axes, Axes]:
-    figure = Figure(figsize=(9.5, height), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=ratios)
-    return figure, _plain(left), _plain(right)
+_LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."), (PINK, "^", ":"))
 
 
 def _levels(axes: Axes, levels: Sequence[Any]) -> None:
@@ -69,7 +55,7 @@ def one_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
         mine = said[said["factor"] == factor]
         levels = sorted(mine["level"].unique().tolist())
         at = levels.index(centre)
-        _plain(axes).axvspan(at - 0.05 * len(levels), at + 0.05 * len(levels), color="#EEEEEE", zorder=0)
+        plain(axes).axvspan(at - 0.05 * len(levels), at + 0.05 * len(levels), color="#EEEEEE", zorder=0)
         for (side, part), (colour, marker, dash) in zip(mine.groupby("side", sort=False), _LINES):
             part = part.set_index("level").loc[levels]
             value, low, high = (part[c].to_numpy(float) * 100 for c in ("value", "low", "high"))
@@ -107,7 +93,7 @@ def tried(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
         for (row, column), value in np.ndenumerate(values):
             if np.isnan(value):
                 axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#EEEEEE", edgecolor="white"))
-                axes.plot(column, row, "x", color=_GREY, markersize=8)
+                axes.plot(column, row, "x", color=GREY, markersize=8)
                 continue
             red, green, blue, _ = colormaps["viridis"]((value - low) / (high - low))
             ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
@@ -132,7 +118,7 @@ def interaction(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str
     Raises:
         RddError: more than four lines.
     """
-    figure, left, right = _pair(3.9)
+    figure, left, right = pair(3.9)
     levels = sorted(lines["level"].unique().tolist())
     for name, (colour, marker, dash) in zip(_kinds(lines["line"]), _LINES):
         part = lines[lines["line"] == name].set_index("level").loc[levels]
@@ -144,11 +130,11 @@ def interaction(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str
     left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Parallel lines: no interaction")
     left.legend(frameon=False, fontsize=9)
     names = list(dict.fromkeys(gaps["contrast"]))
-    right.axvline(0, color=_GREY, linestyle=":")
+    right.axvline(0, color=GREY, linestyle=":")
     for y, name in enumerate(names):
         mine = gaps[gaps["contrast"] == name]
         value = mine["value"].to_numpy(float) * 100
-        right.plot(value, np.full(len(value), y), "o", color=_GREY, alpha=0.5, markersize=5)
+        right.plot(value, np.full(len(value), y), "o", color=GREY, alpha=0.5, markersize=5)
         right.hlines(y, mine["low"].iloc[0] * 100, mine["high"].iloc[0] * 100, color="black", linewidth=1.6)
         right.plot([value.mean()], [y], "s", color="black", markersize=7)
     right.set_yticks(range(len(names)), names, fontsize=9)
@@ -167,7 +153,7 @@ def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
         promised: the same from the spread of all seeds.
         needed: kind of effect → sizes (fractions), seeds to see it four times in five.
     """
-    figure, left, right = _pair(3.9)
+    figure, left, right = pair(3.9)
     for (name, (x, y)), (colour, marker, dash) in zip(promised.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, label=f"{name}, promised")
         left.plot(found[name][0], found[name][1] * 100, marker, color=colour, label=f"{name}, found")
@@ -194,8 +180,8 @@ def sources(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
         parts: outcome → source → standard deviation (a fraction).
         widths: name → networks a run, half width of the interval of a paired difference.
     """
-    figure, left, right = _pair(3.9)
-    names, looks = list(parts), ("#BBBBBB", _BLUE, "#56B4E9", _ORANGE, _GREEN)
+    figure, left, right = pair(3.9)
+    names, looks = list(parts), ("#BBBBBB", BLUE, "#56B4E9", ORANGE, GREEN)
     every = list(parts[names[0]])
     for k, source in enumerate(every):
         place = np.arange(len(names)) + (k - (len(every) - 1) / 2) * 0.17
@@ -234,10 +220,10 @@ def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: 
         RddError: more than four kinds.
     """
     kinds = _kinds(points["kind"])
-    figure, left, right = _pair(4.3)
+    figure, left, right = pair(4.3)
     looks = {kind: _LINES[k][:2] for k, kind in enumerate(kinds)}
     best = points[points["front"]].sort_values("worst")
-    left.plot(best["worst"] * 100, best["mean"] * 100, color=_GREY, linewidth=1, zorder=1, label="the front")
+    left.plot(best["worst"] * 100, best["mean"] * 100, color=GREY, linewidth=1, zorder=1, label="the front")
     for kind, (colour, marker) in looks.items():
         for there, face in ((True, colour), (False, "white")):
             mine = points[(points["kind"] == kind) & (points["front"] == there)]
@@ -269,13 +255,13 @@ def winners(by_seeds: Mapping[str, tuple[Values, Values]], by_settings: Curves) 
         by_seeds: name of a line → numbers of seeds, accuracy (a fraction).
         by_settings: name of a line → numbers of settings, claimed minus held (a fraction).
     """
-    figure, left, right = _pair(3.9)
+    figure, left, right = pair(3.9)
     for (name, (x, y)), (colour, marker, dash) in zip(by_seeds.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
     left.set(xlabel="seeds that the winner was chosen on", ylabel="accuracy in %", title="The winner")
     for (name, (x, y)), (colour, marker, dash) in zip(by_settings.items(), _LINES):
         right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
-    right.axhline(0, color=_GREY, linestyle=":")
+    right.axhline(0, color=GREY, linestyle=":")
     right.set(xlabel="settings to choose from", ylabel="claimed minus held, in points", title="What luck adds")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9)

@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
 
 __all__ = ["gradients", "padding", "selection", "verdicts", "wrong_end"]
 
 Values = NDArray[np.floating[Any]]
-_BLUE, _ORANGE, _GREY, _GREEN = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73"
-_LINES = ((_BLUE, "-", "o"), (_ORANGE, "-.", "D"), (_GREEN, "--", "s"), (_GREY, ":", "^"))
+_LINES = ((BLUE, "-", "o"), (ORANGE, "-.", "D"), (GREEN, "--", "s"), (GREY, ":", "^"))
 
 
 def _panels(height: float, ratios: Sequence[float] = (1, 1), share_y: bool = False) -> tuple[Figure, Axes, Axes]:
@@ -50,7 +49,7 @@ def gradients(cosines: Mapping[str, Values], norms: Mapping[str, Values]) -> Fig
     for axes, found, plain in ((left, cosines, 1.0), (right, norms, 1.0)):
         axes.axvline(plain, color="black", linestyle="--", linewidth=1.1, label="the plain mean")
         for y, values in enumerate(found.values()):
-            colour, marker = (_BLUE, "o") if np.allclose(cosines[list(found)[y]], 1, atol=1e-5) else (_ORANGE, "D")
+            colour, marker = (BLUE, "o") if np.allclose(cosines[list(found)[y]], 1, atol=1e-5) else (ORANGE, "D")
             axes.plot(values, np.full(len(values), y), marker, color=colour, alpha=0.55, markersize=6, linestyle="none")
             axes.plot([np.mean(values)], [y], "|", color="black", markersize=17, mew=2)
         axes.grid(axis="y", visible=False)
@@ -84,7 +83,7 @@ def wrong_end(
         left.plot(tails, values, dash, color=colour, linewidth=2, label=name)
     for (name, values), (colour, dash, _) in zip(heard.items(), _LINES):
         right.plot(tails, np.asarray(values) * 100, dash, color=colour, linewidth=2, label=name)
-    right.axhline(share * 100, color=_GREY, linestyle=":", linewidth=1.4, label="share of the data")
+    right.axhline(share * 100, color=GREY, linestyle=":", linewidth=1.4, label="share of the data")
     for axes in (left, right):
         axes.set_xscale("log")
         ticks = [t for t in (0.02, 0.05, 0.1, 0.2, 0.5, 1) if t >= min(tails)]
@@ -118,9 +117,9 @@ def padding(
         left.plot(sizes, risk, dash, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)
     for x, low, high in zip(counts, padded, exact):
         right.plot([x, x], [low, high], color=COLOURS["light"], linewidth=1, zorder=1)
-    right.plot(counts, exact, "o", color=_BLUE, markersize=5, alpha=0.7, linestyle="none", label="exact CVaR of a cell")
+    right.plot(counts, exact, "o", color=BLUE, markersize=5, alpha=0.7, linestyle="none", label="exact CVaR of a cell")
     right.plot(
-        counts, padded, "D", color=_ORANGE, markersize=4.5, alpha=0.7, linestyle="none", label="from the padded table"
+        counts, padded, "D", color=ORANGE, markersize=4.5, alpha=0.7, linestyle="none", label="from the padded table"
     )
     for axes in (left, right):
         if silent > 0:
@@ -203,9 +202,9 @@ def verdicts(passed: NDArray[np.bool_], tests: Sequence[str], versions: Sequence
     for y, row in enumerate(passed):
         for x, good in enumerate(row):
             axes.text(
-                x, y, "✓ passes" if good else "✗ fails", ha="center", va="center", color=_BLUE if good else "white",
+                x, y, "✓ passes" if good else "✗ fails", ha="center", va="center", color=BLUE if good else "white",
                 fontweight="bold", fontsize=10,
-                bbox={"boxstyle": "round,pad=0.45", "facecolor": "white" if good else _ORANGE, "edgecolor": "none"},
+                bbox={"boxstyle": "round,pad=0.45", "facecolor": "white" if good else ORANGE, "edgecolor": "none"},
             )  # fmt: skip
     axes.set_xlim(-0.5, len(versions) - 0.5)
     axes.set_ylim(len(tests) - 0.5, -0.5)

@@ -18,15 +18,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, image_sheet, plain
 
 __all__ = ["cells", "coverage", "exemplars", "found", "spaces", "stability", "tried"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Flags = NDArray[np.bool_]
-_BLUE, _ORANGE, _GREY, _GREEN, _PINK = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73", "#CC79A7"
-_LINES = ((_GREY, ":", "^"), (_GREEN, "-.", "s"), (_PINK, (0, (4, 1)), "v"), (_ORANGE, "-", "D"), (_BLUE, "--", "o"))
+_LINES = ((GREY, ":", "^"), (GREEN, "-.", "s"), (PINK, (0, (4, 1)), "v"), (ORANGE, "-", "D"), (BLUE, "--", "o"))
 _KNOWN = ("pixels", "features", "style", "probabilities", "known groups")  # the same colour in every figure
 
 
@@ -35,15 +34,7 @@ def _line(name: str, place: int) -> tuple[str, Any, str]:
     return _LINES[(_KNOWN.index(name) if name in _KNOWN else place) % len(_LINES)]
 
 
-def _plain(axes: Axes, grid: bool = True) -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    if grid:
-        axes.grid(color="#EEEEEE")
-        axes.set_axisbelow(True)
-    return axes
-
-
-def _frame(axes: Axes, places: Sequence[int], columns: int, side: int, colour: str = _ORANGE) -> None:
+def _frame(axes: Axes, places: Sequence[int], columns: int, side: int, colour: str = ORANGE) -> None:
     """Frame the images at ``places`` of a sheet whose images are ``side`` pixels wide."""
     for k in places:
         corner = ((k % columns) * (side + 2) - 1.5, (k // columns) * (side + 2) - 1.5)
@@ -76,9 +67,9 @@ def cells(
     plane = np.stack(np.meshgrid(x, y), -1)
     nearest = np.square(plane[:, :, None] - centres).sum(-1).argmin(-1)
     for cell in range(len(centres)):  # a line between two cells is drawn twice, as one
-        left.contour(x, y, (nearest == cell).astype(float), levels=[0.5], colors=_GREY, linewidths=1)
-    left.plot(*points[~rare].T, "o", color=_BLUE, alpha=0.4, markersize=3.5, mew=0, label="common real points")
-    left.plot(*points[rare].T, "D", color=_ORANGE, markersize=4.5, mew=0, label="rare real points")
+        left.contour(x, y, (nearest == cell).astype(float), levels=[0.5], colors=GREY, linewidths=1)
+    left.plot(*points[~rare].T, "o", color=BLUE, alpha=0.4, markersize=3.5, mew=0, label="common real points")
+    left.plot(*points[rare].T, "D", color=ORANGE, markersize=4.5, mew=0, label="rare real points")
     left.plot(*centres.T, "*", color="black", markersize=15, mec="white", label="synthetic points")
     left.set(xlabel="first coordinate", ylabel="second coordinate", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     left.set_title(f"{len(centres)} synthetic points and their cells")
@@ -108,9 +99,9 @@ def spaces(
     figure = Figure(figsize=(9.5, 4.9), layout="constrained")
     grid = figure.subplots(2, len(planes), height_ratios=(1.35, 1), squeeze=False)
     for column, (name, (plane, kept)) in enumerate(planes.items()):
-        top, bottom = grid[0, column], _plain(grid[1, column])
-        top.plot(*plane[~minority].T, "o", color=_BLUE, markersize=2.2, mew=0)
-        top.plot(*plane[minority].T, "D", color=_ORANGE, markersize=3.5, mew=0)
+        top, bottom = grid[0, column], plain(grid[1, column])
+        top.plot(*plane[~minority].T, "o", color=BLUE, markersize=2.2, mew=0)
+        top.plot(*plane[minority].T, "D", color=ORANGE, markersize=3.5, mew=0)
         used = np.unique(ids[name])
         middles = np.stack([plane[ids[name] == k].mean(0) for k in used])
         top.plot(*middles.T, "+", color="black", markersize=10, mew=1.8)
@@ -120,14 +111,14 @@ def spaces(
         few = np.array([minority[ids[name] == k].sum() for k in used])
         order, place = np.argsort(-sizes, kind="stable"), np.arange(1, len(used) + 1)
         part = 100 * few[order] / sizes[order]
-        bottom.bar(place, part, color=_ORANGE, hatch="//", edgecolor="white", linewidth=0)
-        bottom.bar(place, 100 - part, bottom=part, color=_BLUE)
+        bottom.bar(place, part, color=ORANGE, hatch="//", edgecolor="white", linewidth=0)
+        bottom.bar(place, 100 - part, bottom=part, color=BLUE)
         for x, size in zip(place, sizes[order]):
             bottom.annotate(f"{size:,}", (x, 100), (0, 2), textcoords="offset points", ha="center", fontsize=7)
         bottom.set(xlabel="cluster, the largest first", ylabel="in % of the cluster", ylim=(0, 115))
         bottom.set_title(f"its {len(used)} clusters, with their sizes", fontsize=11)
         bottom.set_xticks(place)
-    keys = ((_BLUE, "o", names[0]), (_ORANGE, "D", f"{names[1]} (below: hatched)"), ("black", "+", "cluster centres"))
+    keys = ((BLUE, "o", names[0]), (ORANGE, "D", f"{names[1]} (below: hatched)"), ("black", "+", "cluster centres"))
     handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label, mew=1.5) for c, m, label in keys]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=10)
     return figure
@@ -176,9 +167,9 @@ def found(
     maps[0].set_ylabel("clusters, by their number of images")
     for place, (name, values) in enumerate(mass.items()):
         colour, dash, _ = _line(name, place)
-        _plain(right).plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
+        plain(right).plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     right.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
-    right.plot([1], [share * 100], "o", color=_GREY, markersize=7, zorder=3)
+    right.plot([1], [share * 100], "o", color=GREY, markersize=7, zorder=3)
     right.set(ylim=(0, 102), xlabel="power γ of its size with which a group counts")
     right.set_ylabel("minority in what is matched, in %")
     right.set_title("Who is matched", fontsize=11)
@@ -198,7 +189,7 @@ def stability(
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(measured), sharey=True))
     for axes, (name, by_space) in zip(panels, measured.items()):
-        _plain(axes)
+        plain(axes)
         for place, (space, (agreed, mass)) in enumerate(by_space.items()):
             colour, _, marker = _line(space, place)
             x, y = np.asarray(agreed, float), np.asarray(mass, float) * 100
@@ -246,11 +237,11 @@ def exemplars(
     sheet.set_title(title)
     sheet.set_xlabel(f"exemplars; {minority} ones are framed")
     for column, (kind, (truth, seen)) in enumerate(shares.items()):
-        axes = _plain(figure.add_subplot(grid[1, column]))
-        axes.plot([0, 100], [0, 100], color=_GREY, linestyle=":", label="the truth")
-        axes.plot(truth * 100, seen * 100, "o", color=_BLUE, alpha=0.45, markersize=6, mew=0, label="a cluster")
+        axes = plain(figure.add_subplot(grid[1, column]))
+        axes.plot([0, 100], [0, 100], color=GREY, linestyle=":", label="the truth")
+        axes.plot(truth * 100, seen * 100, "o", color=BLUE, alpha=0.45, markersize=6, mew=0, label="a cluster")
         axes.plot(
-            [truth.mean() * 100], [seen.mean() * 100], "P", color=_ORANGE, markersize=11, mec="white", label="mean"
+            [truth.mean() * 100], [seen.mean() * 100], "P", color=ORANGE, markersize=11, mec="white", label="mean"
         )
         axes.set(xlim=(-4, 104), ylim=(-4, 104), xlabel=f"{minority} in the cluster, in %")
         axes.set_title(f"What {kind} exemplars say", fontsize=11)
@@ -269,7 +260,7 @@ def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figu
     figure = Figure(figsize=(9.5, 3.7), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, side in zip(panels, names):
-        _plain(axes)
+        plain(axes)
         for place, (name, curve) in enumerate(curves.items()):
             colour, dash, marker = _line(name, place)
             mine = curve[curve["side"] == side]
@@ -298,15 +289,15 @@ def tried(
     """
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
-    for k, (name, colour, marker) in enumerate(zip(kinds, (_BLUE, _ORANGE, _GREY), "oDx")):
+    for k, (name, colour, marker) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), "oDx")):
         mine = kind == k
         left.plot(parts[mine], learnable[mine], marker, color=colour, markersize=5, alpha=0.8, label=f"mostly {name}")
-    _plain(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
+    plain(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
     left.set_ylim(-0.04, 1.04)
     left.set_title("Can unseen members be learnt?")
     left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     begun = np.zeros(len(matched))
-    for k, (name, colour, hatch) in enumerate(zip(kinds, (_BLUE, _ORANGE, _GREY), ("", "//", "xx"))):
+    for k, (name, colour, hatch) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), ("", "//", "xx"))):
         wide = np.array([row[k] for row in matched.values()])
         bars = right.barh(
             list(matched), wide * 100, left=begun * 100, color=colour, hatch=hatch, edgecolor="white", label=name

@@ -11,30 +11,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet, plain
 
 __all__ = ["accuracies", "drift", "forming", "layers", "loss_curve", "pictures", "signed", "throughput", "weights"]
 
-_BLUE, _ORANGE, _GREY, _GREEN = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73"
 _STYLES = (
-    (_BLUE, "", "o", "-"),
-    (_ORANGE, "////", "D", "--"),
-    (_GREEN, "....", "s", "-."),
-    (_GREY, "xxxx", "^", ":"),
+    (BLUE, "", "o", "-"),
+    (ORANGE, "////", "D", "--"),
+    (GREEN, "....", "s", "-."),
+    (GREY, "xxxx", "^", ":"),
 )
-
-
-def _plain(axes: Axes, grid: str = "y") -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    return axes
 
 
 def signed(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -69,7 +60,7 @@ def layers(distances: Mapping[str, Mapping[str, float]]) -> Figure:
         distances: set → layer → mean of 1 − cosine over the layer's outputs, between 0 and 2.
     """
     figure = Figure(figsize=(8.2, 3.5), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots(), "y")
     names = list(next(iter(distances.values())))
     width = 0.8 / len(distances)
     for k, ((name, values), (colour, hatch, _, _)) in enumerate(zip(distances.items(), _STYLES)):
@@ -124,7 +115,7 @@ def weights(
         share = float(np.asarray(values)[marked].sum())
         told = f"{name}: {share:.0%} of the weight on {names[1]} images" if marked.any() else name
         axes.set_title(told, fontsize=10, loc="left")
-        _plain(axes)
+        plain(axes, "y")
     panels[-1].set_xlim(-0.8, count - 0.2)
     panels[-1].set_xticks([])
     panels[-1].set_xlabel("images of the batch, sorted by group; a thin line between two groups")
@@ -150,11 +141,11 @@ def loss_curve(losses: Sequence[float], what: str) -> Figure:
     """
     values = np.asarray(losses, dtype=float)
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots(), "y")
     place = np.arange(1, len(values) + 1)
-    axes.plot(place, values, ".", color=_GREY, alpha=0.6, markersize=5, label="one network, one batch")
+    axes.plot(place, values, ".", color=GREY, alpha=0.6, markersize=5, label="one network, one batch")
     window, mean = _smooth(values)
-    axes.plot(place[window - 1 :], mean, color=_BLUE, linewidth=2.2, label=f"mean of the last {window}")
+    axes.plot(place[window - 1 :], mean, color=BLUE, linewidth=2.2, label=f"mean of the last {window}")
     axes.set_xlim(0, len(values) + 1)
     axes.set_ylim(0)
     axes.set_xlabel("iteration")
@@ -197,15 +188,15 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     """
     figure = Figure(figsize=(9.5, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _plain(left).plot(np.arange(1, len(speed) + 1), speed, ".", color=_GREY, alpha=0.7, label="each iteration")
-    left.axhline(float(np.median(speed)), color=_BLUE, linewidth=2, label=f"median: {np.median(speed):,.0f}")
+    plain(left, "y").plot(np.arange(1, len(speed) + 1), speed, ".", color=GREY, alpha=0.7, label="each iteration")
+    left.axhline(float(np.median(speed)), color=BLUE, linewidth=2, label=f"median: {np.median(speed):,.0f}")
     left.set_ylim(0)
     left.set_xlabel("iteration")
     left.set_ylabel("real images in a second")
     left.set_title(f"The run, from its history (weights: {weighing:.1%} of its time)", fontsize=10.5)
     left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="lower right")
     total = sum(parts.values())
-    bars = _plain(right, "x").barh(list(parts), [1000 * s for s in parts.values()], color=_BLUE)
+    bars = plain(right, "x").barh(list(parts), [1000 * s for s in parts.values()], color=BLUE)
     right.bar_label(bars, [f"{s / total:.0%}" for s in parts.values()], padding=3, fontsize=9)
     right.invert_yaxis()
     right.margins(x=0.14)
@@ -222,7 +213,7 @@ def drift(differences: Mapping[str, NDArray[np.floating[Any]]], cut: int) -> Fig
         cut: iterations before the interruption.
     """
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots(), "y")
     for (name, values), (colour, _, marker, dash) in zip(differences.items(), _STYLES):
         place = np.arange(cut, cut + len(values) + 1)
         axes.plot(place, [0, *values], linestyle=dash, marker=marker, color=colour, markersize=5, label=name)
@@ -244,10 +235,10 @@ def accuracies(tables: Mapping[str, pd.DataFrame], level: float = 0.95) -> Figur
         level: of the intervals in the tables, for the label.
     """
     figure = Figure(figsize=(8.2, 0.6 * len(tables) + 1.3), layout="constrained")
-    axes = _plain(figure.subplots(), "x")
+    axes = plain(figure.subplots(), "x")
     for y, table in enumerate(tables.values()):
         value, low, high = (100 * float(table[name].iloc[0]) for name in ("accuracy", "low", "high"))
-        axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color=_BLUE, capsize=3, markersize=8)
+        axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color=BLUE, capsize=3, markersize=8)
     axes.set_yticks(range(len(tables)), list(tables))
     axes.set_ylim(len(tables) - 0.5, -0.5)
     axes.set_xlim(0, 101)

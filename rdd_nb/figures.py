@@ -25,10 +25,42 @@ from rdd_nb.runs import SyntheticSet
 if TYPE_CHECKING:
     from rdd_nb.evaluate import Scores
 
-__all__ = ["COLOURS", "image_sheet", "served", "show", "synthetic_sheets", "training_sheet"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PINK",
+    "image_sheet",
+    "pair",
+    "plain",
+    "served",
+    "show",
+    "synthetic_sheets",
+    "training_sheet",
+]
 
 COLOURS = {"majority": "#0072B2", "minority": "#D55E00", "grey": "#666666", "light": "#DDDDDD"}
+BLUE, ORANGE, GREY = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"]
+GREEN, PINK = "#009E73", "#CC79A7"
 _MARKERS = {"majority": "o", "minority": "D"}
+
+
+def plain(axes: Axes, grid: str = "both") -> Axes:
+    """``axes`` with two spines and, behind the data, a light grid: ``both``, ``x``, ``y``, or "" for none."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if grid:
+        axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
+        axes.set_axisbelow(True)
+    return axes
+
+
+def pair(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure, Axes, Axes]:
+    """A figure of a notebook's width and ``height`` inches, with two panels whose widths are as ``ratios``."""
+    figure = Figure(figsize=(9.5, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=ratios)
+    return figure, plain(left), plain(right)
 
 
 def show(figure: Figure, caption: str, alt: str, width: int = 760) -> None:

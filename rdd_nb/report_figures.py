@@ -16,16 +16,15 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet
 from rdd_nb.synthetic import SyntheticSet
 
 __all__ = ["agreement", "counts", "leaks", "literal", "reach", "sheet"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
-_BLUE, _ORANGE, _GREY, _GREEN = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73"
-_FILLS = ((_BLUE, ""), (_ORANGE, "///"), (_GREEN, "..."), ("#E69F00", "xx"), ("#56B4E9", "--"), ("#CC79A7", "oo"))
-_LINES = ((_BLUE, "o", "-"), (_ORANGE, "D", "--"), (_GREEN, "s", "-."))
+_FILLS = ((BLUE, ""), (ORANGE, "///"), (GREEN, "..."), ("#E69F00", "xx"), ("#56B4E9", "--"), ("#CC79A7", "oo"))
+_LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."))
 
 
 def literal(figure: Figure) -> Figure:
@@ -105,8 +104,8 @@ def leaks(copies: Ints, shown: Mapping[str, Floats], fresh: Mapping[str, float],
             markeredgewidth=1.6,
             label=f"{name}: on fresh scenes",
         )
-    axes.axhline(guess * 100, color=_GREY, linestyle=":")
-    axes.text(copies[0], guess * 100 + 1.5, "a guess", color=_GREY, fontsize=9)
+    axes.axhline(guess * 100, color=GREY, linestyle=":")
+    axes.text(copies[0], guess * 100 + 1.5, "a guess", color=GREY, fontsize=9)
     axes.set_xticks(copies)
     axes.set(xlabel="shots of each scene", ylabel="accuracy of the nearest neighbour in %", ylim=(0, 103))
     axes.set_title("What a split shows where scenes were shot several times")
@@ -133,7 +132,7 @@ def reach(sizes: Ints, curves: Mapping[str, Floats], groups: Mapping[str, int], 
     for names, low, high in _heaps(groups)[:most]:
         middle = float(np.sqrt(max(low, 1) * max(high, 1)))
         there = float(np.interp(np.log(middle), np.log(sizes), first))
-        axes.plot(middle, there, "o", color=_ORANGE, markeredgecolor="black", markersize=8, zorder=3)
+        axes.plot(middle, there, "o", color=ORANGE, markeredgecolor="black", markersize=8, zorder=3)
         told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         told += f" ({low:,})" if low == high else f" ({low:,} to {high:,})"
         side = "right" if middle >= 2 * sizes[0] else "left"  # below the curve, and not over the axis

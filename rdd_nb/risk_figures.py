@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from rdd_nb import risk
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
 
 __all__ = ["ball", "batches", "disappointment", "group_dro", "spread", "two_layers", "worst_of_a_few"]
 
 Losses = NDArray[np.floating[Any]]
-_BLUE, _ORANGE, _GREY, _GREEN = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73"
-_LINES = ((_BLUE, "-", "o"), (_GREEN, "--", "s"), (_ORANGE, "-.", "D"), (_GREY, ":", "^"), ("#CC79A7", "--", "v"))
+_LINES = ((BLUE, "-", "o"), (GREEN, "--", "s"), (ORANGE, "-.", "D"), (GREY, ":", "^"), ("#CC79A7", "--", "v"))
 
 
 def _panels(count: int = 1, height: float = 3.7, ratios: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
@@ -53,7 +52,7 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     floor = max(float(losses.min()), float(losses.max()) * 1e-5)
     bins = np.geomspace(floor, losses.max() * 1.0001, 36)
     parts = [losses[~minority].clip(floor), losses[minority].clip(floor)]
-    left.hist(parts, bins=list(bins), stacked=True, color=[_BLUE, _ORANGE], label=list(names))
+    left.hist(parts, bins=list(bins), stacked=True, color=[BLUE, ORANGE], label=list(names))
     for bar in left.containers[1]:
         bar.set_hatch("////")
         bar.set_edgecolor("white")
@@ -72,9 +71,9 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     share = np.arange(len(losses) + 1) / len(losses)
     carried = np.concatenate([[0], losses[worst].cumsum()]) / losses.sum()
     right.plot(share * 100, carried * 100, color="black")
-    right.plot([0, 100], [0, 100], color=_GREY, linestyle=":", label="if all losses were equal")
+    right.plot([0, 100], [0, 100], color=GREY, linestyle=":", label="if all losses were equal")
     tenth = float(np.interp(0.1, share, carried)) * 100
-    right.plot([10], [tenth], "o", color=_ORANGE, markersize=8)
+    right.plot([10], [tenth], "o", color=ORANGE, markersize=8)
     right.annotate(
         f"the worst tenth carries {tenth:.0f} %", (10, tenth), (12, -4), textcoords="offset points", va="top",
     )  # fmt: skip
@@ -101,14 +100,14 @@ def worst_of_a_few(losses: Losses, tail: float) -> Figure:
     level = risk.cvar(values, tail).item()
     figure, (left, right) = _panels(2, ratios=(1.25, 1))
     place = np.arange(1, count + 1)
-    left.bar(place, values.numpy(), color="white", edgecolor=_GREY, linewidth=0.8)
+    left.bar(place, values.numpy(), color="white", edgecolor=GREY, linewidth=0.8)
     full = 1 / (tail * count)
     fill = np.minimum(weights / full, 1)
-    left.bar(place, values.numpy() * fill, color=_ORANGE, width=0.8, label="how much of it counts")
+    left.bar(place, values.numpy() * fill, color=ORANGE, width=0.8, label="how much of it counts")
     edge = values[min(int(np.ceil(tail * count - 1e-9)), count) - 1].item()
     left.axhline(edge, color="black", linestyle="--", linewidth=1, label=f"threshold η = {edge:.2f}")
-    left.axhline(level, color=_ORANGE, linewidth=1.4, label=f"CVaR = {level:.2f}")
-    left.axhline(values.mean().item(), color=_BLUE, linestyle=":", linewidth=1.6, label=f"mean = {values.mean():.2f}")
+    left.axhline(level, color=ORANGE, linewidth=1.4, label=f"CVaR = {level:.2f}")
+    left.axhline(values.mean().item(), color=BLUE, linestyle=":", linewidth=1.6, label=f"mean = {values.mean():.2f}")
     left.set_xticks([1, *range(5, count + 1, 5)])
     left.set_ylim(top=values.max().item() * 1.35)
     left.set_xlabel("image, the worst first")
@@ -118,9 +117,9 @@ def worst_of_a_few(losses: Losses, tail: float) -> Figure:
     top = values.max().item()
     eta = torch.linspace(0, top, 401, dtype=values.dtype)
     right.plot(eta, risk.rockafellar_uryasev(values, tail, eta), color="black")
-    right.axhline(level, color=_ORANGE, linewidth=1.2)
+    right.axhline(level, color=ORANGE, linewidth=1.2)
     right.axvline(edge, color="black", linestyle="--", linewidth=1)
-    right.plot([edge], [level], "o", color=_ORANGE, markersize=9, label="least value: CVaR,\nat the tail's edge")
+    right.plot([edge], [level], "o", color=ORANGE, markersize=9, label="least value: CVaR,\nat the tail's edge")
     right.legend(loc="upper right", framealpha=1, edgecolor="none", fontsize=9)
     right.set_xlabel("threshold η in nats")
     right.set_ylabel("η + mean of (loss − η)₊ / t, in nats")
@@ -142,15 +141,15 @@ def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tup
     tails = np.geomspace(min([0.02, *solved]), 1, 200)
     curve = risk.cvar(torch.from_numpy(np.asarray(losses, dtype=float)), torch.from_numpy(tails)).numpy()
     axes.plot(tails, curve, color="black", label="CVaR: mean of the worst share t")
-    axes.plot(list(solved), list(solved.values()), "x", color=_BLUE, markersize=9, mew=2, label="linear programme")
+    axes.plot(list(solved), list(solved.values()), "x", color=BLUE, markersize=9, mew=2, label="linear programme")
     axes.fill_between(tails, curve, color=COLOURS["light"], alpha=0.45, linewidth=0)
     for (name, (tail, loss)), (_, _, marker) in zip(worlds.items(), _LINES):
-        axes.plot([tail], [loss], marker, color=_ORANGE, markersize=8)
+        axes.plot([tail], [loss], marker, color=ORANGE, markersize=8)
         last = tail > 0.7  # there is no room below the curve
         axes.annotate(
             f"{name}: {loss:.2f}", (tail, loss), (0, 36) if last else (-9, -4), textcoords="offset points",
             ha="right", va="bottom" if last else "top", fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": _GREY, "shrinkB": 5} if last else None,
+            arrowprops={"arrowstyle": "-", "color": GREY, "shrinkB": 5} if last else None,
         )  # fmt: skip
     axes.set_xscale("log")
     ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1]
@@ -176,8 +175,8 @@ def group_dro(
         names: of majority and minority.
     """
     figure, (left, right) = _panels(2, height=3.4)
-    left.plot(np.arange(1, len(q) + 1), np.asarray(q) * 100, color=_ORANGE, label="weight q in group DRO")
-    left.axhline(shares[1] * 100, color=_GREY, linestyle=":", label="share of the data")
+    left.plot(np.arange(1, len(q) + 1), np.asarray(q) * 100, color=ORANGE, label="weight q in group DRO")
+    left.axhline(shares[1] * 100, color=GREY, linestyle=":", label="share of the data")
     left.set_ylim(0, 100)
     left.set_xlabel("training step")
     left.set_ylabel("in % of all")
@@ -192,8 +191,8 @@ def _sides(axes: Axes, losses: Mapping[str, Sequence[float]], names: tuple[str, 
     """A row for each method: its mean loss on majority and minority, joined."""
     for y, (many, few) in enumerate(losses.values()):
         axes.plot([many, few], [y, y], color=COLOURS["light"], linewidth=5, solid_capstyle="round", zorder=1)
-        axes.plot([many], [y], "o", color=_BLUE, markersize=8, label=names[0] if y == 0 else None)
-        axes.plot([few], [y], "D", color=_ORANGE, markersize=8, label=names[1] if y == 0 else None)
+        axes.plot([many], [y], "o", color=BLUE, markersize=8, label=names[0] if y == 0 else None)
+        axes.plot([few], [y], "D", color=ORANGE, markersize=8, label=names[1] if y == 0 else None)
     axes.set_yticks(range(len(losses)), list(losses))
     axes.set_ylim(len(losses) * 1.15 - 0.4, -0.6)  # the legend needs room below the last row
     axes.set_xlim(0)
@@ -225,7 +224,7 @@ def two_layers(
     for (name, values), (colour, dash, _) in zip(heard.items(), _LINES[1:]):
         left.plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     left.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
-    left.plot([1], [share * 100], "o", color=_GREY, markersize=7, label="the plain mean", zorder=3)
+    left.plot([1], [share * 100], "o", color=GREY, markersize=7, label="the plain mean", zorder=3)
     left.set_ylim(0, 102)
     left.set_xlabel("power γ of its size with which a group counts")
     left.set_ylabel(f"weight on {names[1]} images, in %")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS
+from rdd_nb.figures import COLOURS, GREY, plain
 
 __all__ = ["architectures", "evaluation", "protocols", "selection", "severity"]
 
@@ -28,7 +28,6 @@ _SETS = {  # name → colour (Okabe and Ito's), marker, dash
     "robust": ("#009E73", "D", "-."),
 }
 _OTHERS = (("#0072B2", "v", "-"), ("#D55E00", "P", "--"), ("#56B4E9", "X", "-."), ("#000000", "*", ":"))
-_GREY = COLOURS["grey"]
 
 
 def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
@@ -39,16 +38,9 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     return {name: _SETS[name] if name in _SETS else _OTHERS[others.index(name)] for name in names}
 
 
-def _plain(axes: Axes, grid: str = "both") -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    return axes
-
-
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top, parted by thin lines."""
-    _plain(axes, "x").spines["left"].set_visible(False)
+    plain(axes, "x").spines["left"].set_visible(False)
     axes.set_yticks(range(len(names)), list(names), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -103,7 +95,7 @@ def severity(curves: pd.DataFrame, chance: float) -> Figure:
     figure = Figure(figsize=(9.5, 3.7), layout="constrained")
     panels: list[Axes] = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0].tolist()
     for axes, kind in zip(panels, kinds):
-        _plain(axes).axhline(chance * 100, color="black", linestyle=":", linewidth=1, label="guessing")
+        plain(axes).axhline(chance * 100, color="black", linestyle=":", linewidth=1, label="guessing")
         axes.axvline(1, color=COLOURS["light"], linewidth=5, zorder=0, label="the released code's strength")
         for name, (colour, marker, dash) in styles.items():
             mine = curves[(curves["set"] == name) & (curves["kind"] == kind)].sort_values("severity")
@@ -165,7 +157,7 @@ def protocols(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[
     bars = panels[-1]
     _rows(bars, sources)
     height = 0.7 / len(parts)
-    looks = ((COLOURS["majority"], ""), (COLOURS["minority"], "///"), (_GREY, ".."))
+    looks = ((COLOURS["majority"], ""), (COLOURS["minority"], "///"), (GREY, ".."))
     for (side, values), shift, (colour, hatch) in zip(parts.items(), (np.arange(len(parts)) * height), looks):
         place = np.arange(len(sources)) + shift - height * (len(parts) - 1) / 2
         width = np.nan_to_num([values[s] * 100 for s in sources])
@@ -193,7 +185,7 @@ def selection(counts: NDArray[np.integer[Any]], lead: Mapping[str, Floats], wins
     if list(lead) != list(wins):
         raise RddError(f"leads of {list(lead)} and wins of {list(wins)}: give both for the same ways of choosing")
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
-    left, right = map(_plain, figure.subplots(1, 2))
+    left, right = map(plain, figure.subplots(1, 2))
     for axes, values in ((left, lead), (right, wins)):
         for (way, y), (colour, marker, dash) in zip(values.items(), _OTHERS):
             axes.plot(counts, y * 100, dash, color=colour, marker=marker, markersize=6.5, label=way)
@@ -202,9 +194,9 @@ def selection(counts: NDArray[np.integer[Any]], lead: Mapping[str, Floats], wins
     left.axhline(0, color="black", linewidth=1)
     left.set(ylabel="reported lead in points", title="By how much it seems better")
     smooth = np.linspace(counts.min(), counts.max(), 60)
-    right.plot(smooth, 100 * smooth / (smooth + 1), color=_GREY, linewidth=4, alpha=0.35, zorder=0)
+    right.plot(smooth, 100 * smooth / (smooth + 1), color=GREY, linewidth=4, alpha=0.35, zorder=0)
     middle = 0.75 * float(counts.max())
-    right.text(middle, 100 * middle / (middle + 1) + 3, "m / (m + 1)", color=_GREY, ha="center", va="bottom")
+    right.text(middle, 100 * middle / (middle + 1) + 3, "m / (m + 1)", color=GREY, ha="center", va="bottom")
     right.axhline(50, color="black", linewidth=1)
     right.set(ylabel="draws in which it leads, in %", title="How often it wins", ylim=(0, 100))
     _legend(figure, left, 2)

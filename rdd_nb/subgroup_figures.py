@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.errors import RddError
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, image_sheet, pair, plain
 
 __all__ = ["confusions", "coverage", "dumbbells", "heat_map", "lollipops", "minimum", "tails_and_trust"]
 
@@ -27,26 +27,12 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Means = Mapping[int, Floats]
 Curves = Mapping[str, Mapping[str, tuple[Floats, Floats]]]  # set → side → (x, y)
-_BLUE, _ORANGE, _GREY, _GREEN, _PINK = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"], "#009E73", "#CC79A7"
-_LINES = ((_BLUE, "o", "-"), (_ORANGE, "D", "--"), (_GREEN, "s", "-."), (_PINK, "^", ":"))
-
-
-def _plain(axes: Axes, grid: str = "both") -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#EEEEEE")  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    return axes
-
-
-def _pair(height: float) -> tuple[Figure, Axes, Axes]:
-    figure = Figure(figsize=(9.5, height), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    return figure, _plain(left), _plain(right)
+_LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."), (PINK, "^", ":"))
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top."""
-    _plain(axes, "x").spines["left"].set_visible(False)
+    plain(axes, "x").spines["left"].set_visible(False)
     axes.set_yticks(range(len(names)), list(names), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -85,9 +71,9 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
             axes.fill_betweenx([y - 0.5, y + 0.5], low[y], high[y], color="#D9D9D9", linewidth=0, label=label)
         for which, width, label in (("_simultaneous", 1.0, "95 %, all at once"), ("", 3.5, "95 %, this one")):
             ends = (table[end + which] * 100 for end in ("low", "high"))
-            axes.hlines(place, *ends, color=_BLUE, linewidth=width, label=label)
+            axes.hlines(place, *ends, color=BLUE, linewidth=width, label=label)
         size = 20 + 60 * table["n"] / table["n"].max()
-        axes.scatter(value, place, size, color=_ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
+        axes.scatter(value, place, size, color=ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
         axes.set(xlim=(-2, 102), xlabel="test accuracy in %")
         axes.set_title(title if count == groups else f"{title}: the worst {count} of {groups}", fontsize=11)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -109,15 +95,15 @@ def dumbbells(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
     (first, before), (second, after) = ((name, column.to_numpy() * 100) for name, column in accuracy.items())
     place = np.arange(len(names))
     left.hlines(place, before, after, color=COLOURS["light"], linewidth=5, zorder=1)
-    left.plot(before, place, "o", markersize=8, label=first, **_hollow(True, _BLUE))
-    left.plot(after, place, "D", markersize=7, label=second, **_hollow(False, _ORANGE))
+    left.plot(before, place, "o", markersize=8, label=first, **_hollow(True, BLUE))
+    left.plot(after, place, "D", markersize=7, label=second, **_hollow(False, ORANGE))
     left.set(xlim=(-2, 102), xlabel="test accuracy in %", title="Before and after")
     value, low, high = (change[c].to_numpy(float) * 100 for c in ("difference", "low", "high"))
     right.hlines(place, low, high, color="black", linewidth=1.4)
     sure = (change["p_holm"] <= 0.05).to_numpy()
     for mine, label in ((sure, "Holm's p at most 0.05"), (~sure, "not sure")):
         right.plot(value[mine], place[mine], "s", markersize=7, label=label, **_hollow(label == "not sure", "black"))
-    right.axvline(0, color=_GREY, linestyle=":")
+    right.axvline(0, color=GREY, linestyle=":")
     right.set(xlabel="difference in points of %, with 95 % interval", title="After minus before, on the same images")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=9)
@@ -190,7 +176,7 @@ def minimum(
     For ``sizes`` ``[S]`` of groups, ``expected`` and ``simulated`` hold the mean of the smallest accuracy by number of
     groups; for ``counts`` of groups ``[C]``, ``held`` the share of draws in which an interval holds ``truth``.
     """
-    figure, left, right = _pair(4.1)
+    figure, left, right = pair(4.1)
     left.axhline(truth * 100, color="black", linewidth=1, label="every group's true accuracy")
     for k, (groups, values) in enumerate(expected.items()):
         colour, marker, dash = _LINES[k % len(_LINES)]
@@ -226,15 +212,15 @@ def tails_and_trust(tails: Curves, trust: Curves) -> Figure:
 
     ``tails`` holds tails and CVaR in nats, ``trust`` mean confidence and accuracy of each bin.
     """
-    figure, left, right = _pair(4.3)
+    figure, left, right = pair(4.3)
     _by_side(left, tails, markers=True)
     left.set(xlabel="tail t, the worst share of the images (log scale)", ylabel="mean of these losses, in nats")
     left.set(xscale="log", title="How bad is the tail")
     left.set_xticks((0.01, 0.03, 0.1, 0.3, 1), ("0.01", "0.03", "0.1", "0.3", "1"))
     left.minorticks_off()
     left.set_ylim(0)
-    right.plot([0, 100], [0, 100], ":", color=_GREY)
-    right.text(30, 34, "as sure as right", color=_GREY, fontsize=9, rotation=40, ha="center")
+    right.plot([0, 100], [0, 100], ":", color=GREY)
+    right.text(30, 34, "as sure as right", color=GREY, fontsize=9, rotation=40, ha="center")
     _by_side(right, {n: {s: (x * 100, y * 100) for s, (x, y) in by.items()} for n, by in trust.items()}, markers=True)
     right.set(xlabel="confidence of the network in %, mean of a bin", ylabel="accuracy in the bin, in %")
     right.set(xlim=(0, 102), ylim=(-2, 102), title="How far can one trust it")
@@ -250,14 +236,14 @@ def coverage(
     ``curves`` hold radii and the share covered; ``points``, for each side, the share covered within ``radius`` and the
     accuracy, both ``[K, 2]``: of each class under the first and the second set, which are called ``names``.
     """
-    figure, left, right = _pair(4.3)
+    figure, left, right = pair(4.3)
     _by_side(left, {n: {s: (x, y * 100) for s, (x, y) in by.items()} for n, by in curves.items()}, markers=False)
     left.axvline(radius, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="radius, 1 is a typical distance within a class", ylabel="test images covered, in %", ylim=(0, 102))
     left.set_title("Coverage of either side")
     left.legend(frameon=False, fontsize=8, loc="lower right")
-    for (side, pair), (colour, marker, _) in zip(points.items(), _LINES):
-        x, y = (values * 100 for values in pair)
+    for (side, both), (colour, marker, _) in zip(points.items(), _LINES):
+        x, y = (values * 100 for values in both)
         for k in range(len(x)):
             arrow = {"arrowstyle": "-|>", "color": colour, "alpha": 0.55, "shrinkA": 3, "shrinkB": 4}
             right.annotate("", (x[k, 1], y[k, 1]), (x[k, 0], y[k, 0]), arrowprops=arrow)
