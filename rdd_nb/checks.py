@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.errors import RddError
-from rdd_nb.sources import Row, open_image, rows_of
+from rdd_nb.folders import Row, open_image, rows_of
 
 __all__ = ["SEVERITIES", "Finding", "cell_counts", "examine", "files", "half_width", "images_needed", "near_pairs"]
 
@@ -88,7 +88,7 @@ def files(name: str, size: int | None = None, channels: int | None = None) -> li
     pixels, with their names relative to the folder.
 
     Raises:
-        RddError: the folder does not say what it holds: see :func:`rdd_nb.sources.rows_of`.
+        RddError: the folder does not say what it holds: see :func:`rdd_nb.folders.rows_of`.
     """
     rows, root = rows_of(name), Path(name.removeprefix("folder:")).expanduser()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
