@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rdd_nb import clustering, results, study_figures
+from rdd_nb import clustering, results, study_figures, swept_figures
 from rdd_nb.config import DistillConfig
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.runs import atomic_write
@@ -364,7 +364,7 @@ def selection(grid: Tables) -> Block:
         return text, {}
     first = along[0]
     alt = f"Held-out accuracy of the minority against the majority for each scenario, along {first}; plain is a star"
-    draw = functools.partial(study_figures.selection_figure, grid.table, first)
+    draw = functools.partial(swept_figures.selection_figure, grid.table, first)
     return f"{text}\n\n{_picture('selection', alt)}", {"selection": draw}
 
 
@@ -417,7 +417,7 @@ def sensitivity(sweep: Tables, study: Tables) -> Block:
     swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in means[c]]
     for parameter in dict.fromkeys(key for at in swept for key in at):
         default = _default(parameter)
-        said = study_figures.swept(means, parameter, default)
+        said = swept_figures.swept(means, parameter, default)
         there = said[said["at"].notna()]
         ways = list(dict.fromkeys([*there["way"], *(["plain"] if "plain" in set(said["way"]) else [])]))
         ways.sort(key=lambda way: {"robust": 0, "plain": 1}.get(way, 2))
@@ -439,7 +439,7 @@ def sensitivity(sweep: Tables, study: Tables) -> Block:
         name = f"sensitivity-{parameter}"
         alt = f"Accuracy of both sides against {parameter}, robust and plain, with bands over seeds"
         pictures[name] = functools.partial(
-            study_figures.sensitivity_figure, table, parameter, methods=ways[:4], default=default
+            swept_figures.sensitivity_figure, table, parameter, methods=ways[:4], default=default
         )
         head = [parameter, *(f"{at:g}" if isinstance(at, float) else at for at in ats)]
         parts.append(f"{_picture(name, alt)}\n\n{markdown(head, rows)}")
