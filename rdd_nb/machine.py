@@ -172,7 +172,11 @@ def _processor() -> str:
 
 
 def describe(device: str | torch.device = "cpu") -> dict[str, Any]:
-    """What a number was measured on: hardware, threads, versions and date, to stand beside it."""
+    """What a number was measured on: hardware, threads, versions and date, to stand beside it.
+
+    The processor's name is followed by the vector instructions that torch uses on it, such as AVX2: rounding and
+    speed depend on them, and the name does not tell them.
+    """
     import rdd_nb
 
     device = torch.device(device)
@@ -181,7 +185,7 @@ def describe(device: str | torch.device = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": _processor(),
+        "processor": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "date": datetime.date.today().isoformat(),

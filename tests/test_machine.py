@@ -117,4 +117,5 @@ def test_the_package_gives_functions_where_a_room_has_the_same_name():
 def test_describe_stands_beside_numbers():
     said = machine.describe()
     assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
+    assert said["processor"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert said["device"] == "cpu"
