@@ -6,6 +6,7 @@ and robustness all speak of the same nets. The last step of training counts; not
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rdd_nb import augment, networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+from rdd_nb.machine import pick_device, seed_of, side_by_side, stream, tune_allocator
 from rdd_nb.risk import GroupDRO, group_cvar
 from rdd_nb.runs import SyntheticSet
 from rdd_nb.scores import Scores
@@ -122,8 +123,9 @@ def train(
 ) -> list[nn.Module]:
     """Train ``nets`` fresh networks on ``data``; net i depends on ``seed`` and i alone, not on how many there are.
 
-    On CUDA all of them are trained at once (one batched step for all), on the CPU one after another, which is faster
-    there. Both give the same nets up to rounding. A real set stays uint8 and is normalised batch by batch.
+    On CUDA all of them are trained at once (one batched step for all), on the CPU side by side, as many as torch has
+    threads, which is faster there. Both give the same nets up to rounding. A real set stays uint8 and is normalised
+    batch by batch.
 
     Args:
         data: a distilled set, or real images.
@@ -131,7 +133,8 @@ def train(
         nets: how many.
         seed: of the initial weights, the order of the samples and the augmentation.
         device: where to train, and where the nets stay.
-        progress: called with (steps done, steps in all), at most once a pass.
+        progress: called with (steps done, steps in all), at most once a pass of a net; not always by this thread, but
+            by one at a time.
 
     Returns:
         The nets in evaluation mode, as the last step left them.
@@ -156,17 +159,35 @@ def train(
         for i in range(nets)
     ]
     # BatchNorm's running statistics are not parameters, so such nets cannot share one batched step.
-    together = where.type == "cuda" and not any(True for _ in made[0].buffers())
-    parts = [range(nets)] if together else [range(i, i + 1) for i in range(nets)]
-    for number, part in enumerate(parts):
-        _fit([made[i] for i in part], part, data, protocol, seed, where, _tell(progress, number, len(parts)))
+    if where.type == "cuda" and not any(True for _ in made[0].buffers()):
+        _fit(made, range(nets), data, protocol, seed, where, progress or (lambda done, total: None))
+    else:
+        _fit_apart(made, data, protocol, seed, where, progress)
     return [net.eval() for net in made]
 
 
-def _tell(progress: Callable[[int, int], None] | None, number: int, of: int) -> Callable[[int, int], None]:
-    if progress is None:
-        return lambda done, total: None
-    return lambda done, total: progress(number * total + done, of * total)
+def _fit_apart(
+    nets: Sequence[nn.Module],
+    data: SyntheticSet | ImageDataset,
+    protocol: Protocol,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Train each net by itself; on the CPU several at a time."""
+    done, telling = [0] * len(nets), threading.Lock()
+
+    def fit(number: int, check: Callable[[], None]) -> None:
+        def tell(steps: int, total: int) -> None:
+            check()
+            if progress is not None:
+                with telling:
+                    done[number] = steps
+                    progress(sum(done), len(nets) * total)
+
+        _fit([nets[number]], [number], data, protocol, seed, device, tell)
+
+    side_by_side(fit, range(len(nets)), device)
 
 
 def _batches(

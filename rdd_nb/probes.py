@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rdd_nb import networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
-from rdd_nb.machine import pick_device, seed_of, stream, tune_allocator
+from rdd_nb.machine import pick_device, seed_of, side_by_side, stream, tune_allocator
 
 __all__ = [
     "biased_network",
@@ -111,14 +111,17 @@ def held_out_probabilities(
     where = pick_device(device)
     found = torch.zeros(len(data), data.num_classes)
     order = torch.randperm(len(data), generator=stream(seed, "halves"))
-    for half in range(2):
-        met, asked = order[half::2], order[1 - half :: 2]
-        net = _probe(data, width, seed_of(seed, "held-out network", half), where)
+    nets = [_probe(data, width, seed_of(seed, "held-out network", half), where) for half in range(2)]
+
+    def judge(half: int, check: Callable[[], None]) -> None:
+        met, asked, net = order[half::2], order[1 - half :: 2], nets[half]
         steps = max(FEWEST_STEPS, math.ceil(passes * len(met) / BATCH))
         draw = stream(seed, "held-out network", half, "batches")
         drawn = torch.multinomial(weights[met].double(), steps * BATCH, replacement=True, generator=draw)
         _train(net, data, met[drawn].split(BATCH), lambda x, y: F.cross_entropy(x, y, reduction="none"), where, steps)
         found[asked] = torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where, asked)]).cpu()
+
+    side_by_side(judge, range(2), where)
     return found
 
 

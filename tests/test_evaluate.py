@@ -195,6 +195,21 @@ def test_progress_counts_the_steps_of_every_net_pass_by_pass():
     assert seen == [(done, 24) for done in range(2, 25, 2)]  # two batches of at most 5
 
 
+def test_nets_side_by_side_are_those_trained_in_turn_to_the_bit():
+    data, before = as_synthetic(quadrants(30)), torch.get_num_threads()
+    protocol, found, seen = Protocol(epochs=6, width=8, depth=1, batch=9), [], []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            tell = (lambda *now: seen.append(now)) if threads > 1 else None
+            found.append(train(data, protocol, nets=4, seed=2, device="cpu", progress=tell))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert all(same(a, b) for a, b in zip(*found))
+    assert seen == [(done, 96) for done in range(4, 97, 4)], "counted over all nets, whoever is first"
+
+
 def wild(epochs):
     return Protocol(epochs=epochs, lr=1e38, momentum=0.0, weight_decay=1e3, width=4, depth=1)
 

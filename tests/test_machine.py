@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -119,3 +120,60 @@ def test_describe_stands_beside_numbers():
     assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
     assert said["processor"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert said["device"] == "cpu"
+
+
+CPU = torch.device("cpu")
+
+
+def test_work_side_by_side_is_work_in_turn(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    met = threading.Barrier(2, timeout=30)  # each pair of items waits for one another: they run at the same time
+
+    def work(item, check):
+        met.wait()
+        check()
+        return item * 10
+
+    assert machine.side_by_side(work, range(6), CPU) == [0, 10, 20, 30, 40, 50]
+
+
+def test_threads_are_shared_out_and_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for count, share in ((1, 4), (2, 2), (3, 1), (5, 1)):
+            got = machine.side_by_side(lambda item, check: torch.get_num_threads(), range(count), CPU)
+            assert got == [share] * count, count
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("error", [RddError("the second one"), KeyboardInterrupt()])
+def test_what_fails_ends_the_others_and_is_what_is_raised(monkeypatch, error):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    began, ended = threading.Event(), []
+
+    def work(item, check):
+        if item == 1:
+            assert began.wait(30)
+            raise error
+        began.set()
+        try:
+            for _ in range(3000):
+                time.sleep(0.01)
+                check()
+        finally:
+            ended.append(item)
+
+    with pytest.raises(type(error)):
+        machine.side_by_side(work, range(4), CPU)
+    assert ended == [0], "the one that ran has ended, and those that waited have not begun"
+
+
+def test_other_devices_and_single_threads_work_in_turn(monkeypatch):
+    here = threading.current_thread()
+    for threads, device in ((1, "cpu"), (8, "meta")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
+        seen = machine.side_by_side(lambda item, check: threading.current_thread(), range(3), torch.device(device))
+        assert seen == [here] * 3
