@@ -96,7 +96,7 @@ class Verdict(NamedTuple):
 
 
 def register(exercise: Exercise) -> Exercise:
-    """Make an exercise known by its name; for the rooms ``exercises_NN``."""
+    """Make an exercise known by its name; for the rooms in ``rdd_nb.exercises``."""
     _registry[exercise.name] = exercise
     return exercise
 
@@ -116,7 +116,7 @@ def exercises(notebook: str) -> dict[str, Exercise]:
 
 def _room(number: str) -> None:
     """Import the room of a notebook's exercises, if it has one; importing registers them."""
-    room = f"{__name__.rpartition('.')[0] or 'rdd_nb'}.exercises_{number}"
+    room = f"{__name__.rpartition('.')[0] or 'rdd_nb'}.exercises.exercises_{number}"
     if number.isdigit() and importlib.util.find_spec(room):
         importlib.import_module(room)
 

@@ -1,8 +1,8 @@
 """How robust matching works, in three curves: what is matched, what the synthetic set covers, whom the nets fail.
 
-:func:`trace` measures them for one synthetic set; a study keeps them for every run, and :mod:`rdd_nb.study_figures`
-draws them. The chain that they follow: rare samples get a larger part in what is matched → the synthetic set comes
-nearer to them → nets trained on it lose the heavy tail of their losses.
+:func:`trace` measures them for one synthetic set; a study keeps them for every run, and
+:mod:`rdd_nb.figures.study_figures` draws them. The chain that they follow: rare samples get a larger part in what is
+matched → the synthetic set comes nearer to them → nets trained on it lose the heavy tail of their losses.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from rdd_nb import report_figures, subgroup_figures
-from rdd_nb.report_figures import shortened
+from rdd_nb.figures import report_figures, subgroup_figures
+from rdd_nb.figures.report_figures import shortened
 
 if TYPE_CHECKING:
     from rdd_nb.report import Report

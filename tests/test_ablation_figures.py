@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdd_nb import ablation_figures
 from rdd_nb.errors import RddError
+from rdd_nb.figures import ablation_figures
 
 
 def one_at_a_time_figure():

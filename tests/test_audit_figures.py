@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from rdd_nb import audit_figures
 from rdd_nb.errors import RddError
+from rdd_nb.figures import audit_figures
 
 COSINES = {"same": np.ones(3), "other": np.array([0.2, 0.4, 0.6])}
 LENGTHS = {"same": np.full(3, 2.0), "other": np.array([10.0, 20.0, 30.0])}

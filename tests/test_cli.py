@@ -289,7 +289,7 @@ def test_units_that_fail_are_named_in_one_line_at_the_end(capsys, monkeypatch):
     def failing(*arguments, **options):
         raise MemoryError("too big")
 
-    monkeypatch.setattr(importlib.import_module("rdd_nb.units"), "coreset", failing)
+    monkeypatch.setattr(importlib.import_module("rdd_nb.study.units"), "coreset", failing)
     assert main([*STUDY, "--only", "*/random", "--only", "none/plain", "--seeds", "0", "--quiet"]) == 1
     printed, told = capsys.readouterr()
     assert told.count("\n") == 1 and told.startswith("rdd-nb: 2 of 3 units failed, the same command tries them again: ")

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
 
-from rdd_nb import cluster_figures
 from rdd_nb.errors import RddError
+from rdd_nb.figures import cluster_figures
 
 NAMES = ("many", "few")
 FEW = np.arange(8) % 4 == 0

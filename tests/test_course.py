@@ -13,7 +13,7 @@ from rdd_nb.errors import RddError
 from rdd_nb.sweep import run_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-ROOMS = sorted(p.stem[-2:] for p in (NOTEBOOKS.parent / "rdd_nb").glob("exercises_[0-9][0-9].py"))
+ROOMS = sorted(p.stem[-2:] for p in (NOTEBOOKS.parent / "rdd_nb" / "exercises").glob("exercises_[0-9][0-9].py"))
 EXERCISES = {name: exercise for room in ROOMS for name, exercise in course.exercises(room).items()}
 by_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=list(EXERCISES))
 EXACT = "01-exact-cvar"

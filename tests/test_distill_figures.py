@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdd_nb import distill_figures
 from rdd_nb.errors import RddError
+from rdd_nb.figures import distill_figures
 
 LOSSES = [9.0, 7.0, 8.0, 5.0, 4.0, 5.0, 3.0, 4.0, 3.0, 2.0]
 DISTANCES = {"own": {"first": 0.1, "last": 0.0}, "other": {"first": 1.0, "last": 0.3}}

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from conftest import rng
 
 import rdd_nb as rdd
-from rdd_nb import clustering, mechanism, units
+from rdd_nb import clustering, mechanism
 from rdd_nb.clustering import matched_mass
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import sampling_weights
 from rdd_nb.evaluate import Scores
 from rdd_nb.runs import SyntheticSet
+from rdd_nb.study import units
 
 
 def real(n=60, side=8, minority=True):

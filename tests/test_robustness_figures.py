@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdd_nb import robustness_figures
 from rdd_nb.errors import RddError
+from rdd_nb.figures import robustness_figures
 
 SETS = ["plain", "robust"]
 WAYS = {"chosen and shown": np.array([0.0, 0.02]), "honest": np.array([0.0, 0.01])}
@@ -112,7 +112,7 @@ def test_a_lead_of_a_point_is_0_01_and_wins_are_shares():
 
 
 def test_sets_keep_the_colours_of_the_study_and_others_get_their_own():
-    from rdd_nb import study_figures
+    from rdd_nb.figures import study_figures
 
     left, _ = evaluation_figure().axes
     for name in SETS:

@@ -1,4 +1,4 @@
-"""rdd_nb.plan, units, study and results: what a study runs, that it resumes and shares, and what its table says."""
+"""rdd_nb.study, but for its tables: what a study runs, that it resumes and shares, and what its table says."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ import pytest
 import torch
 import yaml
 
-from rdd_nb import clustering, datasets, plan, results
+from rdd_nb import clustering, datasets
 from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.errors import RddError
 from rdd_nb.evaluate import PROFILES, Protocol, Scores
-from rdd_nb.plan import load_plan
-from rdd_nb.results import differences, load_table, runs_path, summary
 from rdd_nb.runs import load_synthetic
 from rdd_nb.scenarios import noisy
-from rdd_nb.study import run_study
-from rdd_nb.study_tables import collect, write_tables
-from rdd_nb.units import state
+from rdd_nb.study import plan, results
+from rdd_nb.study.plan import load_plan
+from rdd_nb.study.results import differences, load_table, runs_path, summary
+from rdd_nb.study.run import run_study
+from rdd_nb.study.tables import collect, write_tables
+from rdd_nb.study.units import state
 
-room = importlib.import_module("rdd_nb.units")
+room = importlib.import_module("rdd_nb.study.units")
 ROOM = Path(__file__).resolve().parent.parent
 
 STYLE = {"space_name": "style", "num_groups": 2}

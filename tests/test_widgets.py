@@ -26,8 +26,8 @@ from rdd_nb.widgets import (
     SubgroupExplorer,
     TailExplorer,
 )
-from rdd_nb.widgets_clusters import principal_plane
-from rdd_nb.widgets_subgroups import groupings, lots, value_table
+from rdd_nb.widgets.clusters import principal_plane
+from rdd_nb.widgets.subgroups import groupings, lots, value_table
 
 
 def shown(explorer):

@@ -1,7 +1,8 @@
 """Write a study's tables: from the folders of its runs, and from runs that other machines, or other days, have made.
 
-What the tables hold, :mod:`rdd_nb.results` says. A run is known by its settings (:attr:`rdd_nb.plan.Unit.digest`,
-column ``settings`` of ``NAME-runs.csv``), so that a table can be added to without the folders that it came from.
+What the tables hold, :mod:`rdd_nb.study.results` says. A run is known by its settings
+(:attr:`rdd_nb.study.plan.Unit.digest`, column ``settings`` of ``NAME-runs.csv``), so that a table can be added to
+without the folders that it came from.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import pandas as pd
 
 from rdd_nb.errors import RddError
 from rdd_nb.files import atomic_write
-from rdd_nb.plan import Unit
-from rdd_nb.results import COLUMNS, KEYS, PathLike, load_table, mechanism_path, runs_path
-from rdd_nb.units import state
+from rdd_nb.study.plan import Unit
+from rdd_nb.study.results import COLUMNS, KEYS, PathLike, load_table, mechanism_path, runs_path
+from rdd_nb.study.units import state
 
 __all__ = ["Tables", "collect", "held", "join", "write_tables"]
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rdd_nb.cli_distill import command_distill, command_evaluate
-from rdd_nb.cli_options import Json, Root, Size, complain
-from rdd_nb.cli_study import command_run, command_study
+from rdd_nb.cli.distill import command_distill, command_evaluate
+from rdd_nb.cli.options import Json, Root, Size, complain
+from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.errors import RddError
 
 __all__ = ["main"]

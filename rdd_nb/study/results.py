@@ -98,7 +98,7 @@ def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """For each scenario, method, partition and group: the accuracy over seeds, as a fraction.
 
     Args:
-        table: from :func:`load_table` or :func:`rdd_nb.study_tables.collect`.
+        table: from :func:`load_table` or :func:`rdd_nb.study.tables.collect`.
         level: of the intervals.
 
     Returns:

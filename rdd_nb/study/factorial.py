@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.study_figures import split_name
+from rdd_nb.figures.study_figures import split_name
 
 __all__ = ["Components", "Grid", "chosen", "components", "difference_of_differences", "front", "grid", "outcomes"]
 
@@ -28,7 +28,7 @@ def outcomes(table: pd.DataFrame, share: float) -> pd.DataFrame:
     """A row for each run and network of a study's table, with its setting and whom the network serves.
 
     Args:
-        table: from :func:`rdd_nb.results.load_table`, of one scenario that marks a minority.
+        table: from :func:`rdd_nb.study.results.load_table`, of one scenario that marks a minority.
         share: the minority's, in (0, 1): what it has in ``mean``. A scenario's test set shows the minority more often
             than training does; with its share of the training set, ``mean`` is what a user of such data meets.
 

@@ -20,8 +20,8 @@ from rdd_nb.evaluate import Scores
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.runs import RunFolder, SyntheticSet
 from rdd_nb.subgroups import Difference
-from rdd_nb.widgets_explorer import Explorer, choice
-from rdd_nb.widgets_subgroups import groupings
+from rdd_nb.widgets.explorer import Explorer, choice
+from rdd_nb.widgets.subgroups import groupings
 
 __all__ = ["CompareState", "RunComparer"]
 

@@ -33,9 +33,9 @@ from rdd_nb.distill import distill, fingerprint, sampling_weights
 from rdd_nb.evaluate import Protocol, Scores, matched, predict, train
 from rdd_nb.machine import describe, pick_device, stream
 from rdd_nb.mechanism import trace
-from rdd_nb.plan import Unit, prepare
 from rdd_nb.robustness import cluster_groups, corrupt
 from rdd_nb.runs import RunFolder, SyntheticSet, atomic_write
+from rdd_nb.study.plan import Unit, prepare
 
 __all__ = ["rows", "run_unit", "state"]
 

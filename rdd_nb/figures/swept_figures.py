@@ -1,6 +1,6 @@
 """Figures of what a study sweeps: sensitivity to one value, and the selection of settings along one.
 
-The value is read from the names that a grid gives (:func:`rdd_nb.study_figures.split_name`).
+The value is read from the names that a grid gives (:func:`rdd_nb.figures.study_figures.split_name`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdd_nb import results
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.figures import COLOURS
-from rdd_nb.study_figures import (
+from rdd_nb.figures.study_figures import (
     MARKERS,
     beside_plain,
     chosen,
@@ -26,6 +25,7 @@ from rdd_nb.study_figures import (
     summary,
     with_worst_class,
 )
+from rdd_nb.study import results
 
 __all__ = ["selection_figure", "sensitivity_figure", "swept"]
 

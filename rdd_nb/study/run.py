@@ -1,7 +1,7 @@
 """Run a study: the units of a plan in worker processes, stopped and resumed at any time.
 
-What a unit leaves in its folder, :mod:`rdd_nb.units` says. One that fails leaves ``error.json`` and does not stop the
-others; the next call tries it again.
+What a unit leaves in its folder, :mod:`rdd_nb.study.units` says. One that fails leaves ``error.json`` and does not stop
+the others; the next call tries it again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import torch
 
 from rdd_nb.errors import RddError
 from rdd_nb.machine import pick_device
-from rdd_nb.plan import Plan, Unit
 from rdd_nb.runs import RunFolder, atomic_write
-from rdd_nb.units import run_unit, state
+from rdd_nb.study.plan import Plan, Unit
+from rdd_nb.study.units import run_unit, state
 
 __all__ = ["Outcome", "cores", "revision", "run_study"]
 
@@ -46,9 +46,10 @@ class Outcome:
 
 def revision() -> str:
     """The git revision of the code that runs, with ``-dirty`` where the package differs from it; empty outside git."""
+    package = Path(__file__).parents[1]
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(("git", *words), capture_output=True, text=True, cwd=Path(__file__).parent, timeout=10)
+        return subprocess.run(("git", *words), capture_output=True, text=True, cwd=package, timeout=10)
 
     try:
         head, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "--", ".")
@@ -112,7 +113,7 @@ def _failed(out: Path, unit: Unit, error: BaseException) -> str:
     line = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, RddError):
         line = f"{type(error).__name__}: {line}"
-    here = str(Path(__file__).parents[1]) + os.sep
+    here = str(Path(__file__).parents[2]) + os.sep
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).replace(here, "")
     with contextlib.suppress(OSError, RddError):  # such as a full disk; the line is told all the same
         (out / unit.name).mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ def run_study(
     """Run the units of ``plan`` that are not finished in ``out``, in their order.
 
     Args:
-        plan: from :func:`rdd_nb.plan.load_plan`.
+        plan: from :func:`rdd_nb.study.plan.load_plan`.
         out: the study's folder.
         units: some of the plan's; by default all.
         workers: processes; 0 runs the units in this process, one after another.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rdd_nb.cli_options import (
+from rdd_nb.cli.options import (
     SOURCE,
     WORK,
     Data,

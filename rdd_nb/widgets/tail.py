@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdd_nb import risk
 from rdd_nb.errors import RddError
 from rdd_nb.figures import COLOURS
-from rdd_nb.widgets_explorer import Explorer
+from rdd_nb.widgets.explorer import Explorer
 
 __all__ = ["TailExplorer", "TailState"]
 

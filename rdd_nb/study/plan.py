@@ -26,7 +26,7 @@ from rdd_nb.datasets import ImageDataset, Splits
 from rdd_nb.distill import initial_state
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Protocol
-from rdd_nb.study_file import (
+from rdd_nb.study.file import (
     K,
     MethodKeys,
     ScenarioKeys,

@@ -1,6 +1,6 @@
 """What a study's YAML says, checked to the last key: its own keys, its scenarios' and its methods'.
 
-:func:`rdd_nb.plan.load_plan` explains the keys, and makes units of them.
+:func:`rdd_nb.study.plan.load_plan` explains the keys, and makes units of them.
 """
 
 from __future__ import annotations

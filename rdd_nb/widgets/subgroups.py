@@ -19,7 +19,7 @@ from rdd_nb.errors import RddError, unknown
 from rdd_nb.evaluate import Scores
 from rdd_nb.figures import image_sheet
 from rdd_nb.machine import seed_of
-from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer, choice
+from rdd_nb.widgets.explorer import INKS, MARKERS, Explorer, choice
 
 __all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "value_table"]
 

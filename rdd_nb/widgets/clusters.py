@@ -20,7 +20,7 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.machine import stream
-from rdd_nb.widgets_explorer import INKS, MARKERS, Explorer, choice
+from rdd_nb.widgets.explorer import INKS, MARKERS, Explorer, choice
 
 __all__ = ["ClusterExplorer", "ClusterState", "principal_plane"]
 

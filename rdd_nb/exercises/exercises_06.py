@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rdd_nb import factorial
 from rdd_nb.course import Case, Exercise, Mistake, register
+from rdd_nb.study import factorial
 
 __all__: list[str] = []
 

@@ -1,7 +1,7 @@
 """The figures of notebook 04, on what holds elsewhere, as pure functions from tables and arrays to a ``Figure``.
 
 Like :mod:`rdd_nb.figures`: no pyplot, and a marker or a dash behind every colour. Accuracies come in as shares and are
-drawn in per cent. A set that is trained on has the colour that its method has in :mod:`rdd_nb.study_figures`.
+drawn in per cent. A set that is trained on has the colour that its method has in :mod:`rdd_nb.figures.study_figures`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from rdd_nb.distill import State, distill, fingerprint, initial_state, saved_sta
 from rdd_nb.errors import RddError
 from rdd_nb.figures import COLOURS, image_sheet
 from rdd_nb.runs import RunFolder, SyntheticSet
-from rdd_nb.widgets_explorer import Explorer
+from rdd_nb.widgets.explorer import Explorer
 
 __all__ = ["CockpitState", "DistillationCockpit"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rdd_nb.cli_options import WORK, Device, Json, Quiet, complain, pair
+from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, pair
 from rdd_nb.errors import RddError
 
 __all__ = ["command_run", "command_study"]
@@ -100,14 +100,15 @@ def command_study(
     \b
     Example: rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
     """
-    from rdd_nb import results, study, study_tables
-    from rdd_nb.plan import load_plan
-    from rdd_nb.units import state
+    from rdd_nb.study import results, tables
+    from rdd_nb.study.plan import load_plan
+    from rdd_nb.study.run import Outcome, run_study
+    from rdd_nb.study.units import state
 
     plan = load_plan(config)
     folder = out or Path("runs") / f"study-{plan.name}"
     target = table or folder / "table.csv"
-    before, there = study_tables.held(target, plan.units)
+    before, there = tables.held(target, plan.units)
     chosen = plan.pick(only or (), _seeds(seeds))
     units = [unit for unit in chosen if not (add and unit.name in there)]
     for note in () if quiet else plan.notes:
@@ -127,17 +128,17 @@ def command_study(
     if lost and not add:
         raise RddError(f"{target} holds {lost} runs that {folder} does not: --add keeps them, or use another --table")
 
-    def tell(done: study.Outcome, finished: int, of: int, left: float) -> None:
+    def tell(done: Outcome, finished: int, of: int, left: float) -> None:
         if not quiet:
             how = f"{done.seconds:.1f} s" if done.error is None else f"failed: {done.error}"
             print(f"[{finished}/{of}] {done.unit.name}: {how}; {_duration(left)} left", file=sys.stderr, flush=True)
 
-    outcomes = study.run_study(plan, folder, units=units, workers=workers, threads=threads, device=device, tell=tell)
-    made = study_tables.collect(folder, [unit for unit in plan.units if not (add and unit.name in there)])
-    made = study_tables.join([before, made], plan.units) if add else made
+    outcomes = run_study(plan, folder, units=units, workers=workers, threads=threads, device=device, tell=tell)
+    made = tables.collect(folder, [unit for unit in plan.units if not (add and unit.name in there)])
+    made = tables.join([before, made], plan.units) if add else made
     held, runs = made.table, made.runs
     if len(held):
-        study_tables.write_tables(target, *made)
+        tables.write_tables(target, *made)
     failed = {done.unit.name: done.error for done in outcomes if done.error is not None}
     if as_json:
         said = {"study": plan.name, "out": str(folder), "table": str(target), "units": len(plan.units)}

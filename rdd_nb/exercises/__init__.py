@@ -1,0 +1,1 @@
+"""The exercises of each notebook: right answers, cases, and the mistakes people make, each with its hint."""
