@@ -13,6 +13,7 @@ from rdd_nb.errors import RddError, unknown
 
 __all__ = ["OPERATIONS", "AugmentParams", "Transform", "draw", "parse"]
 
+#: What siamese augmentation can do to an image.
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 

@@ -167,6 +167,7 @@ def _predicted_class(data: ImageDataset, seed: int, device: str) -> Tensor:
     return F.one_hot(biased_probabilities(data, seed, device=device).argmax(1), data.num_classes).float()
 
 
+#: Each gives the data as points ``[N, D]``, from the data, a seed and a device.
 SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
     "pixels": _pixels,
     "style": _style,

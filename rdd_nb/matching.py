@@ -34,6 +34,7 @@ __all__ = [
     "objective_weights",
 ]
 
+#: How the real side is weighted: the table above.
 OBJECTIVES = ("erm", "robust", "group", "density")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 __all__ = ["PALETTE", "SHIFTS", "TEXTURES", "is_dark", "lay", "palette", "texture", "texture_names", "tint"]
 
-# Told apart by their direction in RGB, not by their brightness: a grey image times a colour has every brightness of it.
+#: Told apart by their direction in RGB, not by their brightness: a grey image times a colour has every brightness.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (255, 15, 15),
     "green": (0, 205, 70),
@@ -28,8 +28,9 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "white": (255, 255, 255),
     "lime": (120, 255, 0),
 }
+#: Told apart by their form alone, see :func:`texture`.
 TEXTURES = ("rows", "columns", "rising", "falling", "checks", "dots", "lattice", "rings", "zigzag", "bricks")
-SHIFTS = 24  # a texture is shifted by 0 to 23 steps each way, some times its period
+SHIFTS = 24  #: a texture is shifted by 0 to 23 steps each way, some times its period
 _BRIGHT = 128  # the brighter of a texture's two values: half of full brightness, the other is 0
 _OBJECT = 24  # from this value on a pixel belongs wholly to the object, below it partly, at 0 to the background
 _CHUNK = 4096  # images painted at a time, as whole numbers take four times the room of the bytes

@@ -11,8 +11,8 @@ from rdd_nb.errors import RddError, unknown
 
 __all__ = ["TABLES", "sort_classes"]
 
-# Fashion-MNIST, CIFAR-10, and digits (also SVHN). The digits' halves are those of U-MNIST (Sohoni et al. 2020, "No
-# Subclass Left Behind"): strata that look nothing alike, so that the common ones teach nothing about the rare one.
+#: Fashion-MNIST, CIFAR-10, and digits (also SVHN). The digits' halves are those of U-MNIST (Sohoni et al. 2020, "No
+#: Subclass Left Behind"): strata that look nothing alike, so that the common ones teach nothing about the rare one.
 TABLES = (
     "tops: T-shirt, pullover, coat, shirt; dresses and trousers: trouser, dress; shoes: sandal, sneaker, ankle boot; "
     "bags: bag",

@@ -220,6 +220,19 @@ def test_plain_methods_stand_beside_what_is_published(made):
     assert "| DM | 83.0, 84.0 | 83.5 | 83.5 | 0.0 |" in text and "each net, %" in text
 
 
+def test_a_replication_stands_beside_the_study_and_is_pooled_with_it(made):
+    fresh = accuracies({"plain": [(180, 50)], "robust": [(170, 100)]}).assign(seed=7)
+    fresh = pd.concat([fresh, accuracies({"oracle": [(150, 150)]}).assign(seed=7)])
+    study_tables.write_tables(made[1] / "replication.csv", fresh, runs(fresh))
+    text, pictures = page.block("replication", page.read(made[1]))
+    lines = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert "study (2 seeds) | fresh seeds (1 seeds) | together (3 seeds) |" in text and not pictures
+    # robust off-colour: 63 in the study, 50 at the fresh seed, and (60 + 66 + 50) / 3 together
+    assert lines["| coloured: off-colour, %"].endswith("| ≥ 58 | 63.0 | 50.0 | 58.7 |")
+    assert next(v for k, v in lines.items() if "gap" in k).endswith("| > 80 | 85.7 | 50.0 | 69.0 |")  # 36.3 of 52.7 points together
+    assert next(v for k, v in lines.items() if "rotated: " in k or "rotated-" in k).endswith("| – | – | – |")
+
+
 def test_a_difference_of_nothing_has_no_sign():
     assert [page.signed(x) for x in (0.04, -0.04, -1.26, 12.0)] == ["0.0", "0.0", "−1.3", "+12.0"]
 

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,7 @@ ALIASES = {
 VARIED = {"plain": "plain", "robust": "robust", "robust all raised": "all raised"}
 #: Published accuracies of plain methods on Fashion-MNIST, ten images a class, in %.
 PUBLISHED = {"DC": 82.3, "DSA": 84.6, "DM": 83.5}  # 2006.05929, 2102.08259, 2110.04181
+FIGURE = "figure (robust, one default for all)"
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
 Draw = Callable[[], Figure]
@@ -245,8 +246,23 @@ def robustness(study: Tables) -> Block:
     return "\n\n".join(parts), {}
 
 
-def goals(study: Tables) -> Block:
-    """The figures that were set before measuring, and what was measured."""
+class Goal(NamedTuple):
+    """A figure that was set before measuring; ``points`` is NaN where it is not measured."""
+
+    what: str
+    wanted: str
+    points: float
+    told: str
+    reached: bool
+
+    @property
+    def measured(self) -> str:
+        """What was measured, with its interval if it has one."""
+        return "–" if np.isnan(self.points) else self.told or f"{self.points:.1f}"
+
+
+def reached(study: Tables) -> list[Goal]:
+    """The figures that were set before measuring, and what ``study`` measured of them."""
 
     def value(scenario: str, method: str, kind: int | str) -> float:
         side = _place(study, scenario, kind)
@@ -283,11 +299,30 @@ def goals(study: Tables) -> Block:
         ("none: all, gain on plain", "≥ −1.0", *none, none[0] >= -1),
         ("robust: weighing, % of an iteration's time", "≤ 10", iteration, "", iteration <= 10),
     ]
+    return [Goal(*row) for row in rows]
+
+
+def goals(study: Tables) -> Block:
+    """A line a goal."""
     made = [
-        [what, wanted, "–" if np.isnan(v) else told or f"{v:.1f}", "–" if np.isnan(v) else "yes" if ok else "no"]
-        for what, wanted, v, told, ok in rows
+        [goal.what, goal.wanted, goal.measured, "–" if np.isnan(goal.points) else "yes" if goal.reached else "no"]
+        for goal in reached(study)
     ]
-    return markdown(["figure (robust, one default for all)", "wanted", "measured", "reached"], made), {}
+    return markdown([FIGURE, "wanted", "measured", "reached"], made), {}
+
+
+def replication(again: Tables, study: Tables) -> Block:
+    """The same goals at fresh seeds, beside the study's, and from both together."""
+    assert again.table is not None and study.table is not None
+    both = Tables(study.path.parent, study.path.stem)
+    ours = study.table[study.table["method"].isin(again.table["method"])]
+    both.table = pd.concat([ours, again.table], ignore_index=True)
+    both.runs = pd.concat([study.runs, again.runs], ignore_index=True)
+    told = zip(reached(study), reached(again), reached(both))
+    rows = [[old.what, old.wanted, old.measured, new.measured, all_.measured] for old, new, all_ in told]
+    counts = [len(set(t["seed"])) for t in (study.table, again.table, both.table)]
+    head = [FIGURE, "wanted", *(f"{a} ({n} seeds)" for a, n in zip(("study", "fresh seeds", "together"), counts))]
+    return f"{measured(again, again.path.name)[0]}\n\n{markdown(head, rows)}", {}
 
 
 def _place(study: Tables, scenario: str, kind: int | str) -> tuple[str, str] | None:
@@ -536,7 +571,7 @@ def discovery(folder: Path) -> Block:
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
     ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
-    named = {"study": "study", "selection": "selection", "published": "published-cpu"}
+    named = {"study": "study", "selection": "selection", "published": "published-cpu", "replication": "replication"}
     return {**{name: Tables(folder, file) for name, file in named.items()}, "sensitivity": ablations}
 
 
@@ -559,6 +594,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "brief": (study, brief),
         "selection": (held["selection"], selection),
         "published": (held["published"], published),
+        "replication": (held["replication"], functools.partial(replication, study=study)),
         "sensitivity": (held["sensitivity"], functools.partial(sensitivity, study=study)),
     }
     if name.startswith("results-"):

@@ -41,6 +41,7 @@ __all__ = [
     "training_sheet",
 ]
 
+#: One colour for one meaning, in every figure.
 COLOURS = {"majority": "#0072B2", "minority": "#D55E00", "grey": "#666666", "light": "#DDDDDD"}
 BLUE, ORANGE, GREY = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"]
 GREEN, PINK = "#009E73", "#CC79A7"

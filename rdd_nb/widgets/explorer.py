@@ -57,19 +57,19 @@ def choice(description: str, options: Sequence[Any], value: Any = None) -> widge
 
 
 class Explorer(Generic[State]):
-    """A controller: the controls are attributes, :attr:`state` holds plain numbers, and every change goes one way.
+    """A controller: the controls are attributes, ``state`` holds plain numbers, and every change goes one way.
 
     A control changes → :meth:`choices` reads them all → :meth:`compute` (pure) → :meth:`draw` and :meth:`describe`.
     ``explorer.panel()`` is what a notebook displays. Python drives it as a hand does: ``explorer.tail.value = 0.1``.
 
-    An error in a callback is shown in the caption as one line, kept in :attr:`errors` and, so that a scan of the
+    An error in a callback is shown in the caption as one line, kept in ``errors`` and, so that a scan of the
     notebook's widget state finds it (:func:`rdd_nb.sweep.problems`), in a hidden ``Output``; then it is raised to
     whoever set the value. Jupyter itself would let it vanish where it was a browser that did.
 
     Attributes:
         state: the last computed state.
         picture: the PNG, a ``widgets.Image``.
-        caption: what is to be seen, in words; plain text in :attr:`words`.
+        caption: what is to be seen, in words; plain text in ``words``.
         errors: every error of a callback, in order.
     """
 

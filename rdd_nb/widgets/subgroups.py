@@ -29,7 +29,7 @@ _COLUMNS, _IMAGES = 4, 12
 
 
 def groupings(scores: Scores) -> tuple[str, ...]:
-    """The groupings that :meth:`Scores.table` can make of these scores, the most telling first."""
+    """The groupings that ``Scores.table`` can make of these scores, the most telling first."""
     minority = ("minority",) if scores.minority is not None else ()
     return (*minority, "group", "class", "class-group") if scores.groups is not None else (*minority, "class")
 
@@ -82,7 +82,7 @@ class SubgroupState:
     Attributes:
         by, metric, tail, group: what was chosen.
         tables: for each run, :func:`value_table`.
-        null: of the first run, :func:`lots`; None where it is not accuracy that is shown.
+        null: of the first run, ``lots``; None where it is not accuracy that is shown.
         shown: the groups drawn; all, or those that fare worst under the first run.
         images: indices into the test set: the selected group's images, those most confused by the first run first.
         wrong: for each of them, the share of the first run's nets that err.
