@@ -321,7 +321,8 @@ def replication(again: Tables, study: Tables) -> Block:
     told = zip(reached(study), reached(again), reached(both))
     rows = [[old.what, old.wanted, old.measured, new.measured, all_.measured] for old, new, all_ in told]
     counts = [len(set(t["seed"])) for t in (study.table, again.table, both.table)]
-    head = [FIGURE, "wanted", *(f"{a} ({n} seeds)" for a, n in zip(("study", "fresh seeds", "together"), counts))]
+    head = [FIGURE, "wanted"]
+    head += [f"{a} ({n} {'seeds' if n > 1 else 'seed'})" for a, n in zip(("study", "fresh", "together"), counts)]
     return f"{measured(again, again.path.name)[0]}\n\n{markdown(head, rows)}", {}
 
 

@@ -102,7 +102,8 @@ def sensitivity_figure(
         axes.set(xlabel=parameter.replace("_", " "), ylim=(0, 100))
         axes.set_title(panel, fontsize=10)
         axes.grid(color="#EEEEEE")
-        axes.legend(frameon=False, fontsize=7)
+        below = -0.32 if words and len(ticks) > 3 else -0.2  # beside the lines there is no room
+        axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below))
     figure.supylabel("accuracy in %", fontsize=10)
     return figure
 

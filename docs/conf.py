@@ -1,0 +1,177 @@
+"""How the documentation is built: ``make docs``, or ``sphinx-build -c docs . build/docs``. It needs no network.
+
+The source folder is the repository itself, so that every page has one place and a link that works on the site works in
+the repository as well. Notebooks are shown as they are committed and are not executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import os
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pydantic
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from sphinx.application import Sphinx
+
+import rdd_nb
+from rdd_nb.cli import main
+
+project = "rdd_nb"
+author = "The rdd_nb founders"
+project_copyright = author
+version = release = rdd_nb.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+root_doc = "docs/index"
+include_patterns = [
+    "docs/**",
+    "notebooks/*.ipynb",
+    "notebooks/README.md",
+    "data/README.md",
+    "data/results/README.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
+exclude_patterns = [".*", "build", "dist", "runs", "docs/front", "**/.ipynb_checkpoints"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+
+# --- prose and notebooks ------------------------------------------------------------------------------------------
+nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # as the notebooks' own text, so that computed sentences may hold formulas
+nb_merge_streams = True
+nb_ipywidgets_js: dict[str, Any] = {}  # no live widgets, hence nothing to fetch for them
+nb_code_prompt_show = "Show a solution"  # only solutions are folded
+nb_code_prompt_hide = "Hide the solution"
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+# --- the package --------------------------------------------------------------------------------------------------
+ROOMS = {room.name for room in pkgutil.walk_packages(rdd_nb.__path__, "rdd_nb.")}
+for room in ROOMS:  # as Python imports them, not as autodoc would
+    importlib.import_module(room)
+default_role = "literal"
+highlight_language = "none"  # of blocks that name no language
+nitpicky = True  # a role in a docstring that leads nowhere is an error …
+nitpick_ignore_regex = [("py:class", ".*"), ("py:obj", "typing.*")]  # … but types of other libraries are not here
+autodoc_default_options = {"members": True, "no-value": True, "exclude-members": "model_config"}
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# --- the look -----------------------------------------------------------------------------------------------------
+html_theme = "sphinx_book_theme"
+html_title = f"rdd_nb {version}"
+html_theme_options = {
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "navbar_persistent": [],
+}
+html_context = {"default_mode": "auto"}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_extra_path = ["front"]  # what a visitor without a path meets: the way to the first page
+html_copy_source = html_show_copyright = False
+
+_mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
+if _mathjax is not None and _mathjax.submodule_search_locations:  # one file, with its letters; else from the network
+    html_static_path.append(f"{_mathjax.submodule_search_locations[0]}/static/mathjax/tex-svg.js")
+    mathjax_path = "tex-svg.js"
+
+
+def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Of a table, keep each number with its deviation or interval on one line; of a notebook, see :func:`fold`."""
+    if Path(app.env.doc2path(docname)).suffix == ".ipynb":
+        source[0] = fold(source[0])
+    else:
+        apart = re.compile(r"(?<=\d) (?=[±/] )|(?<=±) (?=\d)|(?<=\d,) (?=[−+\d.]+\])")
+        lines = source[0].split("\n")
+        source[0] = "\n".join(apart.sub("\N{NO-BREAK SPACE}", line) if line.startswith("|") else line for line in lines)
+
+
+def fold(notebook: str) -> str:
+    """Fold the solutions of a notebook, and give its pictures the alternative text that their outputs carry."""
+    told = json.loads(notebook)
+    for cell in told["cells"]:
+        tags = cell["metadata"].setdefault("tags", [])
+        if "solution" in tags:
+            tags.append("hide-cell")
+        alt = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
+        if any(alt):
+            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(filter(None, alt))}}
+    return json.dumps(told)
+
+
+def only_at_home(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out what a room takes from another room and offers again: it is described where it lives."""
+    home, here = getattr(obj, "__module__", None), app.env.temp_data.get("autodoc:module")
+    return True if what == "module" and isinstance(home, str) and home != here else None
+
+
+def find_home(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
+    """Lead a reference to what a room only offers again to where it lives."""
+    room, _, name = node["reftarget"].rpartition(".")
+    room = room or node.get("py:module")
+    found = getattr(importlib.import_module(room), name, None) if node["refdomain"] == "py" and room in ROOMS else None
+    home = getattr(found, "__module__", None)
+    if found is None or home in (None, room):
+        return None
+    target = f"{home}.{found.__qualname__}"
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, content)
+
+
+def fields_of_models(app: Sphinx, what: str, name: str, obj: Any, options: object, lines: list[str]) -> None:
+    """List a pydantic model's fields with what they mean, as it declares them."""
+    if what == "class" and issubclass(obj, pydantic.BaseModel):
+        lines += ["", "Attributes:"]
+        for field, told in obj.model_fields.items():
+            said = [told.description] if told.description else []
+            if told.is_required():
+                said.append("required")
+            elif told.default is not None:
+                said.append(f"default ``{told.default!r}``")
+            lines.append(f"    {field}: {'; '.join(said) or 'optional'}")
+
+
+def fields_by_name(app: Sphinx, what: str, name: str, obj: Any, *given: object) -> tuple[str, str] | None:
+    """The signature of a pydantic model; its fields and their bounds would fill a page, and are listed below it."""
+    return ("(**fields)", "") if what == "class" and issubclass(obj, pydantic.BaseModel) else None
+
+
+class CommandHelp(Directive):
+    """What ``rdd-nb COMMAND --help`` prints."""
+
+    required_arguments, final_argument_whitespace = 1, True
+
+    def run(self) -> list[nodes.Node]:
+        """A block of text as wide as the page."""
+        said = io.StringIO()
+        with mock.patch.dict(os.environ, COLUMNS="80", TERM="dumb"), contextlib.redirect_stdout(said):
+            main([*self.arguments[0].split(), "--help"])
+        text = "\n".join(line.rstrip() for line in said.getvalue().strip("\n").splitlines())
+        return [nodes.literal_block(text, text, language="none")]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the steps above with the build."""
+    app.add_directive("command-help", CommandHelp)
+    app.connect("missing-reference", find_home)
+    app.connect("source-read", prepare)
+    app.connect("autodoc-skip-member", only_at_home)
+    app.connect("autodoc-process-signature", fields_by_name)
+    app.connect("autodoc-process-docstring", fields_of_models, priority=400)  # before the docstring's sections are read
