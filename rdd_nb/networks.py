@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,9 @@ def available() -> dict[str, str]:
     ['alexnet', 'convnet', 'resnet18', 'vgg11', 'vit']
     """
     return dict(_NAMES)
+
+
+_building = threading.Lock()  # PyTorch initialises from a state that all threads share
 
 
 class Network(nn.Module):
@@ -98,7 +102,8 @@ def build(
 ) -> Network:
     """A freshly initialised network on the CPU, in training mode; no pretrained weights.
 
-    The initialisation depends on ``seed`` and the arguments alone, and the global random state is left as it was.
+    The initialisation depends on ``seed`` and the arguments alone, also where several threads build; the global random
+    state is left as it was.
 
     Args:
         name: one of :func:`available`.
@@ -132,7 +137,7 @@ def build(
         )
     if name in ("alexnet", "vgg11", "resnet18") and width % 2:
         raise RddError(f"network {name}: width={width} must be even, since some layers have half as many channels")
-    with torch.random.fork_rng(devices=[]):
+    with _building, torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would seed every CUDA generator as well, and fork_rng would not put those back.
         torch.default_generator.manual_seed(seed_of(seed, "network", name))
         if name == "convnet":

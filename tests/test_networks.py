@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -138,3 +140,14 @@ def test_average_pool_is_torch_s(side):
     assert torch.autograd.gradcheck(ours, (x,)) and torch.autograd.gradgradcheck(lambda v: ours(v).pow(2), (x,))
     batched = torch.func.vmap(ours)(torch.stack((x, 2 * x)))
     torch.testing.assert_close(batched, torch.stack((theirs(x), 2 * theirs(x))))
+
+
+def test_threads_that_build_at_the_same_time_do_not_disturb_one_another():
+    def weights(seed):
+        net = networks.build("vgg11", (1, 32, 32), 10, width=16, seed=seed)
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    alone = [weights(seed) for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(weights, range(24)))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together))
