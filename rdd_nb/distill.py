@@ -27,7 +27,7 @@ from rdd_nb.clustering import Groups
 from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
-from rdd_nb.machine import describe, pick_device, seed_of, stream, tune_allocator
+from rdd_nb.machine import describe, pick_device, release_memory, seed_of, stream, tune_allocator
 from rdd_nb.runs import RunFolder, SyntheticSet
 from rdd_nb.start import State, check, fingerprint, initial_state, sampling_weights
 
@@ -369,6 +369,7 @@ def _run(
         raise
     finally:
         bar.close()
+        release_memory()
     meta = {
         "dataset": data.name,
         "matching": config.matching,

@@ -23,6 +23,7 @@ __all__ = [
     "describe",
     "pick_device",
     "pick_profile",
+    "release_memory",
     "seed_of",
     "setup",
     "side_by_side",
@@ -146,6 +147,7 @@ def side_by_side(work: Callable[[T, Callable[[], None]], R], items: Iterable[T],
         return [job.result() for job in jobs]
     finally:
         torch.set_num_threads(threads)
+        release_memory()
 
 
 @functools.cache
@@ -166,6 +168,15 @@ def tune_allocator() -> bool:
     # One arena (-8): the thread arenas are made of 64 MB heaps that cannot hold large tensors. Then the thresholds for
     # mapping (-3) and trimming (-1), and how much to take from the system at a time (-2).
     return all(mallopt(key, value) for key, value in ((-8, 1), (-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 64 << 20)))
+
+
+def release_memory() -> bool:
+    """Give the system what :func:`tune_allocator` made glibc keep; to be called between two pieces of work.
+
+    Within one, kept pages are used again at once. The next one asks for other sizes, in other threads, and would pile
+    up beside them: the quickstart grew to 1.8 GB. Returns whether there was anything to give back.
+    """
+    return tune_allocator() and bool(ctypes.CDLL(None).malloc_trim(0))
 
 
 _kept: list[torch.library.Library] = []  # a Library that is collected takes its schemas with it

@@ -82,6 +82,17 @@ def test_the_allocator_keeps_its_pages():
     assert tuned > 48e6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
+def test_what_the_allocator_kept_is_given_back_between_two_pieces_of_work():
+    given = KEPT.format(tuned=True).replace("print(", "assert m.release_memory()\nprint(")
+    assert given.count("release_memory") == 1 and int(python(given).stdout) < 16e6
+
+
+def test_nothing_is_given_back_where_nothing_was_kept():
+    said = python("import rdd_nb.machine as m; print(m.release_memory())", MALLOC_ARENA_MAX="2")
+    assert said.stdout.strip() == "False"
+
+
 def test_the_allocator_respects_the_environment():
     said = python("import rdd_nb.machine as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
     assert said.stdout.strip() == "False"
