@@ -20,7 +20,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rdd_nb import augment, networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.machine import pick_device, seed_of, side_by_side, stream, tune_allocator
+from rdd_nb.machine import pick_device, release_memory, seed_of, side_by_side, stream, tune_allocator
 from rdd_nb.risk import GroupDRO, group_cvar
 from rdd_nb.runs import SyntheticSet
 from rdd_nb.scores import Scores
@@ -37,6 +37,8 @@ __all__ = [
     "train",
 ]
 
+
+SMALL_BATCH = 128  # images: with more, one network at a time on the CPU
 
 #: What an evaluation net minimises: the mean loss, or group DRO's on the groups that the training set names.
 OBJECTIVES = ("erm", "group-dro")
@@ -128,9 +130,9 @@ def train(
 ) -> list[nn.Module]:
     """Train ``nets`` fresh networks on ``data``; net i depends on ``seed`` and i alone, not on how many there are.
 
-    On CUDA all of them are trained at once (one batched step for all), on the CPU side by side, as many as torch has
-    threads, which is faster there. Both give the same nets up to rounding. A real set stays uint8 and is normalised
-    batch by batch.
+    On CUDA all of them are trained at once (one batched step for all), on the CPU side by side where batches are small,
+    as many as torch has threads, which is faster there. All ways give the same nets up to rounding. A real set stays
+    uint8 and is normalised batch by batch.
 
     Args:
         data: a distilled set, or real images.
@@ -179,7 +181,10 @@ def _fit_apart(
     device: torch.device,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Train each net by itself; on the CPU several at a time."""
+    """Train each net by itself; on the CPU several at a time where batches are small.
+
+    A large batch keeps all cores busy by itself, and two of them at a time would need twice the memory.
+    """
     done, telling = [0] * len(nets), threading.Lock()
 
     def fit(number: int, check: Callable[[], None]) -> None:
@@ -192,7 +197,11 @@ def _fit_apart(
 
         _fit([nets[number]], [number], data, protocol, seed, device, tell)
 
-    side_by_side(fit, range(len(nets)), device)
+    if min(protocol.batch, len(data.labels)) <= SMALL_BATCH:
+        side_by_side(fit, range(len(nets)), device)
+    else:
+        for number in range(len(nets)):
+            fit(number, lambda: None)
 
 
 def _batches(
@@ -401,7 +410,9 @@ def evaluate(
         RddError: the two do not fit (classes, image shape), or see :func:`train`.
     """
     test = matched(trained_on, test)
-    return predict(train(trained_on, protocol, nets=nets, seed=seed, device=device, progress=progress), test)
+    scores = predict(train(trained_on, protocol, nets=nets, seed=seed, device=device, progress=progress), test)
+    release_memory()
+    return scores
 
 
 def _names(names: tuple[str, ...]) -> str:
