@@ -10,7 +10,7 @@ import rdd_nb as rdd
 from rdd_nb import course
 from rdd_nb.course import Case, Exercise, Mistake
 from rdd_nb.errors import RddError
-from rdd_nb.sweep import run_notebook
+from rdd_nb.notebook import run_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 ROOMS = sorted(p.stem[-2:] for p in (NOTEBOOKS.parent / "rdd_nb" / "exercises").glob("exercises_[0-9][0-9].py"))

@@ -17,8 +17,8 @@ from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import distill
 from rdd_nb.errors import RddError
 from rdd_nb.evaluate import Scores
+from rdd_nb.notebook import run_notebook
 from rdd_nb.runs import RunFolder, SyntheticSet
-from rdd_nb.sweep import run_notebook
 from rdd_nb.widgets import (
     ClusterExplorer,
     DistillationCockpit,

@@ -33,9 +33,9 @@ def command_run(
     """
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
-    from rdd_nb import sweep
+    from rdd_nb.notebook import inspect, run_notebook
 
-    known = sweep.inspect(notebook)
+    known = inspect(notebook)
     values: dict[str, Any] = {}
     for text in yaml_text or ():
         try:
@@ -53,7 +53,7 @@ def command_run(
     if "out_dir" in known:
         values.setdefault("out_dir", str(out))
     target = out / notebook.with_suffix(".ipynb").name
-    done = sweep.run_notebook(notebook, target, values, progress=sys.stdout)
+    done = run_notebook(notebook, target, values, progress=sys.stdout)
     print(f"{notebook.name} ran in {done['seconds']:.1f} s; the executed copy is {target}")
 
 

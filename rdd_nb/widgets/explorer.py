@@ -63,7 +63,7 @@ class Explorer(Generic[State]):
     ``explorer.panel()`` is what a notebook displays. Python drives it as a hand does: ``explorer.tail.value = 0.1``.
 
     An error in a callback is shown in the caption as one line, kept in ``errors`` and, so that a scan of the
-    notebook's widget state finds it (:func:`rdd_nb.sweep.problems`), in a hidden ``Output``; then it is raised to
+    notebook's widget state finds it (:func:`rdd_nb.notebook.problems`), in a hidden ``Output``; then it is raised to
     whoever set the value. Jupyter itself would let it vanish where it was a browser that did.
 
     Attributes:

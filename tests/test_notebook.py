@@ -1,4 +1,4 @@
-"""rdd_nb.sweep: notebooks as programs, with the mistakes papermill lets pass."""
+"""rdd_nb.notebook: notebooks as programs, with the mistakes papermill lets pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from rdd_nb import sweep
+from rdd_nb import notebook as room
 from rdd_nb.errors import RddError
 
 PARAMETERS = '''\
@@ -54,12 +54,12 @@ def fails(function, *arguments, **options) -> str:
 
 
 def test_inspect_reads_defaults_annotations_and_comments(tmp_path):
-    got = sweep.inspect(notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS))
+    got = room.inspect(notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS))
     assert list(got) == ["epochs", "lr", "name", "fast", "groups", "limit", "tail", "mode", "free", "rate"]
     assert got["epochs"] == (3, "int", "how long, a = b")
     assert got["tail"] == (None, "float | None", "fraction of the worst")
     assert got["rate"] == (-1e-3, "", "")
-    assert sweep.inspect(notebook(tmp_path / "b.ipynb", "1")) == {}
+    assert room.inspect(notebook(tmp_path / "b.ipynb", "1")) == {}
 
 
 def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
@@ -68,7 +68,7 @@ def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
         parameters=PARAMETERS,
         kernelspec={"name": "python3", "language": "python", "display_name": "x"},
     )
-    ours, theirs = sweep.inspect(path), papermill.inspect_notebook(str(path))
+    ours, theirs = room.inspect(path), papermill.inspect_notebook(str(path))
     assert set(theirs) < set(ours)  # it drops the second = and A | B without a word
     for name, parameter in theirs.items():
         assert ours[name].help == parameter["help"]
@@ -80,16 +80,16 @@ def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
 )
 def test_inspect_wants_literals(tmp_path, line):
     path = notebook(tmp_path / "a.ipynb", parameters=f"ok = 1\n{line}")
-    assert f"`{line}`" in fails(sweep.inspect, path)
+    assert f"`{line}`" in fails(room.inspect, path)
 
 
 def test_what_is_no_notebook_is_one_line(tmp_path):
     path = tmp_path / "a.ipynb"
-    assert "cannot read" in fails(sweep.inspect, path)
+    assert "cannot read" in fails(room.inspect, path)
     for text in ("", "{}", "[]", "nonsense", '{"nbformat": 4, "cells": [{}]}', '{"nbformat": 4, "cells": 3}'):
         path.write_text(text)
-        assert "is not a Jupyter notebook" in fails(sweep.inspect, path)
-    assert "not plain Python" in fails(sweep.inspect, notebook(path, parameters="%matplotlib inline"))
+        assert "is not a Jupyter notebook" in fails(room.inspect, path)
+    assert "not plain Python" in fails(room.inspect, notebook(path, parameters="%matplotlib inline"))
 
 
 def test_check_parameters_accepts_and_makes_plain(tmp_path):
@@ -106,7 +106,7 @@ def test_check_parameters_accepts_and_makes_plain(tmp_path):
         "free": {"a": (1, 2)},
         "rate": 0.5,
     }
-    got = sweep.check_parameters(path, given_values)
+    got = room.check_parameters(path, given_values)
     assert got == {**given_values, "name": "x", "groups": [1, 2.0], "free": {"a": [1, 2]}}
     assert type(got["epochs"]) is int and type(got["fast"]) is bool and type(got["groups"][1]) is float
     json.dumps(got)
@@ -133,7 +133,7 @@ def test_check_parameters_accepts_and_makes_plain(tmp_path):
 )
 def test_check_parameters_refuses(tmp_path, name, value, says):
     path = notebook(tmp_path / "a.ipynb", parameters=PARAMETERS)
-    text = fails(sweep.check_parameters, path, {name: value})
+    text = fails(room.check_parameters, path, {name: value})
     assert says in text and repr(name) in text and "a.ipynb" in text
 
 
@@ -141,9 +141,9 @@ def test_annotations_inside_one_another(tmp_path):
     path = notebook(
         tmp_path / "a.ipynb", parameters="a: list[int] = [1]\nb: Union[int, list[str], None] = 1\nc: Odd[int] = 1"
     )
-    sweep.check_parameters(path, {"a": [2, 3], "b": ["x"], "c": object})
+    room.check_parameters(path, {"a": [2, 3], "b": ["x"], "c": object})
     for name, value in (("a", [1, "x"]), ("a", 1), ("b", [1]), ("b", 0.5)):
-        fails(sweep.check_parameters, path, {name: value})
+        fails(room.check_parameters, path, {name: value})
 
 
 # Running: each starts a kernel, about a second
@@ -154,7 +154,7 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     path = notebook(tmp_path / "a.ipynb", code, "", "epochs * 2", parameters="epochs: int = 3\nlr: float = 0.1")
     before, progress = path.read_bytes(), io.StringIO()
     out = tmp_path / "deep" / "{braces}" / "a.ipynb"
-    got = sweep.run_notebook(path, out, {"epochs": np.int64(7)}, progress=progress, timeout=60)
+    got = room.run_notebook(path, out, {"epochs": np.int64(7)}, progress=progress, timeout=60)
     assert got["notebook"] == "a.ipynb" and got["out"] == str(out) and got["parameters"] == {"epochs": 7}
     assert 0 < got["seconds"] < 60
     shown = progress.getvalue()
@@ -162,8 +162,8 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     assert "Executing" not in shown  # papermill's own log is not the notebook's output
     executed = nbformat.read(out, as_version=4)
     assert executed.cells[-1].outputs[0].data["text/plain"] == "14"
-    assert sweep.problems(out) == [] and path.read_bytes() == before
-    sweep.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
+    assert room.problems(out) == [] and path.read_bytes() == before
+    room.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
 
 
 def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):
@@ -171,35 +171,35 @@ def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):
         notebook(tmp_path / "a.ipynb", "1", "x = 1\nraise ValueError('no such\\ngroup')", "print('after')"),
         tmp_path / "o.ipynb",
     )
-    text = fails(sweep.run_notebook, path, out)
+    text = fails(room.run_notebook, path, out)
     assert "a.ipynb: In [2] raised ValueError: no such" in text and str(out) in text
-    assert "In [3] was not executed" in sweep.problems(out)
+    assert "In [3] was not executed" in room.problems(out)
 
 
 def test_a_timeout_is_a_failure(tmp_path, capfd):
     path, out = notebook(tmp_path / "a.ipynb", "1", "import time\ntime.sleep(60)"), tmp_path / "o.ipynb"
-    assert "In [2] took longer than 1 s" in fails(sweep.run_notebook, path, out, timeout=1)
-    assert sweep.problems(out)  # also for whoever finds only the copy
+    assert "In [2] took longer than 1 s" in fails(room.run_notebook, path, out, timeout=1)
+    assert room.problems(out)  # also for whoever finds only the copy
     assert "IPKernelApp" not in capfd.readouterr().err
 
 
 def test_a_dead_kernel_is_a_failure(tmp_path):
     path, out = notebook(tmp_path / "a.ipynb", "1", "import os\nos._exit(1)", "2"), tmp_path / "o.ipynb"
-    text = fails(sweep.run_notebook, path, out)
+    text = fails(room.run_notebook, path, out)
     assert "In [2] ended" in text and "died" in text
-    assert "In [3] was not executed" in sweep.problems(out)
+    assert "In [3] was not executed" in room.problems(out)
     assert json.loads(out.read_text())["metadata"]["papermill"]["exception"] is True
 
 
 def test_leaving_early_is_a_failure(tmp_path):
     path, out = notebook(tmp_path / "a.ipynb", "import sys\nsys.exit(0)", "2"), tmp_path / "o.ipynb"
-    assert "In [1] raised SystemExit: 0" in fails(sweep.run_notebook, path, out)
+    assert "In [1] raised SystemExit: 0" in fails(room.run_notebook, path, out)
 
 
 def test_an_error_inside_a_widget_is_a_failure(tmp_path):
     code = "import ipywidgets\n@ipywidgets.interact(x=3)\ndef show(x):\n    raise KeyError('lost')"
     path, out = notebook(tmp_path / "a.ipynb", code), tmp_path / "o.ipynb"
-    assert "a widget raised KeyError: 'lost'" in fails(sweep.run_notebook, path, out)
+    assert "a widget raised KeyError: 'lost'" in fails(room.run_notebook, path, out)
 
 
 def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):
@@ -211,18 +211,18 @@ def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):
         raise RuntimeError("Kernel died before replying to kernel_info")
 
     monkeypatch.setattr(papermill, "execute_notebook", dies)
-    assert "did not start, twice" in fails(sweep.run_notebook, path, out)
+    assert "did not start, twice" in fails(room.run_notebook, path, out)
     assert len(calls) == 2
 
 
 def test_run_notebook_checks_before_it_starts(tmp_path):
     path = notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS)
     (tmp_path / "file").write_text("")
-    assert "did you mean" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
-    assert "another .ipynb" in fails(sweep.run_notebook, path, path)
-    assert "another .ipynb" in fails(sweep.run_notebook, path, tmp_path / "o.txt")
-    assert "use another folder" in fails(sweep.run_notebook, path, tmp_path / "file" / "o.ipynb")
-    assert "no Jupyter kernel 'none'" in fails(sweep.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")
+    assert "did you mean" in fails(room.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
+    assert "another .ipynb" in fails(room.run_notebook, path, path)
+    assert "another .ipynb" in fails(room.run_notebook, path, tmp_path / "o.txt")
+    assert "use another folder" in fails(room.run_notebook, path, tmp_path / "file" / "o.ipynb")
+    assert "no Jupyter kernel 'none'" in fails(room.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")
 
 
 # Cleaning
@@ -245,7 +245,7 @@ def outputs_of(path: Path) -> list:
 
 def test_clean_removes_what_tools_leave_and_counts(tmp_path):
     path = tmp_path / "a.ipynb"
-    widget = v4.new_output("display_data", data={sweep.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "interactive()"})
+    widget = v4.new_output("display_data", data={room.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "interactive()"})
     picture = v4.new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"})
     result = v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=9)
     noise = {
@@ -271,7 +271,7 @@ def test_clean_removes_what_tools_leave_and_counts(tmp_path):
         "language_info": {"name": "python", "version": "3.11"},
     }
     nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), path)
-    sweep.clean(path)
+    room.clean(path)
     nb = nbformat.read(path, as_version=4)
     assert set(nb.metadata) == {"kernelspec", "language_info"} and nb.metadata.language_info == {"name": "python"}
     assert [cell.id for cell in nb.cells] == [ids[0], ids[1], ids[3], ids[4]]
@@ -291,7 +291,7 @@ def test_clean_joins_streams_and_keeps_the_last_of_a_bar(tmp_path):
         stream("   \n"),
         stream("\x1b[31mred\x1b[0m\n"),
     )
-    sweep.clean(path)
+    room.clean(path)
     assert [(o.name, o.text) for o in outputs_of(path)] == [
         ("stdout", "one\n100%|##########|\ntwo\n"),
         ("stderr", "100%"),
@@ -303,9 +303,9 @@ def test_clean_joins_streams_and_keeps_the_last_of_a_bar(tmp_path):
 @settings(max_examples=25, deadline=None)
 def test_cleaning_twice_changes_nothing(tmp_path_factory, pieces):
     path = executed(tmp_path_factory.mktemp("nb") / "a.ipynb", *(stream(text, name) for name, text in pieces))
-    sweep.clean(path)
+    room.clean(path)
     once = path.read_bytes()
-    sweep.clean(path)
+    room.clean(path)
     assert path.read_bytes() == once
 
 
@@ -318,7 +318,7 @@ def test_cells_without_ids_get_the_same_ids_each_time(tmp_path):
     contents = set()
     for _ in range(2):
         path.write_text(json.dumps(old))
-        sweep.clean(path)
+        room.clean(path)
         contents.add(path.read_bytes())
     assert len(contents) == 1
 
@@ -327,9 +327,9 @@ def test_clean_refuses_errors_and_cells_that_did_not_run(tmp_path):
     error = v4.new_output("error", ename="ValueError", evalue="x", traceback=[])
     path = executed(tmp_path / "a.ipynb", error)
     before = path.read_bytes()
-    assert "In [7] raised ValueError: x" in fails(sweep.clean, path)
+    assert "In [7] raised ValueError: x" in fails(room.clean, path)
     assert path.read_bytes() == before
-    assert "In [1] was not executed" in fails(sweep.clean, notebook(tmp_path / "b.ipynb", "1"))
+    assert "In [1] was not executed" in fails(room.clean, notebook(tmp_path / "b.ipynb", "1"))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_clean_refuses_errors_and_cells_that_did_not_run(tmp_path):
 def test_clean_refuses_paths_of_the_machine(tmp_path, text):
     for output in (stream(text), v4.new_output("display_data", data={"text/html": f"<b>{text}</b>"})):
         path = executed(tmp_path / "a.ipynb", output)
-        assert "a path of this machine" in fails(sweep.clean, path)
+        assert "a path of this machine" in fails(room.clean, path)
 
 
 @pytest.mark.parametrize(
@@ -361,6 +361,6 @@ def test_clean_refuses_paths_of_the_machine(tmp_path, text):
     ],
 )
 def test_clean_lets_other_slashes_pass(tmp_path, text):
-    sweep.clean(
+    room.clean(
         executed(tmp_path / "a.ipynb", stream(text), v4.new_output("display_data", data={"image/png": "+/tmp/a"}))
     )

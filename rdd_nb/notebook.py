@@ -25,7 +25,17 @@ import nbformat
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.files import atomic_write
 
-__all__ = ["Parameter", "check_parameters", "clean", "inspect", "problems", "run_notebook"]
+__all__ = [
+    "Parameter",
+    "check_parameters",
+    "clean",
+    "fitted",
+    "inspect",
+    "mark_failed",
+    "problems",
+    "run_notebook",
+    "source_of",
+]
 
 StrPath = str | os.PathLike[str]
 WIDGETS = "application/vnd.jupyter.widget-state+json"
@@ -95,6 +105,12 @@ def inspect(notebook: StrPath) -> dict[str, Parameter]:
     return found
 
 
+def source_of(notebook: StrPath) -> str:
+    """A digest of a notebook's code: its code cells with their tags, in order. Prose and outputs are not in it."""
+    cells = [(c.source, c.metadata.get("tags", [])) for c in _read(notebook).cells if c.cell_type == "code"]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
+
+
 def _literal(node: ast.stmt) -> tuple[str, Any, str]:
     """Name, value and annotation of ``name: annotation = literal``; ValueError for any other statement."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -117,21 +133,26 @@ def check_parameters(notebook: StrPath, parameters: Mapping[str, Any]) -> dict[s
     Raises:
         RddError: a name the notebook does not have (the nearest is named), or a value of another type.
     """
-    known, plain = inspect(notebook), {}
+    return fitted(inspect(notebook), parameters, Path(notebook).name)
+
+
+def fitted(known: Mapping[str, Parameter], parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What :func:`check_parameters` does, for a notebook that has been inspected; ``where`` is its name."""
+    plain = {}
     for name, value in parameters.items():
         if name not in known:
-            raise unknown("parameter", name, known, Path(notebook).name)
+            raise unknown("parameter", name, known, where)
         declared = known[name]
         value = plain[name] = _plain(value)
         annotation = declared.annotation or ("Any" if declared.default is None else type(declared.default).__name__)
         if not _fits(value, ast.parse(annotation, mode="eval").body):
-            where = f"parameter {name!r} of {Path(notebook).name}"
+            what = f"parameter {name!r} of {where}"
             if "bool" in annotation and isinstance(value, str):
                 raise RddError(
-                    f"{where} is the text {value!r}, not a boolean: use -y '{name}: {value.lower()}' (-p makes texts)"
+                    f"{what} is the text {value!r}, not a boolean: use -y '{name}: {value.lower()}' (-p makes texts)"
                 )
             raise RddError(
-                f"{where} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}"
+                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}"
             )
     return plain
 
@@ -232,7 +253,7 @@ def run_notebook(
             break  # the executed copy says it all
         except (CellTimeoutError, DeadKernelError, RuntimeError, ZMQError) as error:  # the first is an OSError, too
             why = (str(error).splitlines() or [type(error).__name__])[0]
-            if _mark(
+            if mark_failed(
                 target, f"took longer than {timeout} s" if isinstance(error, CellTimeoutError) else f"ended: {why}"
             ):
                 break
@@ -251,11 +272,12 @@ def run_notebook(
     }
 
 
-def _mark(path: Path, why: str) -> bool:
+def mark_failed(executed: StrPath, why: str) -> bool:
     """Write into an executed copy that its last begun cell failed (papermill has called all of them completed).
 
     Returns whether there is such a cell; if not, the kernel never started.
     """
+    path = Path(executed)
     nb = _read(path)
     begun = [c for c in nb.cells if c.metadata.get("papermill", {}).get("start_time")]
     if begun:
