@@ -9,11 +9,12 @@ import os
 import posixpath
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from rdd_nb.errors import RddError
 
-__all__ = ["atomic_write", "one_line", "unwritable", "without_folders"]
+__all__ = ["atomic_write", "one_line", "put_files", "unwritable", "without_folders"]
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -39,6 +40,44 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return target
+
+
+def put_files(
+    folder: str | os.PathLike[str], contents: Mapping[str, bytes | str], force: bool = False
+) -> list[Path]:
+    """Write files into a folder, which is made; one that is there already and differs stops all before the first.
+
+    Args:
+        folder: where to.
+        contents: path inside the folder (with ``/``) → what the file holds.
+        force: replace files that differ.
+
+    Returns:
+        The files that were written; those that were there as they should be are left alone.
+
+    Raises:
+        RddError: a file there differs, or the place cannot be written.
+    """
+    target, missing = Path(folder), {}
+    for name, held in contents.items():
+        data = held.encode() if isinstance(held, str) else held
+        try:
+            there = (target / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            missing[target / name] = data
+        except OSError as error:
+            raise unwritable(target / name, error) from None
+        else:
+            if there != data and not force:
+                raise RddError(f"{target / name} is there and differs: give another folder, or --force to replace it")
+            if there != data:
+                missing[target / name] = data
+    try:
+        for place in sorted({target, *(path.parent for path in missing)}):
+            place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(target, error) from None
+    return [atomic_write(path, data) for path, data in missing.items()]
 
 
 def unwritable(path: Path, error: OSError) -> RddError:

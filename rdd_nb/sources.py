@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rdd_nb import machine
+from rdd_nb import machine, shipped
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.folders import Part, Source, line_of, pixels, read_folder
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 DESCRIPTIONS = {
-    "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the repository",
+    "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the package",
     "fashion-mnist": "all 60,000 + 10,000 images of Fashion-MNIST; a local copy, or a download of 30 MB",
     "digits": "scikit-learn's 1,797 handwritten digits, 8×8 grey, enlarged to 28×28, split 80/20; no download",
     "cifar10": "50,000 + 10,000 photographs, 32×32 RGB, 10 classes; a download of 170 MB",
@@ -58,7 +58,7 @@ PUBLISHED: dict[str, Statistics] = {
 FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 DIGITS = tuple("0123456789")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts it
-REPOSITORY_DATA = Path(__file__).resolve().parent.parent / "data"
+REPOSITORY_DATA = shipped.folder("data")
 SAMPLE_FILE = "fashion_mnist_sample.npz"
 SAMPLE_DIGEST = "528abe7494c55788bbafb5f00f1e1925796c42ac5a0d6dcc6b4eb1dc6266b6ab"  # see data/README.md
 
@@ -67,7 +67,7 @@ def default_root() -> Path:
     """The environment's ``RDD_NB_DATA``, else the repository's ``data/`` beside the package, else ``./data``."""
     if os.environ.get("RDD_NB_DATA"):
         return Path(os.environ["RDD_NB_DATA"]).expanduser()
-    return REPOSITORY_DATA if REPOSITORY_DATA.is_dir() else Path("data")
+    return REPOSITORY_DATA if REPOSITORY_DATA.is_dir() and not shipped.in_wheel() else Path("data")
 
 
 def fetch(name: str, root: Path, size: int | None, download: bool, channels: int | None) -> Source:
@@ -118,6 +118,8 @@ def _grey(images: np.ndarray, labels: np.ndarray) -> Part:
 
 def _sample(root: Path) -> Source:
     mend = "restore it with `git checkout -- data`, or make it with `python data/make_sample.py`"
+    if shipped.in_wheel():
+        mend = "install rdd-nb again, or take the file from data/ of its repository"
     path = root / SAMPLE_FILE
     path = path if path.is_file() else REPOSITORY_DATA / SAMPLE_FILE
     if not path.is_file():

@@ -40,12 +40,16 @@ def says(capsys, *command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["data"], ["data", "list"], ["data", "fetch"], ["evaluate"], ["run"], ["study"]]
+    "command",
+    [
+        *([], ["data"], ["data", "list"], ["data", "fetch"], ["course"], ["course", "copy"]),
+        *(["evaluate"], ["run"], ["study"]),
+    ],
 )
 def test_every_help_has_an_example(capsys, command):
     text = says(capsys, *command, "--help")
     assert "Usage: rdd-nb" in text
-    assert text.count("rdd-nb") > 1 or command == ["data"]
+    assert text.count("rdd-nb") > 1 or command in (["course"], ["data"])
 
 
 def test_without_a_command_there_is_help(capsys):

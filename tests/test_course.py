@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 
 import rdd_nb as rdd
 from rdd_nb import course
+from rdd_nb.cli import main
 from rdd_nb.course import Case, Exercise, Mistake
 from rdd_nb.errors import RddError
 from rdd_nb.notebook import run_notebook
@@ -203,3 +205,52 @@ def test_student_copies_run_headless(path, tmp_path):
     exercises = course.exercises(path.name[:2])
     assert outputs.count("it returns nothing") == len(exercises), "every stub is told that it is not filled in yet"
     assert "right in all" not in outputs
+
+
+# ------------------------------------------------------------------------------------------------- copies to take home
+
+
+def held(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_copy_gives_the_notebooks_as_they_are(tmp_path, capsys):
+    assert main(["course", "copy", str(tmp_path / "my" / "course")]) == 0
+    said = capsys.readouterr().out
+    assert held(tmp_path / "my" / "course") == {p.name: p.read_bytes() for p in NOTEBOOKS.glob("[0-9]*.ipynb")}
+    assert "copied to" in said and f"jupyter lab {tmp_path}/my/course/00_quickstart.ipynb" in said
+
+
+def test_copy_never_overwrites_work_unasked(tmp_path, capsys):
+    command = ["course", "copy", str(tmp_path)]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(command) == 0 and main(command) == 0, "the same again changes nothing"
+    assert "copied to" in capsys.readouterr().out
+    changed = tmp_path / "03_distillation.ipynb"
+    changed.write_text("my work")
+    (tmp_path / "01_risk_and_robustness.ipynb").unlink()
+    before = held(tmp_path)
+    assert main(command) == 2
+    printed, told = capsys.readouterr()
+    assert printed == "" and told.count("\n") == 1
+    assert f"{changed} is there and differs" in told and "another folder, or --force" in told
+    assert held(tmp_path) == before, "nothing is half done"
+    assert main([*command, "--force", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["written"] == ["01_risk_and_robustness.ipynb", "03_distillation.ipynb"] and len(said["notebooks"]) == 9
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_copies_for_students_have_no_solutions(tmp_path, capsys):
+    assert main(["course", "copy", str(tmp_path / "a"), "--student"]) == 0
+    assert "without solutions" in capsys.readouterr().out
+    course.student_copies(NOTEBOOKS, tmp_path / "b")
+    assert held(tmp_path / "a") == held(tmp_path / "b")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_copying_to_where_nothing_can_be(tmp_path, capsys, place):
+    (tmp_path / "file").write_text("a regular file")
+    assert main(["course", "copy", str(tmp_path / place)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"cannot write {tmp_path / place}" in told and "use another folder" in told

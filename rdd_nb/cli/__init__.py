@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rdd_nb.cli.course import command_copy
 from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.options import Json, Root, Size, complain
 from rdd_nb.cli.study import command_run, command_study
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words in ([], ["data"]):
+    if words in ([], ["course"], ["data"]):
         words.append("--help")
     try:
         command = typer.main.get_command(_app(next((word for word in words if not word.startswith("-")), "")))
@@ -62,6 +63,9 @@ def _app(chosen: str) -> typer.Typer:
     data.command("list")(_data_list)
     data.command("fetch")(_data_fetch)
     app.add_typer(data, name="data")
+    course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home.")
+    course.command("copy")(command_copy)
+    app.add_typer(course, name="course")
     app.command("distill")(_with_config_options(command_distill, chosen == "distill"))
     app.command("evaluate")(_interruptible(command_evaluate, "the same command begins it again, the run is as it was"))
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
