@@ -9,12 +9,12 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rdd_nb.errors import RddError
 
-__all__ = ["atomic_write", "one_line", "put_files", "unwritable", "without_folders"]
+__all__ = ["atomic_write", "locked", "one_line", "put_files", "unwritable", "without_folders"]
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -42,9 +42,42 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
     return target
 
 
-def put_files(
-    folder: str | os.PathLike[str], contents: Mapping[str, bytes | str], force: bool = False
-) -> list[Path]:
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process: a second one gets an RddError instead of mixing its files in.
+
+    The lock ends with the ``with`` block or the process and leaves no file. Where the system has no ``flock``
+    (Windows) nothing is locked. Temporary files of a process that was killed are removed on the way.
+
+    Raises:
+        RddError: there is no such folder, or another process works in it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RddError(f"no run folder {folder} ({error.strerror}): create it first") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RddError(f"another process is working in {folder}: wait for it, or use another folder") from None
+        except OSError:
+            pass  # a file system without locks: go on without
+        else:
+            for left in folder.glob(".*.tmp"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+def put_files(folder: str | os.PathLike[str], contents: Mapping[str, bytes | str], force: bool = False) -> list[Path]:
     """Write files into a folder, which is made; one that is there already and differs stops all before the first.
 
     Args:

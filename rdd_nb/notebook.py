@@ -151,10 +151,16 @@ def fitted(known: Mapping[str, Parameter], parameters: Mapping[str, Any], where:
                 raise RddError(
                     f"{what} is the text {value!r}, not a boolean: use -y '{name}: {value.lower()}' (-p makes texts)"
                 )
+            hint = "; YAML reads 1e-3 as a text and 1.0e-3 as a number" if _is_number(value) else ""
             raise RddError(
-                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}"
+                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}{hint}"
             )
     return plain
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a text is a number in the scientific notation that Python has and YAML 1.1 has not."""
+    return isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value) is not None
 
 
 def _plain(value: Any) -> Any:
@@ -306,6 +312,18 @@ def problems(notebook: StrPath) -> list[str]:
     models = nb.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {}).values()
     outputs = [o for m in models if m.get("model_name") == "OutputModel" for o in m.get("state", {}).get("outputs", ())]
     return found + [f"a widget raised {_error(o)}" for o in outputs if o.get("output_type") == "error"]
+
+
+def failure(executed: StrPath) -> tuple[str, str, str] | None:
+    """Why an executed notebook does not count as complete: error in one line, cell, traceback; None if it does."""
+    found = problems(executed)
+    if not found:
+        return None
+    cell, _, error = found[0].partition("] ")
+    cell, error = (f"{cell}]", error) if cell.startswith("In [") else ("", found[0])
+    outputs = [o for c in _read(executed).cells if c.cell_type == "code" for o in c.outputs]
+    trace: list[str] = next((o.traceback for o in outputs if o.output_type == "error"), [])
+    return error, cell, "\n".join(trace)
 
 
 def _error(output: Mapping[str, Any]) -> str:

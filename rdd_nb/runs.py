@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rdd_nb.errors import RddError
-from rdd_nb.files import atomic_write, one_line, unwritable, without_folders
+from rdd_nb.files import atomic_write, locked, one_line, unwritable, without_folders
 from rdd_nb.synthetic import SyntheticSet, load_synthetic, save_synthetic
 
 if TYPE_CHECKING:
@@ -197,36 +197,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process: a second run in it gets an RddError instead of mixing its files in.
-
-        The lock ends with the ``with`` block or the process and leaves no file. Where the system has no ``flock``
-        (Windows) nothing is locked. Temporary files of a run that was killed are removed on the way.
-        """
-        try:
-            import fcntl
-        except ImportError:
+        """Hold the folder for this process; see :func:`rdd_nb.files.locked`."""
+        with locked(self.path):
             yield
-            return
-        try:
-            handle = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise RddError(f"no run folder {self.path} ({error.strerror}): create it first") from None
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RddError(
-                    f"another process is working in {self.path}: wait for it, or use another folder"
-                ) from None
-            except OSError:
-                pass  # a file system without locks: go on without
-            else:
-                for left in self.path.glob(".*.tmp"):
-                    with contextlib.suppress(OSError):
-                        left.unlink()
-            yield
-        finally:
-            os.close(handle)
 
     def _json(self, name: str, mend: str) -> dict[str, Any]:
         try:

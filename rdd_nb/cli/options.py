@@ -80,3 +80,14 @@ def complain(message: str, status: int = 2) -> int:
     """Say what went wrong in one line on stderr; the exit status to end with."""
     print("rdd-nb:", " ".join(message.split()), file=sys.stderr)
     return status
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(30), duration(300), duration(9000)
+    ('30 s', '5 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, pair
+from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, duration, pair
 from rdd_nb.errors import RddError
 
 __all__ = ["command_run", "command_study"]
@@ -131,7 +131,7 @@ def command_study(
     def tell(done: Outcome, finished: int, of: int, left: float) -> None:
         if not quiet:
             how = f"{done.seconds:.1f} s" if done.error is None else f"failed: {done.error}"
-            print(f"[{finished}/{of}] {done.unit.name}: {how}; {_duration(left)} left", file=sys.stderr, flush=True)
+            print(f"[{finished}/{of}] {done.unit.name}: {how}; {duration(left)} left", file=sys.stderr, flush=True)
 
     outcomes = run_study(plan, folder, units=units, workers=workers, threads=threads, device=device, tell=tell)
     made = tables.collect(folder, [unit for unit in plan.units if not (add and unit.name in there)])
@@ -160,14 +160,3 @@ def _seeds(text: str | None) -> list[int]:
         return [int(word) for word in (text or "").replace(",", " ").split()]
     except ValueError:
         raise RddError(f"--seeds {text!r} should be whole numbers: write --seeds 0,1") from None
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> _duration(30), _duration(300), _duration(9000)
-    ('30 s', '5 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

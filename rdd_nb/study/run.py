@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 import traceback
@@ -26,11 +25,12 @@ import torch
 
 from rdd_nb.errors import RddError
 from rdd_nb.machine import pick_device
+from rdd_nb.processes import cores, revision, threads_of_children
 from rdd_nb.runs import RunFolder, atomic_write
 from rdd_nb.study.plan import Plan, Unit
 from rdd_nb.study.units import run_unit, state
 
-__all__ = ["Outcome", "cores", "revision", "run_study"]
+__all__ = ["Outcome", "run_study"]
 
 GRACE = 60.0  # seconds that an interrupted worker has to keep its checkpoint
 
@@ -42,25 +42,6 @@ class Outcome:
     unit: Unit
     seconds: float
     error: str | None = None
-
-
-def revision() -> str:
-    """The git revision of the code that runs, with ``-dirty`` where the package differs from it; empty outside git."""
-    package = Path(__file__).parents[1]
-
-    def git(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(("git", *words), capture_output=True, text=True, cwd=package, timeout=10)
-
-    try:
-        head, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "--", ".")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return head.stdout.strip() + "-dirty" * bool(changed.stdout.strip()) if head.returncode == 0 else ""
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # --- many units, in worker processes ------------------------------------------------------------------------------
@@ -183,25 +164,9 @@ def run_study(
                 torch.set_num_threads(before)
         else:
             share = threads or max(1, cores() // workers)
-            with _threads_of_children(share):
+            with threads_of_children(share):
                 _in_processes(todo, min(workers, len(todo)), share, lambda unit: (unit, folder, device, rev), note)
     return outcomes
-
-
-@contextlib.contextmanager
-def _threads_of_children(threads: int) -> Iterator[None]:
-    """What processes started meanwhile find in their environment, before they import torch."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _in_processes(

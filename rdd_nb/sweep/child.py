@@ -1,0 +1,75 @@
+"""The process of one run: ``python -m rdd_nb.sweep.child``, told on stdin what to run, by :mod:`rdd_nb.sweep.guard`.
+
+Its stdin stays open as long as the guard lives. When it closes, the guard is gone, however it went, and this process
+ends its kernel and itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+# jsonschema, which reads notebooks, builds the grammar of internationalised addresses when it finds this package: most
+# of a second for each run, and no notebook needs it. None means "not installed" to `import`.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+from rdd_nb.errors import RddError  # noqa: E402
+from rdd_nb.files import one_line  # noqa: E402
+from rdd_nb.notebook import failure, run_notebook  # noqa: E402
+from rdd_nb.processes import end_tree  # noqa: E402
+from rdd_nb.sweep.record import finish, read  # noqa: E402
+
+
+def main() -> int:
+    """Run the notebook that stdin tells of, and write its record; the status is 0 also where the notebook failed."""
+    told = json.loads(_line())
+    threading.Thread(target=_follow, daemon=True).start()
+    folder = Path(told["folder"])
+    target = folder / Path(told["notebook"]).name
+    error, cell, trace = "", "", ""
+    try:
+        run_notebook(told["notebook"], target, told["parameters"], progress=sys.stdout, kernel_name=told["kernel"])
+    except RddError as raised:
+        error, cell, trace = _why(target, str(raised))
+    except Exception as raised:  # of papermill, or a bug of ours: a sweep goes on
+        error = f"{type(raised).__name__}: {one_line(raised)}"
+    begun = read(folder)
+    if begun is None:  # somebody removed the folder meanwhile
+        return 1
+    finish(folder, begun, time.time() - told["began"], error, cell, trace)
+    return 0
+
+
+def _why(executed: Path, said: str) -> tuple[str, str, str]:
+    """Error, cell and traceback of a failed run."""
+    try:
+        return failure(executed) or (said, "", "")
+    except RddError:  # no executed copy
+        return said, "", ""
+
+
+def _line() -> bytes:
+    """The first line of stdin, read byte by byte so that :func:`_follow` can read on without a buffer between."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece: Any = os.read(0, 1)
+        if not piece:
+            sys.exit("told nothing on stdin: this process is started by rdd_nb.sweep")
+        line += piece
+    return line
+
+
+def _follow() -> None:
+    while os.read(0, 1):
+        pass
+    end_tree(os.getpid(), itself=False)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
