@@ -140,6 +140,9 @@ def _rows_of_csv(table: Path) -> list[Row]:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, strict=True)
             columns = list(reader.fieldnames or ())
+            if "filename" not in columns:  # as Hugging Face's image folders call it, and rdd_nb.export
+                columns = ["filename" if column == "file_name" else column for column in columns]
+                reader.fieldnames = columns
             for column in columns:
                 if column not in COLUMNS:
                     raise unknown("column", column, COLUMNS, where=f"{table} line 1")

@@ -29,7 +29,7 @@ from rdd_nb.scores import Scores
 from rdd_nb.subgroups import group_table
 from rdd_nb.synthetic import SyntheticSet
 
-__all__ = ["Report", "Written", "of_run", "rank_bands", "write"]
+__all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands", "write"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -45,6 +45,7 @@ TOLD = {
     "width": "width",
     "seed": "seed",
 }
+WORST = "The worst of many groups looks worse than it is: read its interval, and the grey band of lots."
 FINEST = 40  # more cells of class and group than this are not drawn one by one; the groups are
 
 
@@ -174,9 +175,9 @@ def of_run(
         tables={method: _table(s) for method, s in scores.items()},
         finest=finest,
         bands={method: rank_bands(s, s.partition(by)[0]) for method, s in scores.items()},
-        limits=(*limits, *_limits(mine, findings, said)),
+        limits=(*limits, *limits_of(mine, findings, said), WORST),
         made_on=said.get("machine") or metrics.get("machine") or machine.describe(),
-        command=command or _command(folder, config, said),
+        command=command or command_of(folder, config, said),
     )
 
 
@@ -230,7 +231,8 @@ def _settings(config: Mapping[str, Any], said: Mapping[str, Any], scores: Scores
     return told
 
 
-def _limits(scores: Scores, findings: Sequence[Finding], said: Mapping[str, Any]) -> list[str]:
+def limits_of(scores: Scores, findings: Sequence[Finding], said: Mapping[str, Any]) -> list[str]:
+    """What these scores do not say, a sentence each; ``said`` is what metrics.json holds under "evaluation"."""
     told = []
     if said.get("profile") == "smoke":
         told.append("Profile smoke: this only shows that it runs; the numbers mean nothing.")
@@ -257,11 +259,10 @@ def _limits(scores: Scores, findings: Sequence[Finding], said: Mapping[str, Any]
     told.append(
         '"All" holds for the mixture of the test set. Where people come in other shares, weigh the groups anew.'
     )
-    told.append("The worst of many groups looks worse than it is: read its interval, and the grey band of lots.")
     return told
 
 
-def _command(folder: RunFolder, config: Mapping[str, Any], said: Mapping[str, Any]) -> str:
+def command_of(folder: RunFolder, config: Mapping[str, Any], said: Mapping[str, Any]) -> str:
     """The two lines that make the run again; empty where it does not say which data it was made from."""
     source = config.get("source") or {}
     if not source.get("data"):

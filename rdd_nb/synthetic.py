@@ -87,7 +87,16 @@ class SyntheticSet:
         return ((self.images.detach().cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
-        """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU and normalised."""
+        """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU: float32 ``[C, H, W]``, int64 ``[]``.
+
+        The images are normalised, ``(pixel / 255 - mean) / std`` with the ``mean`` and ``std`` of the real training set
+        that are kept here: normalise test images with the same two, and do not normalise these again.
+
+        >>> s = SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,), ipc=1)
+        >>> image, label = s.as_tensor_dataset()[1]
+        >>> image.shape, int(label)
+        (torch.Size([1, 4, 4]), 1)
+        """
         return torch.utils.data.TensorDataset(self.images.detach().cpu(), self.labels.cpu())
 
 

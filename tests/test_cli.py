@@ -43,7 +43,7 @@ def says(capsys, *command: str) -> str:
     "command",
     [
         *([], ["data"], ["data", "list"], ["data", "fetch"], ["course"], ["course", "copy"]),
-        *(["evaluate"], ["run"], ["study"]),
+        *(["evaluate"], ["export"], ["run"], ["study"]),
     ],
 )
 def test_every_help_has_an_example(capsys, command):

@@ -18,6 +18,7 @@ import typer
 
 from rdd_nb.cli.course import command_copy
 from rdd_nb.cli.distill import command_distill, command_evaluate
+from rdd_nb.cli.export import command_export
 from rdd_nb.cli.options import Json, Root, Size, complain
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.errors import RddError
@@ -68,6 +69,7 @@ def _app(chosen: str) -> typer.Typer:
     app.add_typer(course, name="course")
     app.command("distill")(_with_config_options(command_distill, chosen == "distill"))
     app.command("evaluate")(_interruptible(command_evaluate, "the same command begins it again, the run is as it was"))
+    app.command("export")(command_export)
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
     app.command("study")(_interruptible(command_study, "the same command goes on from here"))
     return app

@@ -151,6 +151,10 @@ def command_evaluate(
     ] = None,
     size: Size = None,
     root: Root = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the table, tidy, as CSV here as well.", rich_help_panel=WORK),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -166,12 +170,16 @@ def command_evaluate(
 
     from rdd_nb.distill import fingerprint
     from rdd_nb.evaluate import PROFILES, matched, predict, train
+    from rdd_nb.export import accuracies, group_tables
+    from rdd_nb.files import atomic_write
     from rdd_nb.machine import describe, pick_device
     from rdd_nb.runs import RunFolder
-    from rdd_nb.subgroups import gap, group_table, worst_group
+    from rdd_nb.subgroups import gap, worst_group
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
+    if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):  # before minutes of training
+        raise RddError(f"cannot write --csv {csv}: give the path of a file in a folder that is there")
     protocol, where = PROFILES[profile], pick_device(device)
     folder = RunFolder.open(run)
     metrics, synthetic = folder.metrics, folder.load_synthetic()
@@ -196,8 +204,8 @@ def command_evaluate(
 
         trained = train(synthetic, protocol, nets=nets, seed=seed, device=device, progress=show)
         scores = predict(trained, test)
-        by = ["minority"] * (scores.minority is not None) + ["group"] * (scores.groups is not None) or ["class"]
-        tables = {name: group_table(scores, name) for name in ["all", *by]}
+        tables = group_tables(scores)
+        by = [name for name in tables if name != "all"]
         said: dict[str, Any] = {
             "profile": profile,
             "protocol": vars(protocol),
@@ -215,6 +223,9 @@ def command_evaluate(
             said["robustness"] = _robustness(trained, test, seed)
         scores.save(folder.path / "scores.npz")
         folder.write_metrics({**metrics, "evaluation": said})
+    if csv is not None:
+        table = accuracies(tables, folder.path.resolve().name)
+        atomic_write(csv, table.to_csv(index=False, lineterminator="\n"))
     if as_json:
         print(json.dumps({"run": str(run), **folder.metrics["evaluation"]}))
     else:

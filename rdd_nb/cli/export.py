@@ -1,0 +1,92 @@
+"""The command that gives a run to others: ``rdd-nb export`` writes images, a card, a table, or TensorBoard's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdd_nb.cli.options import Json
+from rdd_nb.errors import RddError
+
+__all__ = ["command_export"]
+
+
+def command_export(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished `rdd-nb distill`.", metavar="RUN")],
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The images as DIR/<class>/<nnn>.png, with metadata.csv and the card README.md beside them, as "
+            "torchvision's and Hugging Face's image folders and our own folder:DIR read them.",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The dataset card alone: Markdown with a YAML head.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Accuracies by group with intervals, of a run that has been evaluated."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="History, images and accuracies for `tensorboard --logdir` (needs tensorboard)."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files there that differ, such as a card you edited.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a finished run in the forms that others read: images, a card, a table, TensorBoard.
+
+    \b
+    Example: rdd-nb export runs/demo --png demo-images
+    """
+    targets = {"png": png, "card": card, "csv": csv, "tensorboard": tensorboard}
+    if not any(targets.values()):
+        raise RddError(
+            f"export of {run}: say what to write, with --png DIR, --card FILE, --csv FILE or --tensorboard DIR"
+        )
+    from rdd_nb import export
+    from rdd_nb.card import card as card_of
+    from rdd_nb.files import atomic_write, put_files
+    from rdd_nb.runs import RunFolder
+    from rdd_nb.scores import Scores
+
+    folder = RunFolder.open(run)
+    _, synthetic = folder.metrics, folder.load_synthetic()  # the first complains of a run that is not complete
+    if tensorboard is not None:
+        export.needs_tensorboard()  # before anything is written
+    if csv is not None:
+        tables = export.group_tables(Scores.load(folder.path / "scores.npz"))
+        table = export.accuracies(tables, folder.path.resolve().name)
+    if png is not None:
+        export.image_folder(synthetic, png, card_of(folder, with_images=True), force)
+    if card is not None:
+        put_files(card.parent, {card.name: card_of(folder)}, force)
+    if csv is not None:
+        atomic_write(csv, table.to_csv(index=False, lineterminator="\n"))
+    if tensorboard is not None:
+        export.tensorboard(folder, tensorboard)
+    if as_json:
+        written = {kind: str(place) for kind, place in targets.items() if place is not None}
+        print(json.dumps({"run": str(run), **written, **export.rounding(synthetic)._asdict()}))
+        return
+    if png is not None:
+        lost = export.rounding(synthetic)
+        print(
+            f"{len(synthetic.images)} images in {png}, rounded to 8 bits: the largest difference is {lost.largest:.3g} "
+            f"of 255 grey levels, {100 * lost.clipped:.1f} % of the values were clipped\n"
+            f"The card is {png / 'README.md'}: read it, and fill in what it leaves open"
+        )
+    if card is not None:
+        print(f"The card is {card}: read it, and fill in what it leaves open")
+    if csv is not None:
+        print(f"{len(table)} rows of accuracies in {csv}")
+    if tensorboard is not None:
+        print(f"Look at it with: tensorboard --logdir {tensorboard}")
