@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat import v4
 from PIL import Image
@@ -122,8 +123,13 @@ def test_distill_then_evaluate(capsys):
     scores = Scores.load(run.path / "scores.npz")
     assert metrics["evaluation"]["accuracy"] == pytest.approx(scores.accuracy.tolist())
 
-    command = ["evaluate", held["out"], "--profile", "smoke", "--nets", "2", "--quiet", "--json"]
+    command = ["evaluate", held["out"], "--profile", "smoke", "--nets", "2", "--quiet", "--json", "--csv", "t.csv"]
     said = json.loads(says(capsys, *command))
+    table = pd.read_csv("t.csv")
+    assert set(table["run"]) == {run.path.name} and table["partition"].unique().tolist() == ["all", "minority", "group"]
+    assert table["accuracy"].tolist() == pytest.approx(
+        [r["accuracy"] for part in said["tables"].values() for r in part]
+    )
     assert set(said["tables"]) == {"all", "minority", "group"}
     assert said["accuracy"] == metrics["evaluation"]["accuracy"], "the same seed gives the same nets"
     assert said["same_data"] and said["profile"] == "smoke" and "torch" in said["machine"]

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 import rdd_nb
-from rdd_nb import shipped
+from rdd_nb import shipped, sources
+from rdd_nb.errors import RddError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,8 +54,12 @@ def test_importing_is_quick_and_leaves_torch_alone():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel as pip's build backend makes it of a copy of the repository."""
-    if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
-        pytest.skip("the setuptools here is older than pyproject.toml asks for: pip install 'setuptools>=77'")
+    try:
+        recent = int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
+    except importlib.metadata.PackageNotFoundError:
+        recent = False
+    if not recent:
+        pytest.skip("no setuptools here that pyproject.toml would build with: pip install 'setuptools>=77'")
     scratch = tmp_path_factory.mktemp("wheel")
     clutter = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "downloads", "*.tmp")
     for name in ("rdd_nb", "notebooks", "data", "tests"):
@@ -121,6 +126,13 @@ def test_what_is_installed_finds_the_sample_and_the_notebooks(installed, tmp_pat
 
 def notebooks():
     return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def test_a_sample_that_an_installation_lost_is_told_as_such(monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped, "in_wheel", lambda: True)
+    monkeypatch.setattr(sources, "REPOSITORY_DATA", tmp_path)
+    with pytest.raises(RddError, match="install rdd-nb again"):
+        rdd_nb.load("fashion-mnist-sample", root=tmp_path)
 
 
 def test_the_repository_is_used_in_place():

@@ -1,4 +1,4 @@
-"""The command ``rdd-nb``: data, distill, evaluate, run, study. What it does, the notebooks do with the same functions.
+"""The command ``rdd-nb`` (its ``--help`` lists what it can). What it does, the notebooks do with the same functions.
 
 Results go to stdout (with ``--json``: one JSON object and nothing else), progress to stderr. A mistake is told in one
 line on stderr, with exit status 2. Everything heavy is imported when a command runs, so that ``--help`` is quick.
