@@ -22,8 +22,9 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,15 @@ class Run:
     """One run of a sweep.
 
     Attributes:
-        name: what is particular about it, such as ``robust, tail=0.2, seed=1``.
+        name: what is particular about it in the sweep, such as ``robust, tail=0.2, seed=1``.
+        stem: what is particular about it in its grid; the same, unless another grid of the sweep has such a run, too.
         condition: the name of its condition; "" without any.
         given: the parameters that the grid gives it.
         parameters: all parameters of the notebook, defaults too, but for ``out_dir``.
     """
 
     name: str
+    stem: str
     condition: str
     given: Mapping[str, Any]
     parameters: Mapping[str, Any]
@@ -57,7 +60,7 @@ class Run:
     @property
     def folder(self) -> str:
         """Its folder's name: readable, and different where any parameter differs."""
-        readable = re.sub(r"[^\w=.,+-]+", "-", self.name.replace(", ", ",")).strip("-.,")[:80] or "run"
+        readable = re.sub(r"[^\w=.,+-]+", "-", self.stem.replace(", ", ",")).strip("-.,")[:80] or "run"
         return f"{readable}-{_digest(self.parameters)[:6]}"
 
     def key(self, source: str, version: str) -> str:
@@ -131,7 +134,17 @@ def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
             raise RddError(f"the grid has one run twice: {run.name!r} is {twin.name!r}; every parameter is the same")
     told = [{name: _text(value) for name, value in run.parameters.items()} for run in runs]
     swept = tuple(name for name in known if name != OUT and len({t[name] for t in told}) > 1)
-    return Plan(path, json.loads(json.dumps(grid)), runs, swept, source_of(path), OUT in known)
+    return Plan(path, json.loads(json.dumps(grid)), _told_apart(runs, swept), swept, source_of(path), OUT in known)
+
+
+def _told_apart(runs: tuple[Run, ...], swept: Sequence[str]) -> tuple[Run, ...]:
+    """The runs, those of one name with all that varies behind it."""
+    often = Counter(run.name for run in runs)
+    told = []
+    for run in runs:
+        more = [f"{k}={_text(run.parameters[k])}" for k in swept if f"{k}=" not in run.name]
+        told.append(replace(run, name=", ".join([run.name, *more])) if often[run.name] > 1 else run)
+    return tuple(told)
 
 
 def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator[Run]:
@@ -179,7 +192,8 @@ def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator
         varied = {**dict(zip(product, point)), **one, **seed}
         given = fitted(known, {**fixed, **base, **varied}, where)
         name = ", ".join([str(condition)] * bool(condition) + [f"{k}={_text(v)}" for k, v in varied.items()])
-        yield Run(name or "the only one", str(condition), given, _canonical({**defaults, **given}, known))
+        name = name or "the only one"
+        yield Run(name, name, str(condition), given, _canonical({**defaults, **given}, known))
 
 
 def _canonical(parameters: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
