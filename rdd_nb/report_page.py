@@ -6,8 +6,6 @@ dark setting, and prints on one page.
 
 from __future__ import annotations
 
-import base64
-import html as escaping
 import io
 import textwrap
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from rdd_nb import pieces
 from rdd_nb.figures import report_figures, subgroup_figures
 from rdd_nb.figures.report_figures import shortened
 
@@ -168,64 +167,31 @@ def _served(report: Report) -> Figure:
     return report_figures.literal(subgroup_figures.lollipops(named, bands, most=DRAWN))
 
 
-def _png(figure: Figure, dpi: int = 130) -> bytes:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-    return drawn.getvalue()
-
-
 # ----------------------------------------------------------------------------------------------------------------- HTML
-
-
-def _e(text: object) -> str:
-    return escaping.escape(str(text), quote=True)
-
-
-def _named(scope: str, name: object) -> str:
-    """A heading; of a long name the ends, and the whole where one points at it."""
-    told = shortened(str(name), 18 if scope == "col" else 30)
-    return f'<th scope="{scope}" title="{_e(name)}">{_e(told)}</th>'
-
-
-def _table(head: Sequence[object], rows: Sequence[Sequence[object]], caption: str) -> str:
-    heads = "".join(_named("col", name) for name in head)
-    body = "".join(
-        f"<tr>{_named('row', row[0])}" + "".join(f"<td>{_e(cell)}</td>" for cell in row[1:]) + "</tr>" for row in rows
-    )
-    return f"<table><caption>{_e(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _image(figure: Figure, alt: str) -> str:
-    return f'<img alt="{_e(alt)}" src="data:image/png;base64,{base64.b64encode(_png(figure)).decode()}">'
-
-
-def _list(lines: Sequence[str]) -> str:
-    items = (f'<li class="error">{_e(x)}</li>' if x.startswith("error:") else f"<li>{_e(x)}</li>" for x in lines)
-    return f"<ul>{''.join(items)}</ul>"
 
 
 def html(report: Report) -> str:
     """The whole page as one HTML text."""
     rows, more = _short_rows(report)
     caption, head, counted = _counts(report)
-    counts = f"<h2>The data</h2>{_table(head, counted, caption)}"
+    counts = f"<h2>The data</h2>{pieces.table(head, counted, caption)}"
     counts = f'<section class="wide">{counts}</section><section>' if _layout(report)[1] else f"<section>{counts}"
-    served = _table(
+    served = pieces.table(
         ["group", "test images", *report.tables], [[n, size, *cells] for n, size, cells in rows], SAID + more
     )
-    command = f"<pre>{_e(report.command)}</pre>" if report.command else f"<p>{UNKNOWN}</p>"
+    command = f"<pre>{pieces.escaped(report.command)}</pre>" if report.command else f"<p>{UNKNOWN}</p>"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_e(report.title)}</title><style>{STYLE}</style></head><body>
-<header><h1>{_e(report.title)}</h1><p class="soft">{_e(_about(report))}</p></header>
+<title>{pieces.escaped(report.title)}</title><style>{STYLE}</style></head><body>
+<header><h1>{pieces.escaped(report.title)}</h1><p class="soft">{pieces.escaped(_about(report))}</p></header>
 <main>
-{counts}<h2>What the checks found</h2>{_list(_findings(report))}</section>
+{counts}<h2>What the checks found</h2>{pieces.items(_findings(report))}</section>
 <section class="sheet"><h2>The synthetic images</h2>
-{_image(report_figures.sheet(report.synthetic), _sheet_alt(report))}</section>
+{pieces.image(report_figures.sheet(report.synthetic), _sheet_alt(report))}</section>
 <section class="wide"><h2>Who is served</h2>{served}</section>
-<section class="wide served">{_image(_served(report), _served_alt(report))}</section>
-<section class="wide"><h2>What these numbers do not say</h2>{_list(report.limits)}</section>
-<section class="wide"><h2>How it was made</h2><p>{_e(_settings(report))}</p>{command}</section>
+<section class="wide served">{pieces.image(_served(report), _served_alt(report))}</section>
+<section class="wide"><h2>What these numbers do not say</h2>{pieces.items(report.limits)}</section>
+<section class="wide"><h2>How it was made</h2><p>{pieces.escaped(_settings(report))}</p>{command}</section>
 </main></body></html>
 """
 
@@ -281,7 +247,7 @@ class _Writer:
 
     def picture(self, drawn: Figure, most: float) -> None:
         """A figure as a picture of the width, or of the part ``most`` of the page's height, if that is smaller."""
-        pixels = imread(io.BytesIO(_png(drawn, 200)))
+        pixels = imread(io.BytesIO(pieces.png(drawn, 200)))
         across = (self.right - self.left) * WIDTH
         tall = min(across * pixels.shape[0] / pixels.shape[1], most * HEIGHT)
         wide = tall * pixels.shape[1] / pixels.shape[0]

@@ -21,6 +21,7 @@ from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.export import command_export
 from rdd_nb.cli.options import Json, Root, Size, complain
 from rdd_nb.cli.study import command_run, command_study
+from rdd_nb.cli.sweep import command_report, command_sweep
 from rdd_nb.errors import RddError
 
 __all__ = ["main"]
@@ -72,6 +73,8 @@ def _app(chosen: str) -> typer.Typer:
     app.command("export")(command_export)
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
     app.command("study")(_interruptible(command_study, "the same command goes on from here"))
+    app.command("sweep")(_interruptible(command_sweep, "the same command goes on from here"))
+    app.command("report")(_interruptible(command_report, "the same command begins it again"))
     return app
 
 

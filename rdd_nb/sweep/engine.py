@@ -8,7 +8,6 @@ process nor a scheduler holds a long queue, and stopping is quick.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import json
 import os
@@ -19,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +198,13 @@ def _local(count: int) -> Iterator[Submit]:
     def work(job: Job) -> Outcome:
         card = cards.get()
         try:
-            return guard(Job(**{**vars(job), "environment": card}), stop)
+            return guard(replace(job, environment=card), stop)
         finally:
             cards.put(card)
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="guard")
     try:
-        yield functools.partial(pool.submit, work)
+        yield lambda job: pool.submit(work, job)
     finally:
         stop.set()  # also where the disk is so full that no file says it
         pool.shutdown(cancel_futures=True)

@@ -61,7 +61,12 @@ def collect(out: StrPath) -> pd.DataFrame:
     for run, how, record, metrics in _each(plan, out):
         there = {f"measured {k}" if k in taken else k: v for k, v in numbers(metrics).items()}
         found.update(dict.fromkeys(there))
-        row = {"run": run.name, "condition": run.condition, "status": how, "folder": f"runs/{run.folder}"}
+        row: dict[str, Any] = {
+            "run": run.name,
+            "condition": run.condition,
+            "status": how,
+            "folder": f"runs/{run.folder}",
+        }
         row |= {name: _cell(value) for name, value in run.parameters.items()} | there
         if record is not None:
             made_on = {name: record.made_on.get(name, "") for name in ("rdd_nb", "revision", "threads")}
