@@ -70,6 +70,21 @@ class Scores:
         sizes = np.bincount(self.labels, minlength=len(self.class_names))
         return np.divide(hits, sizes, out=np.full(hits.shape, np.nan), where=sizes > 0)
 
+    def by_net(self, share: float | None = None) -> dict[str, NDArray[np.float64]]:
+        """What each network achieves, ``[nets]`` by name: ``accuracy``; where the test set has a minority also more.
+
+        That is ``majority`` and ``minority`` (accuracies of both sides), ``worst`` (the lower of the two), and
+        ``mean``, in which the minority counts ``share`` (by default, its part of the test set): a scenario's test set
+        often shows the minority more than training does, and ``mean`` is then what a user of such data meets.
+        """
+        found = {"accuracy": self.accuracy}
+        if self.minority is None or not 0 < self.minority.sum() < len(self.minority):
+            return found
+        sides = [self.correct[:, self.minority == few].mean(1) for few in (False, True)]
+        part = float(self.minority.mean()) if share is None else share
+        found |= {"majority": sides[0], "minority": sides[1], "worst": np.minimum(*sides)}
+        return found | {"mean": (1 - part) * sides[0] + part * sides[1]}
+
     def table(self, by: str = "group") -> pd.DataFrame:
         """A tidy table: net, group, n, correct. Every net has a row for every name, also where n is 0.
 

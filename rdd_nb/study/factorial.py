@@ -8,7 +8,9 @@ All of it is taught in notebook 06.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +19,73 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.figures.study_figures import split_name
+from rdd_nb.study.plan import load_plan, prepare
+from rdd_nb.study.results import load_table, runs_path
 
-__all__ = ["Components", "Grid", "chosen", "components", "difference_of_differences", "front", "grid", "outcomes"]
+__all__ = [
+    "Components",
+    "Grid",
+    "Held",
+    "chosen",
+    "components",
+    "difference_of_differences",
+    "front",
+    "grid",
+    "of_study",
+    "outcomes",
+]
 
+PathLike = str | os.PathLike[str]
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+class Held(NamedTuple):
+    """A table of runs, and what one needs to know to read it; from :func:`of_study`, or from a sweep of notebooks
+    (:func:`rdd_nb.sweep.tables.of_sweep`).
+
+    Attributes:
+        runs: as :func:`outcomes` has them.
+        sides: what the majority and the minority are called.
+        share: the minority's, of the training set.
+        held_out: whether the runs were scored on training images that were held out, and not on the test set.
+        distill_seconds, evaluate_seconds: of a run, on average.
+        name: of the table.
+    """
+
+    runs: pd.DataFrame
+    sides: tuple[str, str]
+    share: float
+    held_out: bool
+    distill_seconds: float
+    evaluate_seconds: float
+    name: str
+
+
+def of_study(config: PathLike, table: PathLike) -> Held:
+    """The table of a study of one scenario.
+
+    Args:
+        config: the study's YAML.
+        table: where ``rdd-nb study`` has put its table; ``NAME-runs.csv`` lies beside it.
+
+    Raises:
+        RddError: several scenarios, one that marks no minority, or no such table.
+    """
+    plan = load_plan(Path(config))
+    names = sorted({unit.scenario for unit in plan.units})
+    if len(names) > 1:
+        raise RddError(f"{config} has the scenarios {', '.join(names)}: give a study of one")
+    made = plan.units[0].made
+    train = prepare(made).train
+    if train.minority is None:
+        raise RddError(f"{names[0]} marks no minority, so there is no mean against worst side: take another scenario")
+    share = float(train.minority.double().mean())
+    read = load_table(table)
+    cost = pd.read_csv(runs_path(table))[["distill_seconds", "evaluate_seconds"]].mean()
+    times = (float(cost["distill_seconds"]), float(cost["evaluate_seconds"]))
+    sides = train.minority_names
+    return Held(outcomes(read, share), sides, share, made["hold_out"] is not None, *times, Path(table).name)
 
 
 def outcomes(table: pd.DataFrame, share: float) -> pd.DataFrame:

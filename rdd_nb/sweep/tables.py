@@ -17,11 +17,12 @@ import pandas as pd
 
 from rdd_nb import __version__
 from rdd_nb.errors import RddError
+from rdd_nb.study.factorial import Held
 from rdd_nb.sweep.engine import ABOUT
 from rdd_nb.sweep.grid import Plan, Run, make_plan
 from rdd_nb.sweep.record import Record, read, state
 
-__all__ = ["collect", "measured_columns", "numbers", "outcomes", "plan_of"]
+__all__ = ["collect", "measured_columns", "numbers", "of_sweep", "outcomes", "plan_of"]
 
 StrPath = str | os.PathLike[str]
 ABOUT_RUN = ("run", "condition", "status")
@@ -106,6 +107,25 @@ def outcomes(out: StrPath) -> pd.DataFrame:
             "its metrics.json, such as 03_distillation"
         )
     return pd.DataFrame(rows)
+
+
+def of_sweep(out: StrPath) -> Held:
+    """A sweep of ``03_distillation`` as notebook 06 reads it: its runs and networks, and whom they are about.
+
+    Raises:
+        RddError: no finished run, no minority, or runs that are about different minorities.
+    """
+    runs, told = outcomes(out), []
+    for _, _, _, metrics in _each(plan_of(out), out):
+        if "by_net" in metrics:
+            told.append((metrics.get("sides") or {}, metrics.get("cost") or {}))
+    sides = {(s.get("majority"), s.get("minority"), s.get("scored_on")) for s, _ in told}
+    if len(sides) > 1 or None in next(iter(sides)) or "minority" not in runs:
+        raise RddError(f"the runs in {out} are not about one majority and minority: sweep one scenario that has them")
+    ((many, few, scored_on),) = sides
+    share = sum(float(s["share"]) for s, _ in told) / len(told)
+    times = [sum(float(c.get(k, "nan")) for _, c in told) / len(told) for k in ("distill_seconds", "evaluate_seconds")]
+    return Held(runs, (str(many), str(few)), share, scored_on == "held-out", times[0], times[1], Path(out).name)
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """What a sweep costs besides its runs: overhead a run, memory of the parent, and what a second worker buys.
 
-    python tests/benchmarks/sweep_scale.py [--runs 1000] [--out runs/sweep-scale]
+    python tests/benchmarks/sweep_scale.py [--runs 1000] [--out runs/sweep-scale] [--real FOLDER] [--write]
 
-Three measurements, on a notebook that does nothing, or computes for some seconds:
+With --write the numbers go to data/results/sweep-scale.json and from there into docs/how-to/sweeps.md (--words does
+only the latter). Three measurements, on a notebook that does nothing, or computes for some seconds:
 
 - starting: seconds from nothing to the end of an empty notebook, kernel only (jupyter_client), and a whole run;
 - scale: `--runs` empty runs with a worker a core: seconds and CPU seconds a run, memory of the parent as it goes;
@@ -85,12 +86,73 @@ def timed(path: Path, grid: dict, out: Path, workers: int, threads: int | None =
     }
 
 
+def folder_of(real: Path) -> dict:
+    """What one run of a real notebook leaves: its folder in a sweep."""
+    files = [p for p in real.rglob("*") if p.is_file()]
+    return {"files": len(files), "megabytes": round(sum(p.stat().st_size for p in files) / 1e6, 2)}
+
+
+def words(found: dict, runs: int = 10_000, cards: int = 100, minutes: float = 10.0) -> str:
+    """The measured constants, and what they mean for a large sweep, as Markdown."""
+    scale, here, real = found["scale"], found["machine"], found["real"]
+    own = scale["cpu_seconds_a_run"]
+    memory = scale["parent_megabytes"]
+    hours = runs * minutes / 60 / cards
+    look = found["seconds_to_look_at_all"] / scale["runs"] * runs
+    parent = scale["cpu_seconds_of_the_parent_a_run"]
+    return f"""\
+Measured on {here["cores"]} cores ({here["processor"]}), {here["date"]}, with {scale["runs"]:,} runs of a notebook that does nothing
+(`tests/benchmarks/sweep_scale.py`, numbers in `data/results/sweep-scale.json`):
+
+| constant | value |
+|---|---:|
+| a kernel alone, started and ended | {found["kernel_seconds"]:.2f} s |
+| a whole run of an empty notebook, one at a time | {found["one_by_one"]["seconds_a_run_and_worker"]:.2f} s |
+| the same with {scale["workers"]} workers on {here["cores"]} cores, for each worker | {scale["seconds_a_run_and_worker"]:.2f} s |
+| CPU seconds of a run, its kernel included | {own:.2f} s |
+| CPU seconds of the parent, for each run | {parent:.3f} s |
+| memory of the parent after a tenth of the runs, and after all | {memory[0]:.0f} MB, {memory[-1]:.0f} MB |
+| 8 runs that compute, sooner with 2 workers than with 1 | {found["sooner_with_two"]:.2f} × |
+| to look at all folders before anything starts | {found["seconds_to_look_at_all"]:.2f} s |
+| files of an empty run | {scale["files_a_run"]:.0f} |
+| files and space of a run of `03_distillation` | {real["files"]}, {real["megabytes"]:.1f} MB |
+
+So {runs:,} runs of {minutes:g} minutes each, on {cards} graphics cards with one worker each, take {hours:.0f} hours. Of that,
+
+- **overhead** is {own:.1f} CPU seconds a run: {own / (minutes * 60):.1%} of its time, {runs * own / 3600:.0f} CPU hours in all, on the
+  workers. Runs of a few seconds are another matter: let one notebook do several;
+- **the scheduler** sees a job end every {minutes * 60 / cards:.0f} seconds and never holds more than {2 * cards} of them, as jobs are
+  handed out one by one. The parent spends {runs * parent / 60:.1f} minutes of CPU on all of them, and its memory does not grow;
+- **files** are {runs * real["files"]:,}, in {runs:,} folders, and {runs * real["megabytes"] / 1000:.0f} GB: a shared disk that counts files wants to be
+  asked first. To look at them all before going on takes {look:.0f} s on a local disk; a network's, at a millisecond a file, {runs * 2 / 1000:.0f} s more;
+- **failures** are certain. If one run in a hundred dies with its machine, {runs // 100} are to be run again: the second call does that in
+  {runs / 100 * minutes / cards:.0f} minutes, the third finds one. A job that loses its node loses {minutes / 2:g} minutes on average, or what is behind its
+  last checkpoint.
+"""
+
+
+PAGE, RESULT = Path("docs/how-to/sweeps.md"), Path("data/results/sweep-scale.json")
+
+
+def put(found: dict) -> None:
+    """Bring the page up to date."""
+    head, begin, rest = PAGE.read_text(encoding="utf-8").partition("<!-- begin: scale -->\n")
+    tail = rest.partition("<!-- end: scale -->")[2]
+    PAGE.write_text(f"{head}{begin}{words(found)}<!-- end: scale -->{tail}", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print JSON, and leave nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("runs/sweep-scale"))
+    parser.add_argument("--real", type=Path, help="the folder of one run of 03_distillation in a sweep")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--words", action="store_true")
     asked = parser.parse_args()
+    if asked.words:
+        put(json.loads(RESULT.read_text(encoding="utf-8")))
+        return
     asked.out.mkdir(parents=True, exist_ok=True)
     empty, busy = notebook(asked.out / "empty.ipynb", EMPTY), notebook(asked.out / "busy.ipynb", BUSY)
     found: dict = {"machine": machine.describe(), "kernel_seconds": round(kernel_alone(), 2)}
@@ -103,7 +165,12 @@ def main() -> None:
     sweep.stands(sweep.make_plan(empty, {"seeds": list(range(asked.runs))}), asked.out / "many")
     found["seconds_to_look_at_all"] = round(time.perf_counter() - began, 2)
     shutil.rmtree(asked.out)
+    if asked.real is not None:
+        found["real"] = folder_of(asked.real)
     print(json.dumps(found, indent=2))
+    if asked.write:
+        RESULT.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        put(found)
 
 
 if __name__ == "__main__":
