@@ -13,7 +13,7 @@ from nbformat import v4
 
 from rdd_nb import __version__, cli, sweep
 from rdd_nb.errors import RddError
-from rdd_nb.figures import sweep_figures
+from rdd_nb.figures import setting_figures
 from rdd_nb.runs import SyntheticSet, save_synthetic
 from rdd_nb.study import factorial
 from rdd_nb.subgroups import mean_interval
@@ -237,11 +237,11 @@ def test_two_minorities_are_not_mixed(tmp_path):
 def test_a_line_a_condition_and_intervals_where_they_are():
     rows = [("mean", line, v, v, v - 0.1, v + 0.1) for line in ("a", "b") for v in (0.01, 0.1, 1.0)]
     said = pd.DataFrame(rows, columns=["measured", "line", "value", "mean", "low", "high"])
-    (axes,) = sweep_figures.sensitivity(said, "tail").axes
+    (axes,) = setting_figures.sensitivity(said, "tail").axes
     assert axes.get_xscale() == "log" and len(axes.containers) == 2
     words = said.assign(value=["x", "y", "z"] * 2)
-    (axes,) = sweep_figures.sensitivity(words, "init").axes
+    (axes,) = setting_figures.sensitivity(words, "init").axes
     assert [t.get_text() for t in axes.get_xticklabels()] == ["x", "y", "z"]
     many = pd.concat([said.assign(line=str(k)) for k in range(9)])
     with pytest.raises(RddError, match="9 lines: at most 6"):
-        sweep_figures.sensitivity(many, "tail")
+        setting_figures.sensitivity(many, "tail")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from rdd_nb import pieces
 from rdd_nb.errors import RddError
-from rdd_nb.figures import report_figures, sweep_figures
+from rdd_nb.figures import report_figures, setting_figures
 from rdd_nb.files import atomic_write
 from rdd_nb.sweep import summary
 from rdd_nb.sweep.grid import Plan
@@ -119,7 +119,7 @@ def _page(folder: Path, plan: Plan, table: pd.DataFrame, measured: Sequence[str]
     pair = ("mean", "worst") if {"mean", "worst"} <= set(chosen) else tuple(chosen[:2])
     if len(pair) == 2 and said[list(pair)].notna().all(axis=1).any():
         points = summary.dominating(said, *pair)
-        front = sweep_figures.front(points, pair), _named_front(points)
+        front = setting_figures.front(points, pair), _named_front(points)
         best = said.loc[points.index[points["front"]]]
     else:
         best = said
@@ -186,9 +186,9 @@ def _curves(table: pd.DataFrame, varied: Sequence[str], chosen: Sequence[str]) -
     found: dict[str, Figure] = {}
     for parameter in varied:
         said = summary.along(table, parameter, varied, chosen)
-        lines = list(dict.fromkeys(said["line"]))[: sweep_figures.MOST]
+        lines = list(dict.fromkeys(said["line"]))[: setting_figures.MOST]
         if lines and len(found) < CURVES:
-            found[parameter] = sweep_figures.sensitivity(said[said["line"].isin(lines)], parameter)
+            found[parameter] = setting_figures.sensitivity(said[said["line"].isin(lines)], parameter)
     return found
 
 

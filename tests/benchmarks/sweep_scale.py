@@ -17,6 +17,7 @@ import json
 import resource
 import shutil
 import statistics
+import textwrap
 import time
 from pathlib import Path
 
@@ -100,35 +101,46 @@ def words(found: dict, runs: int = 10_000, cards: int = 100, minutes: float = 10
     hours = runs * minutes / 60 / cards
     look = found["seconds_to_look_at_all"] / scale["runs"] * runs
     parent = scale["cpu_seconds_of_the_parent_a_run"]
-    return f"""\
-Measured on {here["cores"]} cores ({here["processor"]}), {here["date"]}, with {scale["runs"]:,} runs of a notebook that does nothing
-(`tests/benchmarks/sweep_scale.py`, numbers in `data/results/sweep-scale.json`):
+    rows = {
+        "a kernel alone, started and ended": f"{found['kernel_seconds']:.2f} s",
+        "a whole run of an empty notebook, one at a time": f"{found['one_by_one']['seconds_a_run_and_worker']:.2f} s",
+        f"the same with {scale['workers']} workers, for each": f"{scale['seconds_a_run_and_worker']:.2f} s",
+        "CPU seconds of a run, its kernel included": f"{own:.2f} s",
+        "CPU seconds of the parent, for each run": f"{parent:.3f} s",
+        "memory of the parent after a tenth of the runs, and after all": f"{memory[0]:.0f} MB, {memory[-1]:.0f} MB",
+        "8 runs that compute, sooner with 2 workers than with 1": f"{found['sooner_with_two']:.2f} ×",
+        "to look at all folders before anything starts": f"{found['seconds_to_look_at_all']:.2f} s",
+        "files of an empty run": f"{scale['files_a_run']:.0f}",
+        "files and space of a run of `03_distillation`": f"{real['files']}, {real['megabytes']:.1f} MB",
+    }
+    measured = (
+        f"Measured on {here['cores']} cores ({here['processor']}), {here['date']}, with {scale['runs']:,} runs of a "
+        "notebook that does nothing (`tests/benchmarks/sweep_scale.py`, numbers in `data/results/sweep-scale.json`):"
+    )
+    so = (
+        f"So {runs:,} runs of {minutes:g} minutes each, on {cards} graphics cards with one worker each, take "
+        f"{hours:.0f} hours. What is to be known beforehand:"
+    )
+    points = (
+        f"- **Overhead** is {own:.1f} CPU seconds a run: {own / (minutes * 60):.1%} of its time, "
+        f"{runs * own / 3600:.0f} CPU hours in all, on the workers. Runs of a few seconds are another matter: let one "
+        "notebook do several.",
+        f"- **The scheduler** sees a job end every {minutes * 60 / cards:.0f} seconds and never holds more than "
+        f"{2 * cards} of them, as jobs are handed out one by one. The parent spends {runs * parent / 60:.1f} minutes "
+        "of CPU on all of them, and its memory hardly grows.",
+        f"- **Files** are {runs * real['files']:,}, in {runs:,} folders, and {runs * real['megabytes'] / 1000:.0f} GB: "
+        "whoever runs a shared disk wants to be asked first. To look at all records before going on takes "
+        f"{look:.0f} s on a local disk; on a network's, at a millisecond a file, {runs / 1000:.0f} s more.",
+        f"- **Failures** are certain. If one run in a hundred dies with its machine, {runs // 100} are to be run "
+        f"again: the second call does that in {runs / 100 * minutes / cards:.0f} minutes, the third finds one. A "
+        f"worker that dies loses {minutes / 2:g} minutes on average, or what is behind its last checkpoint.",
+    )
+    table = "\n".join(["| constant | value |", "|---|---:|", *(f"| {k} | {v} |" for k, v in rows.items())])
+    return "\n\n".join([_filled(measured), table, _filled(so), "\n".join(map(_filled, points))]) + "\n"
 
-| constant | value |
-|---|---:|
-| a kernel alone, started and ended | {found["kernel_seconds"]:.2f} s |
-| a whole run of an empty notebook, one at a time | {found["one_by_one"]["seconds_a_run_and_worker"]:.2f} s |
-| the same with {scale["workers"]} workers on {here["cores"]} cores, for each worker | {scale["seconds_a_run_and_worker"]:.2f} s |
-| CPU seconds of a run, its kernel included | {own:.2f} s |
-| CPU seconds of the parent, for each run | {parent:.3f} s |
-| memory of the parent after a tenth of the runs, and after all | {memory[0]:.0f} MB, {memory[-1]:.0f} MB |
-| 8 runs that compute, sooner with 2 workers than with 1 | {found["sooner_with_two"]:.2f} × |
-| to look at all folders before anything starts | {found["seconds_to_look_at_all"]:.2f} s |
-| files of an empty run | {scale["files_a_run"]:.0f} |
-| files and space of a run of `03_distillation` | {real["files"]}, {real["megabytes"]:.1f} MB |
 
-So {runs:,} runs of {minutes:g} minutes each, on {cards} graphics cards with one worker each, take {hours:.0f} hours. Of that,
-
-- **overhead** is {own:.1f} CPU seconds a run: {own / (minutes * 60):.1%} of its time, {runs * own / 3600:.0f} CPU hours in all, on the
-  workers. Runs of a few seconds are another matter: let one notebook do several;
-- **the scheduler** sees a job end every {minutes * 60 / cards:.0f} seconds and never holds more than {2 * cards} of them, as jobs are
-  handed out one by one. The parent spends {runs * parent / 60:.1f} minutes of CPU on all of them, and its memory does not grow;
-- **files** are {runs * real["files"]:,}, in {runs:,} folders, and {runs * real["megabytes"] / 1000:.0f} GB: a shared disk that counts files wants to be
-  asked first. To look at them all before going on takes {look:.0f} s on a local disk; a network's, at a millisecond a file, {runs * 2 / 1000:.0f} s more;
-- **failures** are certain. If one run in a hundred dies with its machine, {runs // 100} are to be run again: the second call does that in
-  {runs / 100 * minutes / cards:.0f} minutes, the third finds one. A job that loses its node loses {minutes / 2:g} minutes on average, or what is behind its
-  last checkpoint.
-"""
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 132, subsequent_indent="  " * text.startswith("- "), break_on_hyphens=False)
 
 
 PAGE, RESULT = Path("docs/how-to/sweeps.md"), Path("data/results/sweep-scale.json")
