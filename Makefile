@@ -7,7 +7,7 @@ OUT ?= runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test test-browser lint types unit bench notebooks docs student study clean
+.PHONY: help run lab test test-browser lint types unit bench notebooks docs badges student study clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ docs: $(STAMP)  ## the site from the committed notebooks, into build/docs (insta
 	@$(BIN)/python -c 'import myst_nb, repo2docker, sphinx_book_theme' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -c docs -d build/doctrees . build/docs
 	@echo "The site begins at build/docs/index.html"
+
+badges: $(STAMP)  ## badges for Binder and Colab, of make badges REPOSITORY=OWNER/NAME
+	@$(BIN)/python notebooks/badges.py $(REPOSITORY)
 
 student: $(STAMP)  ## copies of the notebooks without solutions and outputs, into build/student
 	@$(BIN)/python -m rdd_nb.course student notebooks build/student
