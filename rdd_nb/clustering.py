@@ -306,7 +306,7 @@ def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
 
     Args:
         weights: ``[N]``, at least 0: each real sample's part, up to a factor for each class
-            (:func:`rdd_nb.distill.sampling_weights`).
+            (:func:`rdd_nb.start.sampling_weights`).
         labels: int64 ``[N]``.
 
     Returns:

@@ -1,35 +1,23 @@
-"""The distillation loop: a config, a pure step over a small state, checkpoints, and resume to the same bits.
-
-One iteration is one network's life: it is born random, its statistics are matched ``outer`` times, and between two
-matches it is trained for ``inner`` epochs. Networks do not outlive an iteration and every random draw comes from a
-stream named after the seed and the iteration, so the images, their momentum and the iteration number are the whole
-state of a run. That is what a checkpoint holds.
-"""
+"""The distillation loop: a config, steps (:mod:`rdd_nb.step`), checkpoints, and resume to the same bits."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from rdd_nb import augment, clustering, matching, networks, risk
 from rdd_nb.clustering import Groups
 from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
-from rdd_nb.machine import describe, pick_device, release_memory, seed_of, stream, tune_allocator
+from rdd_nb.machine import describe, pick_device, release_memory
 from rdd_nb.runs import RunFolder, SyntheticSet
 from rdd_nb.start import State, check, fingerprint, initial_state, sampling_weights
+from rdd_nb.step import steps
 
 __all__ = [
     "DistillConfig",
@@ -52,245 +40,6 @@ class Run:
     config: DistillConfig
     history: pd.DataFrame
     path: Path | None = None
-
-
-class _Sampler:
-    """Class-balanced batches of real indices ``[C, B]``, each class by its own probabilities, without a sync.
-
-    Systematic sampling: one uniform point in each of B equal slices of the class's cumulative distribution. With the
-    samples ordered by group, each group gets its share of every batch to within one sample.
-    """
-
-    def __init__(self, labels: Tensor, num_classes: int, probabilities: Tensor, order: Tensor, device: torch.device):
-        members = [order[labels[order] == c] for c in range(num_classes)]
-        longest = max(map(len, members))
-        self.index = torch.zeros(num_classes, longest, dtype=torch.int64)
-        self.cdf = torch.full((num_classes, longest), 2.0, dtype=torch.float64)
-        self.last = torch.tensor([[len(m) - 1] for m in members], device=device)
-        for c, m in enumerate(members):
-            mass = probabilities[m].double()
-            self.index[c, : len(m)] = m
-            self.cdf[c, : len(m)] = (mass / mass.sum()).cumsum(0)
-        self.index, self.cdf = self.index.to(device), self.cdf.to(device)
-
-    def draw(self, batch: int, generator: torch.Generator) -> Tensor:
-        classes, device = len(self.index), self.index.device
-        points = torch.rand(classes, batch, generator=generator, device=device, dtype=torch.float64)
-        points = (points + torch.arange(batch, device=device)) / batch
-        where = torch.searchsorted(self.cdf, points, right=True).minimum(self.last)
-        return self.index.gather(1, where)
-
-
-class _Problem:
-    """What stays fixed through a distillation: the data on its device, the groups, the sampler."""
-
-    def __init__(self, data: ImageDataset, config: DistillConfig, groups: Groups | None, device: torch.device):
-        self.data, self.config, self.device = data, config, device
-        self.classes = data.num_classes
-        self.synthetic_labels = torch.arange(self.classes, device=device).repeat_interleave(config.ipc)
-        self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
-        self.images, self.labels = data.images.to(device), data.labels.to(device)
-        self.groups = None if groups is None else groups.ids.to(device)
-        self.num_groups = config.ipc if groups is None else groups.num_groups
-        self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
-        self.weighing = 0.0
-        order = torch.randperm(len(data), generator=stream(config.seed, "order"))
-        mass = sampling_weights(data, config, groups)
-        if config.objective in ("robust", "group") and groups is not None:
-            shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
-            self.group_shares = shares.to(device)
-            order = order[groups.ids[order].argsort(stable=True)]
-        self.sampler = _Sampler(data.labels, self.classes, mass, order, device)
-
-    def real(self, index: Tensor) -> Tensor:
-        """The images at ``index`` (any shape), normalised, ``[index.numel(), channels, H, W]``."""
-        return (self.images[index.flatten()].float() / 255 - self.mean) / self.std
-
-    def weights(
-        self, index: Tensor, features: Callable[[], tuple[Tensor, Tensor]], losses: Callable[[], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """:func:`rdd_nb.matching.objective_weights` of the batch at ``index`` ``[C, B]``.
-
-        ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, ipc, D]``; it is called where no groups are
-        given and the objective is robust, whose groups are then the cells of the synthetic set (Algorithm 1).
-        """
-        c, began = self.config, time.perf_counter()
-        if self.groups is not None:
-            groups = self.groups[index]
-        elif c.objective == "robust":
-            with torch.no_grad():
-                groups = torch.cdist(*features()).argmin(2)
-        else:
-            groups = torch.zeros_like(index)
-        shares = None if self.group_shares is None else self.group_shares[self.labels[index[:, 0]]]
-        found = matching.objective_weights(
-            c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight, shares
-        )
-        self.weighing += time.perf_counter() - began
-        return found
-
-    def network(self, iteration: int) -> nn.Module:
-        c = self.config
-        seed = seed_of(c.seed, "network", iteration)
-        net = networks.build(
-            c.network, self.data.shape, self.classes, width=c.width, depth=c.depth, norm=c.norm, seed=seed
-        )
-        return net.to(self.device).train()
-
-
-def steps(
-    data: ImageDataset,
-    config: DistillConfig,
-    groups: Groups | None = None,
-    state: State | None = None,
-    device: str = "auto",
-) -> Iterator[State]:
-    """Distil, one iteration at a time: yields the state after each, starting from ``state`` or from the beginning.
-
-    The same data, config, groups and state give the same bits on the same machine.
-
-    Raises:
-        RddError: ``ipc`` too large, groups missing or of the wrong length, a loss that is no longer finite.
-    """
-    tune_allocator()
-    where = pick_device(device)
-    check(data, config, groups)
-    state = state or initial_state(data, config, groups)
-    problem = _Problem(data, config, groups, where)
-    state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
-    while state.iteration < config.num_iterations:
-        state = _step(problem, state)
-        yield state
-
-
-def _step(problem: _Problem, state: State) -> State:
-    """One iteration: a fresh network, ``outer`` matches, training in between. Leaves ``state`` untouched."""
-    config, began = problem.config, time.perf_counter()
-    problem.weighing = 0.0
-    net = problem.network(state.iteration)
-    draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
-    augmentation = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
-    images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
-    total = 0.0
-    for match in range(config.outer):
-        index = problem.sampler.draw(config.batch_real, draw)
-        transform = augment.draw(config.augment, problem.classes, augmentation, device=problem.device)
-        if config.matching == "gradient":
-            loss, gradient = _match_gradients(problem, net, index, images, transform)
-        else:
-            loss, gradient = _match_distributions(problem, net, index, images, transform)
-        total += loss
-        with torch.no_grad():
-            momentum.mul_(config.momentum_img).add_(gradient)
-            images -= config.step_size * momentum
-        if not (math.isfinite(loss) and bool(images.isfinite().all())):
-            what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
-            raise RddError(
-                f"the {what} no longer finite at iteration {state.iteration + 1}, match {match + 1}: lower lr_img "
-                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
-            )
-        if match + 1 < config.outer and config.inner:
-            _train_between(problem, net, index, images.detach(), draw, augmentation)
-    return State(
-        state.iteration + 1,
-        images.detach(),
-        momentum,
-        (*state.losses, total / config.outer),
-        (*state.seconds, time.perf_counter() - began),
-        (*state.weighing, problem.weighing),
-    )
-
-
-def _match_distributions(
-    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
-) -> tuple[float, Tensor]:
-    config, classes = problem.config, problem.classes
-    slots = torch.arange(classes, device=problem.device)
-    with torch.no_grad():
-        real = net.embed(transform(problem.real(index), slots.repeat_interleave(config.batch_real)))  # type: ignore[operator]
-        real = real.view(classes, config.batch_real, -1)
-    made = net.embed(transform(images, problem.synthetic_labels)).view(classes, config.ipc, -1)  # type: ignore[operator]
-    weights, shares = problem.weights(
-        index, lambda: (real, made.detach()), lambda: matching.coverage_losses(real, made.detach())
-    )
-    loss = matching.distribution_loss(real, made, weights, shares)
-    return loss.item(), torch.autograd.grad(loss, images)[0]
-
-
-def _match_gradients(
-    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
-) -> tuple[float, Tensor]:
-    config = problem.config
-    gradient, total = torch.zeros_like(images), torch.zeros((), device=problem.device)
-    for label in range(problem.classes):  # one class at a time: the graph of a double backward is the memory's peak
-        slot = torch.full((config.batch_real,), label, device=problem.device)
-        real = transform(problem.real(index[label]), slot)
-        mine = slice(label * config.ipc, (label + 1) * config.ipc)
-        part = images[mine].detach().requires_grad_()
-        made = transform(part, slot[:1].expand(config.ipc))
-
-        def weigh(
-            losses: Tensor, label: int = label, real: Tensor = real, made: Tensor = made
-        ) -> tuple[Tensor, Tensor]:
-            return problem.weights(
-                index[label : label + 1],
-                lambda: (net.embed(real)[None], net.embed(made)[None]),  # type: ignore[operator]
-                lambda: losses,
-            )
-
-        loss = matching.gradient_loss(net, real, made, label, weigh)
-        gradient[mine] = torch.autograd.grad(loss, part)[0]
-        total += loss.detach()
-    return total.item(), gradient
-
-
-def _train_between(
-    problem: _Problem,
-    net: nn.Module,
-    index: Tensor,
-    images: Tensor,
-    draw: torch.Generator,
-    augmentation: torch.Generator,
-) -> None:
-    """Train the network for ``inner`` epochs: on the batch just matched and as many fresh samples, or on the images.
-
-    With ``reference=robust`` the loss is the double objective over cells plus the plain mean (R1).
-    """
-    config, device = problem.config, problem.device
-    optimiser = torch.optim.SGD(net.parameters(), lr=config.lr_net)
-    if config.inner_data == "real":
-        pool = torch.cat([index, problem.sampler.draw(config.batch_real, draw)], 1).flatten()
-        labels = problem.labels[pool]
-    else:
-        pool, labels = torch.arange(len(images), device=device), problem.synthetic_labels
-    for _ in range(config.inner):
-        for part in torch.randperm(len(pool), generator=draw, device=device).split(config.batch_net):
-            x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
-            transform = augment.draw(config.augment, 1, augmentation, device=device)
-            features = net.embed(transform(x))  # type: ignore[operator]
-            losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
-            if config.reference == "robust":
-                loss = _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])
-            else:
-                loss = losses.mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-
-def _robust_reference_loss(
-    problem: _Problem, net: nn.Module, losses: Tensor, features: Tensor, images: Tensor, index: Tensor, labels: Tensor
-) -> Tensor:
-    """The paper's robust problem on a minibatch: mean and worst cell's CVaR, and the plain mean (method, R1)."""
-    config = problem.config
-    if problem.groups is not None:
-        groups = labels * problem.num_groups + problem.groups[index]
-    else:  # Voronoi cells of the synthetic set over all classes, in the current network's features
-        with torch.no_grad():
-            groups = clustering.cells(features, net.embed(images))  # type: ignore[operator]
-    cells = problem.classes * problem.num_groups
-    return risk.robust_risk(losses, groups, cells, config.tail, config.mean_weight, config.max_weight, erm_weight=1.0)
 
 
 def distill(

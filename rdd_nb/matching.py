@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from rdd_nb import risk
 from rdd_nb.errors import unknown
+from rdd_nb.machine import phase
 
 __all__ = [
     "OBJECTIVES",
@@ -167,13 +168,16 @@ def gradient_loss(
         Σ_r share_r · D(Σ_j w_rj ∇ℓ_j, ∇ mean ℓ(synthetic)).
     """
     parameters = [p for p in net.parameters() if p.ndim > 1]
-    losses = F.cross_entropy(net(real), torch.full((len(real),), label, device=real.device), reduction="none")
+    with phase("real side"):
+        losses = F.cross_entropy(net(real), torch.full((len(real),), label, device=real.device), reduction="none")
     weights, shares = weigh(losses.detach()[None])
-    loss = F.cross_entropy(net(synthetic), torch.full((len(synthetic),), label, device=synthetic.device))
-    ours = torch.autograd.grad(loss, parameters, create_graph=True)
+    with phase("synthetic side"):
+        loss = F.cross_entropy(net(synthetic), torch.full((len(synthetic),), label, device=synthetic.device))
+        ours = torch.autograd.grad(loss, parameters, create_graph=True)
     total = loss.new_zeros(())
     rows = len(weights[0])
     for row, (weight, share) in enumerate(zip(weights[0], shares[0])):
-        target = torch.autograd.grad((weight * losses).sum(), parameters, retain_graph=row + 1 < rows)
+        with phase("real side"):
+            target = torch.autograd.grad((weight * losses).sum(), parameters, retain_graph=row + 1 < rows)
         total = total + share * gradient_distance(target, ours)
     return total

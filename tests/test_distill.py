@@ -17,7 +17,6 @@ from rdd_nb.clustering import Groups, group_weights
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.distill import (
     DistillConfig,
-    _Sampler,
     distill,
     fingerprint,
     initial_state,
@@ -27,6 +26,7 @@ from rdd_nb.distill import (
 from rdd_nb.errors import RddError
 from rdd_nb.runs import RunFolder
 from rdd_nb.start import _quotas
+from rdd_nb.step import _Sampler
 
 TINY = {"ipc": 2, "width": 4, "depth": 2, "batch_real": 6, "iterations": 4, "checkpoint_every": 1}
 
@@ -109,7 +109,7 @@ def test_the_matching_loss_falls():
 
 def test_groups_decide_how_much_of_the_minority_is_matched():
     """Mass of the rare group in what is drawn: its share for erm, one of two groups at power 0, between them at 0.3."""
-    from rdd_nb.distill import _Problem
+    from rdd_nb.step import _Problem
 
     rare = GROUPS.ids.bool()
     raised = 1 / (1 + 4**0.3)  # a fifth, to the power 0.3
@@ -218,7 +218,7 @@ def test_a_state_can_be_taken_up_anywhere():
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
     config = DistillConfig(objective="group", **{**TINY, "checkpoint_every": 100})
     expected = final(config)
-    room = sys.modules["rdd_nb.distill"]  # rdd_nb.distill, the attribute, is the function
+    room = sys.modules["rdd_nb.step"]
     real_step = room._step
 
     def interrupted(problem, state):

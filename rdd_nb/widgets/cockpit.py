@@ -45,7 +45,7 @@ class CockpitState(NamedTuple):
 
 
 class DistillationCockpit(Explorer[CockpitState]):
-    """Run, Stop and Resume around :func:`rdd_nb.distill.steps`; the same bits as :func:`rdd_nb.distill.distill`.
+    """Run, Stop and Resume around :func:`rdd_nb.step.steps`; the same bits as :func:`rdd_nb.distill.distill`.
 
     Run works in a thread of its own, so that the notebook stays free and Stop is heard (after the iteration under way).
     ``run(block=True)`` does the same in the caller's thread, for papermill and tests. With ``out`` the run folder is
@@ -58,7 +58,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         source: as for ``distill``; part of what a run folder must agree on.
 
     Attributes:
-        distilled: the :class:`rdd_nb.distill.State` after the last iteration.
+        distilled: the :class:`rdd_nb.start.State` after the last iteration.
 
     Raises:
         RddError: as ``distill`` does; also where ``out`` holds another run.
