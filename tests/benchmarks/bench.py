@@ -1,30 +1,55 @@
-"""Seconds an iteration on fixed workloads (``make bench``): JSON on stdout, one line a workload on stderr.
+"""How fast the package is, beside the straightforward way and what the machine can do (``make bench``).
 
-    python tests/benchmarks/bench.py [--repeats 7] [--device cpu]
+    python tests/benchmarks/bench.py [W1 W2 W3 W4 W5] [--repeats 5] [--device cpu] [--released FOLDER] [--write FILE]
 
-W1: gradient matching, ConvNet-3 of width 32 on 32 px RGB, 10 classes, ipc 10, batch_real 64, (outer, inner) = (2, 2),
-siamese augmentation; plain and robust. The method's released code takes 3.1 s an iteration at W1 on two CPU cores.
-W3: distribution matching at the same width, which is what the quickstart runs. W4: one evaluation net, 100 epochs.
-Random images: the arithmetic does not look at them. ``allocator`` says whether freed memory is kept (``machine``).
+W1 gradient matching, ConvNet-3 of width 32 on 32 px RGB, 10 classes, ipc 10, batch_real 64, (outer, inner) = (2, 2)
+W2 the released code's defaults: as W1 with width 128 and batch_real 256
+W3 distribution matching, width 128, batch_real 256
+W4 evaluation: 5 networks of width 128, 300 passes over 100 images
+W5 as W2 at ipc 50 and 100 classes (only where it is named: a graphics card, or much time)
+
+Each is run in turns, ours and the reference (``reference.py``), and medians are compared; W1 and W2 also with the
+method's released code where ``--released`` names a copy (``released.py``). The robust objective (R2) is timed beside
+the plain one. Phases are what the profiler finds under the names of :data:`rdd_nb.machine.PHASES`, in a run of its own.
+Ceilings are measured here: a matrix product of 2048³ and a copy of 256 MB. Random images: the arithmetic does not look
+at them. JSON on stdout, a line for each result on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import reference
 import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 import rdd_nb as rdd
-from rdd_nb import machine
+from rdd_nb import machine, networks
 from rdd_nb.clustering import Groups
-from rdd_nb.distill import steps
+from rdd_nb.evaluate import train
+from rdd_nb.step import steps
+
+GRADIENT = {"matching": "gradient", "outer": 2, "inner": 2, "ipc": 10}
+WORKLOADS = {
+    "W1": GRADIENT | {"batch_real": 64, "width": 32},
+    "W2": GRADIENT | {"batch_real": 256, "width": 128},
+    "W3": {"matching": "distribution", "batch_real": 256, "width": 128, "ipc": 10},
+    "W5": GRADIENT | {"batch_real": 256, "width": 128, "ipc": 50},
+}
+CLASSES = {"W5": 100}
+PROTOCOL = rdd.Protocol(epochs=300, width=128)
 
 
-def random_data(classes: int = 10, each: int = 300, side: int = 32) -> rdd.ImageDataset:
+def random_data(classes: int = 10, each: int = 600, side: int = 32) -> rdd.ImageDataset:
     """Random RGB images in ``classes`` classes."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (classes * each, 3, side, side), generator=draw, dtype=torch.uint8)
@@ -32,45 +57,177 @@ def random_data(classes: int = 10, each: int = 300, side: int = 32) -> rdd.Image
     return rdd.ImageDataset(images, labels, tuple(map(str, range(classes))), (0.5,) * 3, (0.29,) * 3, name="random")
 
 
-def main() -> None:
-    """Time every workload and print the report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
-    device = machine.pick_device(args.device)
-    data = random_data()
-    groups = Groups(torch.arange(len(data)) % 10, 10, "random")
-    w1 = {"matching": "gradient", "outer": 2, "inner": 2, "batch_real": 64, "width": 32, "ipc": 10}
-    w3 = {"matching": "distribution", "batch_real": 64, "width": 32, "ipc": 10}
-    workloads = {
-        "W1 plain": (w1 | {"objective": "erm"}, None),
-        "W1 robust (R2)": (w1 | {"objective": "robust"}, groups),
-        "W1 robust reference (R1)": (w1 | {"objective": "erm", "reference": "robust"}, groups),
-        "W3 plain": (w3 | {"objective": "erm"}, None),
-        "W3 robust (R2)": (w3 | {"objective": "robust"}, groups),
+def ceilings(device: torch.device) -> dict[str, float]:
+    """What the machine can do: GFLOP/s of a matrix product, GB/s of a copy (read and written)."""
+    a = torch.randn(2048, 2048, device=device)
+    b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
+    product = min(seconds(lambda: a @ a, device) for _ in range(8))
+    copy = min(seconds(lambda: c.copy_(b), device) for _ in range(8))
+    return {"gflops": round(2 * 2048**3 / product / 1e9, 1), "gigabytes": round(2 * b.nbytes / copy / 1e9, 1)}
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall clock of one call, with the device's work done."""
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def in_turns(ways: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, dict[str, float]]:
+    """Every way once to warm up, then ``repeats`` times in turns."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, work in ways.items():
+            taken = seconds(work, device)
+            if turn:
+                times[name].append(taken)
+    return {name: summed_up(taken) for name, taken in times.items()}
+
+
+def summed_up(times: list[float]) -> dict[str, float]:
+    """Median and spread."""
+    found = {"median": statistics.median(times), "min": min(times), "max": max(times), "n": len(times)}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def one_by_one(
+    data: rdd.ImageDataset, config: rdd.DistillConfig, groups: Groups | None, device: str
+) -> Callable[[], object]:
+    """A call that does one more iteration of a distillation."""
+    going = steps(data, config.model_copy(update={"iterations": 10**6}), groups, device=device)
+    return lambda: next(going)
+
+
+def by_hand(data: rdd.ImageDataset, config: rdd.DistillConfig, groups: Groups | None) -> Callable[[], object]:
+    """The same by the reference."""
+    images = data.normalised(torch.arange(len(data)))
+    made = torch.randn(data.num_classes * config.ipc, *data.shape).requires_grad_()
+    draw = torch.Generator().manual_seed(0)
+    ids = None if groups is None else groups.ids
+    return lambda: reference.iteration(images, data.labels, ids, made, config, data.num_classes, draw)
+
+
+def phases(work: Callable[[], object], device: torch.device, times: int = 2) -> dict[str, float]:
+    """Seconds of one call by phase, each without the phases inside it; ``other`` is what no name covers."""
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    began = time.perf_counter()
+    with profile(activities=activities) as profiler:
+        for _ in range(times):
+            work()
+    whole = (time.perf_counter() - began) / times
+    found = dict.fromkeys(machine.PHASES, 0.0)
+    for event in (e for e in profiler.events() if e.name.startswith("rdd: ")):
+        found[event.name.removeprefix("rdd: ")] += event.cpu_time_total / 1e6 / times
+        outer = event.cpu_parent
+        while outer is not None and not outer.name.startswith("rdd: "):
+            outer = outer.cpu_parent
+        if outer is not None:
+            found[outer.name.removeprefix("rdd: ")] -= event.cpu_time_total / 1e6 / times
+    found = {name: value for name, value in found.items() if value}
+    found["other"] = max(0.0, whole - sum(found.values()))
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def real_side(data: rdd.ImageDataset, config: rdd.DistillConfig, device: torch.device) -> dict[str, float]:
+    """Achieved GFLOP/s of a class's gradient on the real side: forward and backward of ``batch_real`` images."""
+    net = networks.build("convnet", data.shape, data.num_classes, width=config.width, seed=0).to(device)
+    x = torch.randn(config.batch_real, *data.shape, device=device)
+    y = torch.zeros(config.batch_real, dtype=torch.int64, device=device)
+    weights = [p for p in net.parameters() if p.ndim > 1]
+
+    def work() -> object:
+        return torch.autograd.grad(torch.nn.functional.cross_entropy(net(x), y), weights)
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    taken = statistics.median(seconds(work, device) for _ in range(7))
+    return {
+        "gflop": round(counter.get_total_flops() / 1e9, 2),
+        "gflops": round(counter.get_total_flops() / taken / 1e9, 1),
     }
-    report = {"machine": machine.describe(device), "allocator": machine.tune_allocator(), "seconds": {}}
-    for name, (settings, given) in workloads.items():
-        config = rdd.DistillConfig(iterations=args.repeats + 1, **settings)
-        seconds = list(steps(data, config, given, device=args.device))[-1].seconds[1:]  # the first one warms up
-        _note(report, name, seconds)
-    distilled = rdd.SyntheticSet(
-        torch.randn(100, 3, 32, 32), torch.arange(10).repeat_interleave(10), data.class_names, data.mean, data.std, 10
-    )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        rdd.evaluate(distilled, data, nets=1, protocol=rdd.Protocol(epochs=100, width=32), device=args.device)
-        times.append(time.perf_counter() - start)
-    _note(report, "W4 one net, 100 epochs of 100 images", times)
-    print(json.dumps(report, indent=2))
 
 
-def _note(report: dict, name: str, seconds: list[float] | tuple[float, ...]) -> None:
-    middle = statistics.median(seconds)
-    report["seconds"][name] = {"median": round(middle, 3), "min": round(min(seconds), 3), "max": round(max(seconds), 3)}
-    print(f"{name:40s} {middle:6.3f} s  ({min(seconds):.3f} to {max(seconds):.3f})", file=sys.stderr)
+def released(folder: Path, config: rdd.DistillConfig, classes: int, repeats: int) -> dict[str, float]:
+    """The released code at the same settings, in a process of its own."""
+    script = Path(__file__).with_name("released.py")
+    settings = {"iterations": repeats + 1, "width": config.width, "batch": config.batch_real, "ipc": config.ipc}
+    words = [f"--{k}={v}" for k, v in {**settings, "classes": classes, "outer": config.outer}.items()]
+    done = subprocess.run([sys.executable, str(script), str(folder), *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"the released code in {folder} did not run: {done.stderr.splitlines()[-1:]}")
+    return summed_up(json.loads(done.stdout.splitlines()[-1])[1:])
+
+
+def matching(name: str, asked: argparse.Namespace, device: torch.device) -> dict:
+    """One of the workloads that distil."""
+    classes = CLASSES.get(name, 10)
+    data = random_data(classes)
+    groups = Groups(torch.arange(len(data)) % 10, 10, "random")
+    settings = {"iterations": 10**6, **WORKLOADS[name]}
+    plain, robust = (rdd.DistillConfig(objective=o, **settings) for o in ("erm", "robust"))
+    ways = {
+        "plain": one_by_one(data, plain, None, asked.device),
+        "robust": one_by_one(data, robust, groups, asked.device),
+    }
+    if device.type == "cpu" and name != "W5":
+        ways |= {"plain, reference": by_hand(data, plain, None), "robust, reference": by_hand(data, robust, groups)}
+    found: dict = {"seconds": in_turns(ways, asked.repeats, device)}
+    middle = {way: times["median"] for way, times in found["seconds"].items()}
+    found["ratio"] = {
+        w: round(middle[f"{w}, reference"] / middle[w], 2) for w in ("plain", "robust") if f"{w}, reference" in middle
+    }
+    found["phases"] = phases(ways["robust"], device)
+    found["real_side"] = real_side(data, plain, device)
+    if asked.released is not None and plain.matching == "gradient":
+        found["released"] = released(asked.released, plain, classes, max(2, asked.repeats // 2))
+        found["ratio"] |= {
+            f"{w}, released": round(found["released"]["median"] / middle[w], 2) for w in ("plain", "robust")
+        }
+    images = plain.outer * classes * (plain.batch_real + plain.ipc) / middle["robust"]
+    found["images_a_second"] = round(images)
+    return found
+
+
+def evaluation(asked: argparse.Namespace, device: torch.device) -> dict:
+    """W4, by a tenth of its passes: the work of a pass does not change."""
+    protocol = rdd.Protocol(epochs=PROTOCOL.epochs // 10, width=PROTOCOL.width)
+    made = torch.randn(100, 3, 32, 32)
+    labels = torch.arange(10).repeat_interleave(10)
+    held = rdd.SyntheticSet(made, labels, tuple("0123456789"), (0.5,) * 3, (0.29,) * 3, 10)
+    ways: dict[str, Callable[[], object]] = {"ours": lambda: train(held, protocol, nets=5, device=asked.device)}
+    if device.type == "cpu":
+        ways["reference"] = lambda: reference.train(made, labels, protocol, 5, 10)
+    found: dict = {"seconds_of_a_tenth": in_turns(ways, max(2, asked.repeats // 2), device)}
+    if "reference" in ways:
+        middle = {way: times["median"] for way, times in found["seconds_of_a_tenth"].items()}
+        found["ratio"] = {"ours": round(middle["reference"] / middle["ours"], 2)}
+    return found
+
+
+def main() -> None:
+    """Measure what is named, and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", default=["W1", "W2", "W3", "W4"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--released", type=Path, help="a copy of the method's released code")
+    parser.add_argument("--write", type=Path, help="put the report here, too")
+    asked = parser.parse_args()
+    device = machine.pick_device(asked.device)
+    machine.tune_allocator()
+    report: dict = {"machine": machine.describe(device), "ceilings": ceilings(device)}
+    for name in asked.workloads:
+        report[name] = evaluation(asked, device) if name == "W4" else matching(name, asked, device)
+        print(name, json.dumps(report[name]), file=sys.stderr, flush=True)
+    report["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if device.type == "cuda":
+        report["peak_megabytes_of_the_card"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if asked.write is not None:
+        asked.write.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
