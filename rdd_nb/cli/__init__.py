@@ -18,6 +18,7 @@ import typer
 
 from rdd_nb.cli.course import command_copy
 from rdd_nb.cli.distill import command_distill, command_evaluate
+from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.export import command_export
 from rdd_nb.cli.options import Json, Root, Size, complain
 from rdd_nb.cli.study import command_run, command_study
@@ -69,6 +70,7 @@ def _app(chosen: str) -> typer.Typer:
     course.command("copy")(command_copy)
     app.add_typer(course, name="course")
     app.command("distill")(_with_config_options(command_distill, chosen == "distill"))
+    app.command("doctor")(_with_config_options(command_doctor, chosen == "doctor", "the same command begins it again"))
     app.command("evaluate")(_interruptible(command_evaluate, "the same command begins it again, the run is as it was"))
     app.command("export")(command_export)
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
@@ -90,7 +92,9 @@ def _interruptible(command: Callable[..., None], then: str) -> Callable[..., Non
     return wrapped
 
 
-def _with_config_options(command: Callable[..., None], wanted: bool) -> Callable[..., None]:
+def _with_config_options(
+    command: Callable[..., None], wanted: bool, then: str = "the same command resumes it"
+) -> Callable[..., None]:
     """``command`` with an option for every field of ``DistillConfig``, in place of its ``**fields``."""
     signature = inspect.signature(command, eval_str=True)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -113,7 +117,7 @@ def _with_config_options(command: Callable[..., None], wanted: bool) -> Callable
                     name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
                 )
             )
-    wrapped = _interruptible(command, "the same command resumes it")
+    wrapped = _interruptible(command, then)
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped

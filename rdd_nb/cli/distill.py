@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rdd_nb.config import DistillConfig
     from rdd_nb.datasets import Splits
 
-__all__ = ["command_distill", "command_evaluate"]
+__all__ = ["command_distill", "command_evaluate", "settings_of"]
 
 
 def command_distill(
@@ -92,7 +92,7 @@ def command_distill(
     from rdd_nb.distill import distill
     from rdd_nb.machine import pick_device
 
-    settings = _settings(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
+    settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
     pick_device(device)
     source: dict[str, Any] = {
         "data": data,
@@ -232,7 +232,7 @@ def command_evaluate(
         _print_evaluation(run, said)
 
 
-def _settings(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
+def settings_of(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
     """The config: options over ``--set`` over the file over the defaults."""
     from rdd_nb.config import DistillConfig
 

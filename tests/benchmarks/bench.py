@@ -1,6 +1,6 @@
 """How fast the package is, beside the straightforward way and what the machine can do (``make bench``).
 
-    python tests/benchmarks/bench.py [W1 W2 W3 W4 W5] [--repeats 5] [--device cpu] [--released FOLDER] [--write FILE]
+    python tests/benchmarks/bench.py [W1 W2 W3 W4 W5] [--repeats 5] [--device cpu] [--released FOLDER] [--write]
 
 W1 gradient matching, ConvNet-3 of width 32 on 32 px RGB, 10 classes, ipc 10, batch_real 64, (outer, inner) = (2, 2)
 W2 the released code's defaults: as W1 with width 128 and batch_real 256
@@ -18,6 +18,7 @@ at them. JSON on stdout, a line for each result on stderr.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import statistics
@@ -29,12 +30,14 @@ from pathlib import Path
 
 import reference
 import torch
+from pages import filled, put, table
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import rdd_nb as rdd
 from rdd_nb import machine, networks
 from rdd_nb.clustering import Groups
+from rdd_nb.doctor import ceilings
 from rdd_nb.evaluate import train
 from rdd_nb.step import steps
 
@@ -55,15 +58,6 @@ def random_data(classes: int = 10, each: int = 600, side: int = 32) -> rdd.Image
     images = torch.randint(0, 256, (classes * each, 3, side, side), generator=draw, dtype=torch.uint8)
     labels = torch.arange(classes).repeat_interleave(each)
     return rdd.ImageDataset(images, labels, tuple(map(str, range(classes))), (0.5,) * 3, (0.29,) * 3, name="random")
-
-
-def ceilings(device: torch.device) -> dict[str, float]:
-    """What the machine can do: GFLOP/s of a matrix product, GB/s of a copy (read and written)."""
-    a = torch.randn(2048, 2048, device=device)
-    b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
-    product = min(seconds(lambda: a @ a, device) for _ in range(8))
-    copy = min(seconds(lambda: c.copy_(b), device) for _ in range(8))
-    return {"gflops": round(2 * 2048**3 / product / 1e9, 1), "gigabytes": round(2 * b.nbytes / copy / 1e9, 1)}
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -206,6 +200,55 @@ def evaluation(asked: argparse.Namespace, device: torch.device) -> dict:
     return found
 
 
+def words(found: dict) -> str:
+    """The report as Markdown: ratios, what of the machine is reached, and where the time goes."""
+    here, most = found["machine"], found["ceilings"]
+    names = [name for name in ("W1", "W2", "W3") if name in found]
+    ratios: dict[str, object] = {}
+    for name in names:
+        took, ratio = found[name]["seconds"], found[name]["ratio"]
+        for way in ("plain", "robust"):
+            beside = [f"{ratio[k]:.2f}" if k in ratio else "–" for k in (way, f"{way}, released")]
+            ratios[f"{name}, {way}"] = [f"{took[way]['median']:.3g} s an iteration", *beside]
+    if "W4" in found:
+        tenth = found["W4"]["seconds_of_a_tenth"]["ours"]["median"]
+        ratios["W4, five networks"] = [f"{10 * tenth:.0f} s", f"{found['W4']['ratio']['ours']:.2f}", "–"]
+    shown = [p for p in (*machine.PHASES, "other") if any(found[n]["phases"].get(p, 0) > 0 for n in names)]
+    shares: dict[str, object] = {}
+    for p in shown:
+        shares[p] = [f"{found[n]['phases'].get(p, 0) / sum(found[n]['phases'].values()):.1%}" for n in names]
+    reached = ", ".join(
+        f"{name} {found[name]['real_side']['gflops']:.0f} ({found[name]['real_side']['gflops'] / most['gflops']:.0%})"
+        for name in names
+    )
+    measured = (
+        f"Measured on {here['cores']} cores ({here['processor']}), {here['date']}, torch {here['torch']}, no graphics "
+        "card, by `tests/benchmarks/bench.py`; all numbers in `data/results/bench.json`. Ratios are medians of runs in "
+        "turns: how many times as long the other takes."
+    )
+    ceiling = (
+        f"This machine reaches {most['gflops']:.0f} GFLOP/s in a float32 product of 2048³ and {most['gigabytes']:.0f} "
+        f"GB/s in a copy. The gradient of a class's real images, forward and backward, reaches, in GFLOP/s: {reached}. "
+        "Where that is near the ceiling, nothing is to be had but by doing less arithmetic."
+    )
+    head = ("workload", "ours", "reference takes, times", "released code takes, times")
+    return (
+        "\n\n".join(
+            [
+                filled(measured),
+                table(head, ratios),
+                filled(ceiling),
+                filled("Where an iteration's time goes, with the robust objective:"),
+                table(("phase", *names), shares),
+            ]
+        )
+        + "\n"
+    )
+
+
+PAGE, RESULT = Path("docs/how-to/speed.md"), Path("data/results/bench.json")
+
+
 def main() -> None:
     """Measure what is named, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,11 +256,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--released", type=Path, help="a copy of the method's released code")
-    parser.add_argument("--write", type=Path, help="put the report here, too")
+    parser.add_argument("--write", action="store_true", help=f"put the report into {RESULT}, too, and on {PAGE}")
+    parser.add_argument("--words", action="store_true", help=f"only bring {PAGE} up to date with {RESULT}")
     asked = parser.parse_args()
+    if asked.words:
+        put(PAGE, "speed", words(json.loads(RESULT.read_text(encoding="utf-8"))))
+        return
     device = machine.pick_device(asked.device)
     machine.tune_allocator()
-    report: dict = {"machine": machine.describe(device), "ceilings": ceilings(device)}
+    report: dict = {"machine": machine.describe(device), "ceilings": dataclasses.asdict(ceilings(device))}
     for name in asked.workloads:
         report[name] = evaluation(asked, device) if name == "W4" else matching(name, asked, device)
         print(name, json.dumps(report[name]), file=sys.stderr, flush=True)
@@ -226,8 +273,9 @@ def main() -> None:
         report["peak_megabytes_of_the_card"] = round(torch.cuda.max_memory_allocated() / 2**20)
     text = json.dumps(report, indent=2)
     print(text)
-    if asked.write is not None:
-        asked.write.write_text(text + "\n", encoding="utf-8")
+    if asked.write:
+        RESULT.write_text(text + "\n", encoding="utf-8")
+        put(PAGE, "speed", words(report))
 
 
 if __name__ == "__main__":

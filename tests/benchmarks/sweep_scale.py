@@ -17,13 +17,13 @@ import json
 import resource
 import shutil
 import statistics
-import textwrap
 import time
 from pathlib import Path
 
 import nbformat
 import psutil
 from nbformat import v4
+from pages import filled, put, table
 
 from rdd_nb import machine, sweep
 from rdd_nb.processes import cores
@@ -135,22 +135,11 @@ def words(found: dict, runs: int = 10_000, cards: int = 100, minutes: float = 10
         f"again: the second call does that in {runs / 100 * minutes / cards:.0f} minutes, the third finds one. A "
         f"worker that dies loses {minutes / 2:g} minutes on average, or what is behind its last checkpoint.",
     )
-    table = "\n".join(["| constant | value |", "|---|---:|", *(f"| {k} | {v} |" for k, v in rows.items())])
-    return "\n\n".join([_filled(measured), table, _filled(so), "\n".join(map(_filled, points))]) + "\n"
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 132, subsequent_indent="  " * text.startswith("- "), break_on_hyphens=False)
+    parts = [filled(measured), table(("constant", "value"), rows), filled(so), "\n".join(map(filled, points))]
+    return "\n\n".join(parts) + "\n"
 
 
 PAGE, RESULT = Path("docs/how-to/sweeps.md"), Path("data/results/sweep-scale.json")
-
-
-def put(found: dict) -> None:
-    """Bring the page up to date."""
-    head, begin, rest = PAGE.read_text(encoding="utf-8").partition("<!-- begin: scale -->\n")
-    tail = rest.partition("<!-- end: scale -->")[2]
-    PAGE.write_text(f"{head}{begin}{words(found)}<!-- end: scale -->{tail}", encoding="utf-8")
 
 
 def main() -> None:
@@ -163,7 +152,7 @@ def main() -> None:
     parser.add_argument("--words", action="store_true")
     asked = parser.parse_args()
     if asked.words:
-        put(json.loads(RESULT.read_text(encoding="utf-8")))
+        put(PAGE, "scale", words(json.loads(RESULT.read_text(encoding="utf-8"))))
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     empty, busy = notebook(asked.out / "empty.ipynb", EMPTY), notebook(asked.out / "busy.ipynb", BUSY)
@@ -182,7 +171,7 @@ def main() -> None:
     print(json.dumps(found, indent=2))
     if asked.write:
         RESULT.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        put(found)
+        put(PAGE, "scale", words(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The command about the machine: ``rdd-nb doctor`` says what slows it down, and how long a run will take on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from rdd_nb.cli.distill import settings_of
+from rdd_nb.cli.options import SOURCE, Device, Json, Root, Size, duration, load
+
+__all__ = ["command_doctor"]
+
+
+def command_doctor(
+    data: Annotated[
+        str, typer.Option(help="The data set to try it on.", metavar="NAME", rich_help_panel=SOURCE)
+    ] = "fashion-mnist-sample",
+    size: Size = None,
+    root: Root = None,
+    nets: Annotated[int, typer.Option(help="Networks of an evaluation.", min=1)] = 5,
+    device: Device = "auto",
+    as_json: Json = False,
+    **fields: str | None,
+) -> None:
+    """Look at this machine, and try a distillation for some seconds to say how long all of it would take.
+
+    The options of `rdd-nb distill` say which one; by default that with all defaults.
+
+    \b
+    Example: rdd-nb doctor --data cifar10 --matching gradient --width 128 --iterations 1000
+    """
+    from rdd_nb import doctor
+    from rdd_nb.machine import pick_device
+
+    config = settings_of(None, [], {k: v for k, v in fields.items() if v is not None})
+    where = pick_device(device)
+    lines = doctor.findings(device)
+    if not as_json:
+        print("\n".join(lines))
+    found = doctor.ceilings(where)
+    splits = load({"data": data, "size": size}, root)
+    wanted = doctor.expected(splits.train, config, device, nets=nets)
+    if as_json:
+        told = {"findings": lines, **dataclasses.asdict(found), "data": splits.name, **dataclasses.asdict(wanted)}
+        print(json.dumps({**told, "seconds": wanted.seconds}))
+        return
+    print(f"at best {found.gflops:.0f} GFLOP/s in a matrix product, {found.gigabytes:.0f} GB/s in a copy")
+    print(
+        f"{config.matching} matching, {config.objective}, width {config.width}, ipc {config.ipc} on {splits.name}: "
+        f"{wanted.iteration:.3g} s an iteration, {wanted.images:,.0f} images a second; "
+        f"{wanted.iterations:,} iterations take {duration(wanted.seconds)}"
+    )
+    print(f"an evaluation with {nets} networks (profile=quick) takes {duration(wanted.evaluation)}")

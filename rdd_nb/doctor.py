@@ -1,0 +1,146 @@
+"""What this machine is, how fast it can be, what slows it down, and how long a distillation will take on it.
+
+Ceilings are measured, not looked up: a large matrix product and a large copy. What a distillation or an evaluation
+reaches of them is in ``make bench`` and in the guide to speed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from rdd_nb.clustering import Groups
+from rdd_nb.config import DistillConfig
+from rdd_nb.datasets import ImageDataset
+from rdd_nb.evaluate import PROFILES, Protocol, train
+from rdd_nb.machine import describe, pick_device, tune_allocator
+from rdd_nb.processes import cores, gpus, memory, thread_names
+from rdd_nb.step import steps
+from rdd_nb.synthetic import SyntheticSet
+
+__all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings"]
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a device reached in the best of several tries: GFLOP/s of a float32 product of 2048³, GB/s of a copy."""
+
+    gflops: float
+    gigabytes: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long a distillation will take, by its first iterations here.
+
+    Attributes:
+        iteration: seconds of one, the median of those tried.
+        iterations: how many the config asks for.
+        images: real and synthetic images that are matched in a second.
+        evaluation: seconds to train as many networks as were asked for on the set.
+        nets: how many these are.
+    """
+
+    iteration: float
+    iterations: int
+    images: float
+    evaluation: float
+    nets: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole distillation."""
+        return self.iteration * self.iterations
+
+
+def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
+    """Measure what a device can do, in about a second.
+
+    Args:
+        device: where.
+        tries: of which the best counts.
+    """
+    a = torch.randn(2048, 2048, device=device)
+    b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
+    product = min(_seconds(lambda: a @ a, device) for _ in range(tries))
+    copy = min(_seconds(lambda: c.copy_(b), device) for _ in range(tries))
+    return Ceilings(2 * 2048**3 / product / 1e9, 2 * b.nbytes / copy / 1e9)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def expected(
+    data: ImageDataset, config: DistillConfig, device: str = "auto", *, protocol: Protocol | None = None, nets: int = 5
+) -> Expected:
+    """Try a distillation and an evaluation for some seconds, and say how long the whole would take.
+
+    Groups that the config would have discovered are drawn by lots: their number costs time, who is in them does not.
+    Discovering them takes some seconds more, once.
+
+    Args:
+        data: the training set.
+        config: see :class:`rdd_nb.config.DistillConfig`.
+        device: as there.
+        protocol: of the evaluation; by default that of ``profile=quick``.
+        nets: how many it trains.
+
+    Raises:
+        RddError: as :func:`rdd_nb.step.steps`.
+    """
+    where = pick_device(device)
+    groups = Groups(torch.arange(len(data)) % 10, 10, "lots") if config.objective in ("robust", "group") else None
+    going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
+    taken = [_seconds(lambda: next(going), where)]  # the first one also warms up
+    while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
+        taken.append(_seconds(lambda: next(going), where))
+    middle = sorted(taken[1:])[len(taken[1:]) // 2]
+    count = data.num_classes * config.ipc
+    labels = torch.arange(data.num_classes).repeat_interleave(config.ipc)
+    held = SyntheticSet(torch.randn(count, *data.shape), labels, data.class_names, data.mean, data.std, config.ipc)
+    protocol = protocol or PROFILES["quick"]
+    few = replace(protocol, epochs=max(2, protocol.epochs // 20))
+    judged = _seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
+    judged *= protocol.epochs / few.epochs * nets / min(nets, 2)
+    images = config.outer * data.num_classes * (config.batch_real + config.ipc) / middle
+    return Expected(middle, config.num_iterations, images, judged, nets)
+
+
+def findings(device: str = "auto") -> list[str]:
+    """What is worth knowing about this machine, a line each; what slows it down begins with ``mind:``."""
+    where, said = pick_device(device), describe(pick_device(device))
+    cards = gpus()
+    lines = [
+        f"rdd_nb {said['rdd_nb']}, Python {said['python']}, torch {said['torch']}",
+        f"device {said['device']}; processor {said['processor']}, {cores()} cores for this process, "
+        f"{torch.get_num_threads()} threads, {memory() / 1e9:.1f} GB of memory free",
+    ]
+    if where.type == "cpu" and cards:
+        lines.append(f"mind: there are {len(cards)} graphics cards, but this torch does not use them")
+    if where.type == "cpu" and torch.get_num_threads() > cores():
+        lines.append(
+            f"mind: {torch.get_num_threads()} threads on {cores()} cores wait for one another: set {thread_names[0]}"
+        )
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if where.type == "cpu" and load > 0.5:
+        lines.append(
+            f"mind: {load:.1f} processes were busy in the last minute; beside another one, two threads wait for one "
+            "another at every step, and all takes two to five times as long"
+        )
+    kept = tune_allocator() if where.type == "cpu" else True
+    if not kept:
+        lines.append("mind: freed memory goes back to the system at once here, which costs half of the speed on Linux")
+    lines.append(
+        "nothing is compiled: torch.compile cannot go through a double backward, and where it can, half a minute of "
+        "compiling would repay itself in long runs only"
+    )
+    return lines

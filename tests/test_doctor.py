@@ -1,0 +1,64 @@
+"""rdd_nb.doctor: what slows a machine down, and how long a run will take on it."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from rdd_nb import cli, datasets, doctor
+from rdd_nb.config import DistillConfig
+from rdd_nb.distill import distill
+from rdd_nb.errors import RddError
+from rdd_nb.evaluate import Protocol
+
+SMALL = {"width": 4, "depth": 2, "batch_real": 8, "ipc": 1}
+
+
+def test_ceilings_are_those_of_this_machine():
+    found = doctor.ceilings(torch.device("cpu"), tries=2)
+    assert 1 < found.gflops < 1e5 and 0.5 < found.gigabytes < 1e4
+
+
+@pytest.mark.parametrize("objective", ["erm", "robust"])
+def test_what_is_expected_is_about_what_it_takes(objective):
+    data = datasets.load("digits").train
+    config = DistillConfig(objective=objective, iterations=150, augment="none", **SMALL)
+    wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=20, width=4), nets=3)
+    assert wanted.iterations == 150 and wanted.seconds == pytest.approx(150 * wanted.iteration)
+    assert wanted.images == pytest.approx(10 * 9 / wanted.iteration) and wanted.evaluation > 0
+    taken = distill(data, config, progress=False, device="cpu").history.seconds.sum()
+    assert taken / 8 < wanted.seconds < 8 * taken, "within the noise of a busy machine"
+
+
+def test_it_minds_what_slows_the_machine_down(monkeypatch):
+    quiet = {"gpus": [], "cores": 64}
+    for name, value in quiet.items():
+        monkeypatch.setattr(doctor, name, lambda value=value: value)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0, 0))
+    monkeypatch.setattr(doctor, "tune_allocator", lambda: True)
+    assert not any(line.startswith("mind:") for line in doctor.findings("cpu"))
+    monkeypatch.setattr(doctor, "gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(doctor, "cores", lambda: 0)
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.7, 0, 0))
+    monkeypatch.setattr(doctor, "tune_allocator", lambda: False)
+    said = [line for line in doctor.findings("cpu") if line.startswith("mind:")]
+    assert len(said) == 4
+    for line, word in zip(said, ("2 graphics cards", "set OMP_NUM_THREADS", "1.7 processes were busy", "freed memory")):
+        assert word in line
+    with pytest.raises(RddError, match="unknown device"):
+        doctor.findings("gpu0")
+
+
+def test_the_command(capsys):
+    words = ["doctor", "--data", "digits", "--iterations", "300", "--nets", "2", "--ipc", "1", "--width", "4"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "distribution matching, robust, width 4, ipc 1 on digits" in said and "300 iterations take" in said
+    assert "GFLOP/s in a matrix product" in said and "an evaluation with 2 networks" in said
+    assert cli.main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["iterations"] == 300 and told["seconds"] == pytest.approx(300 * told["iteration"])
+    assert cli.main(["doctor", "--widht", "4"]) == 2
+    assert cli.main(["doctor", "--width", "none"]) == 2
+    assert "width" in capsys.readouterr().err
