@@ -42,7 +42,7 @@ test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real b
 	@$(BIN)/python tests/browser/chromium.py
 	@$(BIN)/python -m pytest tests/browser
 
-bench: $(STAMP)  ## seconds an iteration on fixed workloads
+bench: $(STAMP)  ## speed beside a reference and what the machine can do (10 minutes; see docs/how-to/speed.md)
 	@$(BIN)/python tests/benchmarks/bench.py
 
 study: $(STAMP)  ## the methods on every scenario, what data/results/study.csv lacks of them, and docs/study.md (resumes)
