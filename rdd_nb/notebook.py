@@ -207,6 +207,7 @@ def run_notebook(
     progress: TextIO | None = None,
     kernel_name: str = "python3",
     timeout: int | None = None,
+    linger: bool = True,
 ) -> dict[str, Any]:
     """Execute a notebook with papermill; every cell must run to its end without an error, in widgets too.
 
@@ -217,6 +218,8 @@ def run_notebook(
         progress: where the notebook's own output is shown live, as it is written (such as ``sys.stdout``).
         kernel_name: a Jupyter kernel; it starts in the current working directory and inherits the environment.
         timeout: seconds a single cell may take.
+        linger: ask the kernel to leave when its last cell has run, and wait; without, it is ended at once, which is
+            half a second sooner, and five where it does not hear.
 
     Returns:
         notebook (file name), out, parameters, and seconds it took.
@@ -248,6 +251,7 @@ def run_notebook(
                 stdout_file=progress,
                 stderr_file=progress,
                 execution_timeout=timeout,
+                shutdown_kernel="graceful" if linger else "immediate",
                 extra_arguments=["--log-level=CRITICAL"],  # else each kernel remarks on the terminal that it uses TCP
             )
             break

@@ -1,4 +1,4 @@
-"""The process of one run: ``python -m rdd_nb.sweep.child``, told on stdin what to run, by :mod:`rdd_nb.sweep.guard`.
+"""The process of one run, started and told on stdin what to run by :mod:`rdd_nb.sweep.guard`.
 
 Its stdin stays open as long as the guard lives. When it closes, the guard is gone, however it went, and this process
 ends its kernel and itself.
@@ -14,15 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-# jsonschema, which reads notebooks, builds the grammar of internationalised addresses when it finds this package: most
-# of a second for each run, and no notebook needs it. None means "not installed" to `import`.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-
-from rdd_nb.errors import RddError  # noqa: E402
-from rdd_nb.files import one_line  # noqa: E402
-from rdd_nb.notebook import failure, run_notebook  # noqa: E402
-from rdd_nb.processes import end_tree  # noqa: E402
-from rdd_nb.sweep.record import finish, read  # noqa: E402
+from rdd_nb.errors import RddError
+from rdd_nb.files import one_line
+from rdd_nb.notebook import failure, run_notebook
+from rdd_nb.processes import end_tree
+from rdd_nb.sweep.record import finish, read
 
 
 def main() -> int:
@@ -32,8 +28,9 @@ def main() -> int:
     folder = Path(told["folder"])
     target = folder / Path(told["notebook"]).name
     error, cell, trace = "", "", ""
+    how = {"progress": sys.stdout, "kernel_name": told["kernel"], "linger": False}
     try:
-        run_notebook(told["notebook"], target, told["parameters"], progress=sys.stdout, kernel_name=told["kernel"])
+        run_notebook(told["notebook"], target, told["parameters"], **how)
     except RddError as raised:
         error, cell, trace = _why(target, str(raised))
     except Exception as raised:  # of papermill, or a bug of ours: a sweep goes on
@@ -69,7 +66,3 @@ def _follow() -> None:
         pass
     end_tree(os.getpid(), itself=False)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

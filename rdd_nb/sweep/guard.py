@@ -27,6 +27,9 @@ from rdd_nb.sweep.record import LOG, Record, begin, finish, read
 __all__ = ["Job", "Outcome", "guard"]
 
 POLL = 0.25  # seconds between two looks at limit and stop
+# jsonschema, by which notebooks are read, builds the grammar of internationalised addresses where it finds the package
+# rfc3987_syntax: a second of each run, and no notebook needs it. None means "not installed" to `import`.
+START = "import sys; sys.modules['rfc3987_syntax'] = None; from rdd_nb.sweep.child import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _watched(job: Job, folder: Path, began: float, stop: threading.Event | None)
     told["began"] = time.time() - (time.monotonic() - began)
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            (sys.executable, "-m", "rdd_nb.sweep.child"),
+            (sys.executable, "-c", START),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
