@@ -14,6 +14,7 @@ from nbformat import v4
 from rdd_nb import __version__, cli, sweep
 from rdd_nb.errors import RddError
 from rdd_nb.figures import setting_figures
+from rdd_nb.notebook import run_notebook
 from rdd_nb.runs import SyntheticSet, save_synthetic
 from rdd_nb.study import factorial
 from rdd_nb.subgroups import mean_interval
@@ -35,9 +36,16 @@ def truth(run: sweep.Run) -> dict[str, float]:
     return {"mean": 0.5 + 0.1 * p["tail"] + 0.01 * p["seed"], "worst": 0.4 - 0.2 * p["tail"] - 0.02 * p["seed"] ** 2}
 
 
-def make(folder: Path, grid, fails=lambda run: False, missing=lambda run: False, metrics=None) -> sweep.Plan:
+def make(
+    folder: Path,
+    grid,
+    fails=lambda run: False,
+    missing=lambda run: False,
+    metrics=None,
+    parameters: str = PARAMETERS,
+) -> sweep.Plan:
     """A sweep as its engine leaves it, without a kernel."""
-    cells = [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), v4.new_code_cell("1")]
+    cells = [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), v4.new_code_cell("1")]
     (folder / "notebook").mkdir(parents=True)
     nbformat.write(v4.new_notebook(cells=cells), folder / "notebook" / "a.ipynb")
     plan = sweep.make_plan(folder / "notebook" / "a.ipynb", grid)
@@ -158,6 +166,7 @@ def test_the_page_stands_alone_and_says_all(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path / "s")]) == 0
     said = capsys.readouterr().out
     assert "17 done, 1 failed of 18 runs of a.ipynb." in said
+    assert "In all runs" not in said
     text = (tmp_path / "s" / "report.html").read_text()
     seen = Outside()
     seen.feed(text)
@@ -196,15 +205,16 @@ def test_a_sweep_that_measured_nothing_has_a_page(tmp_path):
     make(tmp_path / "s", GRID, metrics=lambda run: {"name": "x"})
     written = page.write(tmp_path / "s")
     assert written.outcomes == [] and "left no numbers" in written.said
-    make(tmp_path / "t", GRID, missing=lambda run: True)
-    assert "18 missing" in page.write(tmp_path / "t").said
+    make(tmp_path / "t", {**GRID, "fixed": {"ipc": 5, "group_power": 0.0}}, missing=lambda run: True)
+    said = page.write(tmp_path / "t").said
+    assert "18 missing" in said and "In all runs ipc=5, group_power=0.0." in said
 
 
 # --- as notebook 06 reads it
 
 
 def sided(run: sweep.Run, many: str = "upright") -> dict:
-    p = run.parameters
+    p = {k: v or 0.0 for k, v in run.parameters.items()}
     majority = [0.9 - 0.1 * p["tail"], 0.9]
     minority = [0.4 + 0.1 * p["group_power"], 0.5]
     nets = {"majority": majority, "minority": minority, "worst": minority, "mean": majority}
@@ -220,6 +230,30 @@ def test_a_full_factorial_of_notebooks_reads_like_that_of_a_study(tmp_path):
     assert (held.distill_seconds, held.evaluate_seconds) == (3, 2)
     full = factorial.grid(held.runs, ["group_power", "tail", "ipc"], "minority")
     assert full.values.shape == (2, 2, 2, 2, 2) and full.values[1, 0, 0, 0, 0] == pytest.approx(0.5)
+
+
+def test_notebook_06_reads_a_sweep(tmp_path):
+    full = {"group_power": [0.0, 0.3, 1.0], "tail": [0.2, 1.0], "ipc": [1, 10]}
+    seeds = [0, 1, 2, 3]
+    grid = [
+        {"conditions": {"robust": {"mode": "robust"}}, "product": full, "seeds": seeds},
+        {"conditions": {"plain": {"mode": "erm"}}, "product": {"ipc": [1, 10]}, "seeds": seeds},
+    ]
+    rng = np.random.default_rng(0)
+
+    def measured(run):
+        told = sided(run)
+        for values in told["by_net"].values():
+            values[:] = [v + rng.normal(0, 0.02) for v in values]
+        return told
+
+    cells = PARAMETERS.replace("tail: float = 0.8", 'tail: "Optional[float]" = None')
+    cells = cells.replace("group_power: float = 0.3", 'group_power: "Optional[float]" = None')
+    make(tmp_path / "s", grid, metrics=measured, parameters=cells)
+    values = {"profile": "smoke", "sweep": str(tmp_path / "s"), "seeds": 2, "out_dir": str(tmp_path / "run")}
+    run_notebook(Path(__file__).parents[1] / "notebooks" / "06_ablations.ipynb", tmp_path / "06.ipynb", values)
+    said = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert said["table"] == "s" and said["runs"] == 3 * 2 * 2 * 4 * 2, "a row for each robust run and network"
 
 
 def test_two_minorities_are_not_mixed(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -139,6 +140,9 @@ def _page(folder: Path, plan: Plan, table: pd.DataFrame, measured: Sequence[str]
 def _about(plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: Sequence[str]) -> list[str]:
     how = Counter(table["status"])
     lines = [", ".join(f"{how[s]} {s}" for s in how) + f" of {len(table)} runs of {plan.notebook.name}."]
+    alike = {name: _cell(value) for name, value in plan.runs[0].given.items() if name not in plan.swept}
+    if alike:
+        lines.append(f"In all runs {', '.join(f'{name}={value}' for name, value in alike.items())}.")
     done = table[table["status"] == "done"]
     if len(done):
         seconds = done["seconds"].astype(float)
@@ -161,6 +165,10 @@ def _about(plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: Seq
         "has looked at these numbers: report the winner's from other seeds, and from data that nobody has chosen by."
     )
     return lines
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _days(began: pd.Series) -> str:
