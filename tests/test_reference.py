@@ -47,15 +47,16 @@ def test_the_networks_are_one(nets, batch):
 
 
 @given(
-    losses=st.lists(st.floats(0, 5), min_size=1, max_size=12, unique=True),
+    sixtyfourths=st.lists(st.integers(0, 320), min_size=1, max_size=12, unique=True),  # ties may be shared either way
     tail=st.sampled_from([0.05, 0.2, 0.5, 0.8, 1.0]),
     groups=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_weights_sample_by_sample_and_all_at_once(losses, tail, groups, seed):
+def test_weights_sample_by_sample_and_all_at_once(sixtyfourths, tail, groups, seed):
     draw = torch.Generator().manual_seed(seed)
-    values, ids = torch.tensor(losses), torch.randint(groups, (len(losses),), generator=draw)
+    values = torch.tensor(sixtyfourths) / 64
+    ids = torch.randint(groups, (len(values),), generator=draw)
     shares = torch.rand(groups, generator=draw) + 0.1
     one = reference.robust_weights(values, ids, groups, tail, shares)
     all_at_once = risk.robust_weights(values[None], ids[None], groups, tail, 1.0, 0.0, group_shares=shares[None])[0]

@@ -51,7 +51,7 @@ def cvar(losses: Sequence[float], tail: float) -> list[float]:
 
 def robust_weights(losses: Tensor, groups: Tensor, num_groups: int, tail: float, shares: Tensor | None) -> Tensor:
     """CVaR within each group and a weighted mean over groups, of one class: weights ``[B]``, group by group."""
-    weights = torch.zeros(len(losses))
+    weights = torch.zeros(len(losses), device=losses.device)
     there = [g for g in range(num_groups) if (groups == g).any()]
     of = {g: 1.0 if shares is None else float(shares[g]) for g in there}
     for g in there:
@@ -64,7 +64,7 @@ def robust_weights(losses: Tensor, groups: Tensor, num_groups: int, tail: float,
 def match_gradients(net: nn.Module, real: Tensor, made: Tensor, label: int, weights: Tensor | None) -> Tensor:
     """One class of gradient matching: Σ over layers and rows of 1 − cosine; differentiable in ``made``."""
     parameters = [p for p in net.parameters() if p.ndim > 1]
-    target = torch.full((len(real),), label)
+    target = torch.full((len(real),), label, device=real.device)
     losses = F.cross_entropy(net(real), target, reduction="none")
     loss = losses.mean() if weights is None else (weights * losses).sum()
     wanted = [g.detach() for g in torch.autograd.grad(loss, parameters)]
@@ -95,7 +95,7 @@ def iteration(
     draw: torch.Generator,
 ) -> float:
     """One iteration of a distillation, which moves ``made`` ``[classes·ipc, C, H, W]`` in place."""
-    net = ConvNet(images.shape[1], config.width, classes)
+    net, where = ConvNet(images.shape[1], config.width, classes).to(made.device), made.device
     optimiser = torch.optim.SGD([made], lr=config.step_size, momentum=config.momentum_img)
     updates = torch.optim.SGD(net.parameters(), lr=config.lr_net)
     total = 0.0
@@ -104,9 +104,9 @@ def iteration(
         pool = []
         for c in range(classes):
             members = (labels == c).nonzero()[:, 0]
-            chosen = members[torch.randperm(len(members), generator=draw)[: config.batch_real]]
+            chosen = members[torch.randperm(len(members), generator=draw)[: config.batch_real].to(where)]
             pool.append(chosen)
-            transform = augment.draw(config.augment, 1, draw)
+            transform = augment.draw(config.augment, 1, draw, device=where)
             real, mine = transform(images[chosen]), transform(made[c * config.ipc : (c + 1) * config.ipc])
             loss = _matched(net, real, mine, c, None if groups is None else groups[chosen], config)
             loss.backward()
@@ -114,11 +114,11 @@ def iteration(
         optimiser.step()
         if match + 1 < config.outer:
             seen = torch.cat(pool)
-            index = torch.cat([seen, torch.randperm(len(labels), generator=draw)[: len(seen)]])
+            index = torch.cat([seen, torch.randperm(len(labels), generator=draw)[: len(seen)].to(where)])
             data = TensorDataset(images[index], labels[index])
             for _ in range(config.inner):
                 for x, y in DataLoader(data, batch_size=config.batch_net, shuffle=True):
-                    x = augment.draw(config.augment, 1, draw)(x)
+                    x = augment.draw(config.augment, 1, draw, device=where)(x)
                     updates.zero_grad()
                     F.cross_entropy(net(x), y).backward()
                     updates.step()
@@ -137,7 +137,8 @@ def _matched(
     weights = None
     if groups is not None:
         with torch.no_grad():
-            losses = F.cross_entropy(net(real), torch.full((len(real),), label), reduction="none")
+            target = torch.full((len(real),), label, device=real.device)
+            losses = F.cross_entropy(net(real), target, reduction="none")
         weights = weigh(losses, losses)
     return match_gradients(net, real, made, label, weights)
 
@@ -146,7 +147,7 @@ def train(images: Tensor, labels: Tensor, protocol: Protocol, nets: int, classes
     """Evaluation networks, one after another."""
     trained = []
     for _ in range(nets):
-        net = ConvNet(images.shape[1], protocol.width, classes)
+        net = ConvNet(images.shape[1], protocol.width, classes).to(images.device)
         rate = {"lr": protocol.lr, "momentum": protocol.momentum, "weight_decay": protocol.weight_decay}
         optimiser = torch.optim.SGD(net.parameters(), **rate)
         for epoch in range(protocol.epochs):
