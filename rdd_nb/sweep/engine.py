@@ -107,7 +107,11 @@ def run_sweep(
         RddError: ``out`` cannot be written, another process works in it, or the disk is full; what is done is done.
         KeyboardInterrupt: after all processes of the runs have ended; the next call goes on from there.
     """
-    if (workers is not None and workers < 1) or (threads is not None and threads < 1) or (limit or 1) <= 0:
+    if (
+        (workers is not None and workers < 1)
+        or (threads is not None and threads < 1)
+        or (limit is not None and limit <= 0)
+    ):
         raise RddError(f"workers={workers}, threads={threads}, limit={limit}: give numbers above 0")
     count, folder = workers or default_workers(), Path(out)
     try:
@@ -231,11 +235,11 @@ def _hand_out(jobs: Iterator[Job], submit: Submit, most: int, stop: Path, course
                 course.note(None, len(running))
     except BaseException:
         with _undisturbed():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a disk that is full: guards of this process are told otherwise, too
                 stop.touch()
+                wait(running, timeout=10)  # before cancelling: Dask calls what it runs cancelled, and forgets it
             for future in running:
                 future.cancel()
-            wait(running, timeout=10)
         raise
     finally:
         stop.unlink(missing_ok=True)

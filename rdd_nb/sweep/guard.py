@@ -90,6 +90,8 @@ def guard(job: Job, stop: threading.Event | None = None) -> Outcome:
     """
     began = time.monotonic()
     name, folder = job.record.name, Path(job.cwd, job.folder)
+    if _stopped(job, stop):  # while it waited in a queue
+        return Outcome(name, "interrupted", 0.0)
     try:
         begun = begin(folder, job.record)
         why = _watched(job, folder, began, stop)
@@ -140,7 +142,7 @@ def _watched(job: Job, folder: Path, began: float, stop: threading.Event | None)
             except subprocess.TimeoutExpired:
                 if job.limit is not None and time.monotonic() - began > job.limit:
                     return f"took longer than {job.limit:g} s"
-                if (stop is not None and stop.is_set()) or (job.stop and Path(job.stop).exists()):
+                if _stopped(job, stop):
                     return None
     finally:
         if process.poll() is None:
@@ -148,6 +150,10 @@ def _watched(job: Job, folder: Path, began: float, stop: threading.Event | None)
             process.wait()
         with contextlib.suppress(OSError):
             pipe.close()
+
+
+def _stopped(job: Job, stop: threading.Event | None) -> bool:
+    return (stop is not None and stop.is_set()) or bool(job.stop and Path(job.stop).exists())
 
 
 def _exit(status: int) -> str:
