@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rdd_nb import machine
 from rdd_nb.errors import RddError
-from rdd_nb.notebook import clean, run_notebook
+from rdd_nb.notebook import run_notebook
+from rdd_nb.tidy import clean
 
 HERE = Path(__file__).parent
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from rdd_nb.datasets import load as load
     from rdd_nb.distill import distill as distill
     from rdd_nb.errors import RddError as RddError
-    from rdd_nb.evaluate import Protocol as Protocol
     from rdd_nb.evaluate import Scores as Scores
     from rdd_nb.evaluate import evaluate as evaluate
     from rdd_nb.risk import cvar as cvar
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from rdd_nb.scenarios import scenario as scenario
     from rdd_nb.subgroups import group_table as group_table
     from rdd_nb.subgroups import worst_group as worst_group
+    from rdd_nb.training import Protocol as Protocol
 
 __version__ = "0.1.0"
 
@@ -52,11 +52,12 @@ _HOME = {
     "datasets": ("ImageDataset", "Splits", "load"),
     "distill": ("distill",),
     "errors": ("RddError",),
-    "evaluate": ("Protocol", "Scores", "evaluate"),
+    "evaluate": ("Scores", "evaluate"),
     "risk": ("cvar", "group_cvar", "robust_risk"),
     "runs": ("RunFolder", "SyntheticSet", "load_synthetic"),
     "scenarios": ("scenario",),
     "subgroups": ("group_table", "worst_group"),
+    "training": ("Protocol",),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 _ROOMS = frozenset(module.name for module in pkgutil.iter_modules(__path__))

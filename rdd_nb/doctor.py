@@ -18,11 +18,11 @@ from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.evaluate import PROFILES, Protocol, train
 from rdd_nb.machine import describe, pick_device, tune_allocator
-from rdd_nb.processes import cores, gpus, memory, thread_names
+from rdd_nb.processes import THREAD_NAMES, cores, gpus, memory
 from rdd_nb.step import steps
 from rdd_nb.synthetic import SyntheticSet
 
-__all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings"]
+__all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
     """
     a = torch.randn(2048, 2048, device=device)
     b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
-    product = min(_seconds(lambda: a @ a, device) for _ in range(tries))
-    copy = min(_seconds(lambda: c.copy_(b), device) for _ in range(tries))
+    product = min(seconds(lambda: a @ a, device) for _ in range(tries))
+    copy = min(seconds(lambda: c.copy_(b), device) for _ in range(tries))
     return Ceilings(2 * 2048**3 / product / 1e9, 2 * b.nbytes / copy / 1e9)
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall clock of one call, with the device's work done."""
     began = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -100,16 +101,16 @@ def expected(
     where = pick_device(device)
     groups = Groups(torch.arange(len(data)) % 10, 10, "lots") if config.objective in ("robust", "group") else None
     going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
-    taken = [_seconds(lambda: next(going), where)]  # the first one also warms up
+    taken = [seconds(lambda: next(going), where)]  # the first one also warms up
     while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
-        taken.append(_seconds(lambda: next(going), where))
+        taken.append(seconds(lambda: next(going), where))
     middle = sorted(taken[1:])[len(taken[1:]) // 2]
     count = data.num_classes * config.ipc
     labels = torch.arange(data.num_classes).repeat_interleave(config.ipc)
     held = SyntheticSet(torch.randn(count, *data.shape), labels, data.class_names, data.mean, data.std, config.ipc)
     protocol = protocol or PROFILES["quick"]
     few = replace(protocol, epochs=max(2, protocol.epochs // 20))
-    judged = _seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
+    judged = seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
     judged *= protocol.epochs / few.epochs * nets / min(nets, 2)
     images = config.outer * data.num_classes * (config.batch_real + config.ipc) / middle
     return Expected(middle, config.num_iterations, images, judged, nets)
@@ -128,7 +129,7 @@ def findings(device: str = "auto") -> list[str]:
         lines.append(f"mind: there are {len(cards)} graphics cards, but this torch does not use them")
     if where.type == "cpu" and torch.get_num_threads() > cores():
         lines.append(
-            f"mind: {torch.get_num_threads()} threads on {cores()} cores wait for one another: set {thread_names[0]}"
+            f"mind: {torch.get_num_threads()} threads on {cores()} cores wait for one another: set {THREAD_NAMES[0]}"
         )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if where.type == "cpu" and load > 0.5:

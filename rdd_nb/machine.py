@@ -104,11 +104,8 @@ def stream(seed: int, *names: object, device: str | torch.device = "cpu") -> tor
     return torch.Generator(device=device).manual_seed(seed_of(seed, *names))
 
 
-#: What the time of a run goes to.
-PHASES = (
-    *("network", "data", "augmentation", "real side", "synthetic side", "risk", "backward", "training between"),
-    *("discovery", "evaluation"),
-)
+#: What the time of a distillation's iteration goes to.
+PHASES = ("network", "data", "augmentation", "real side", "synthetic side", "risk", "backward", "training between")
 
 
 def phase(name: str) -> record_function:

@@ -1,4 +1,4 @@
-"""Notebooks as programs: inspect and check their parameters, run them with papermill, clean them for the repository.
+"""Notebooks as programs: inspect and check their parameters, run them with papermill, and see whether they ran.
 
 Papermill forgives what a thousand runs must not: it only warns of a parameter nobody knows, calls a notebook whose
 kernel died completed, and does not see an exception inside a widget. Here each of these is an error in one line.
@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import time
 import tokenize
 from collections.abc import Mapping
@@ -28,20 +27,19 @@ from rdd_nb.files import atomic_write
 __all__ = [
     "Parameter",
     "check_parameters",
-    "clean",
+    "failure",
     "fitted",
     "inspect",
     "mark_failed",
     "problems",
+    "read_notebook",
     "run_notebook",
     "source_of",
 ]
 
 StrPath = str | os.PathLike[str]
 WIDGETS = "application/vnd.jupyter.widget-state+json"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would say on the terminal, our errors say
-KEPT_CELL_KEYS = ("tags", "jupyter", "slideshow", "mystnb")
 
 
 class Parameter(NamedTuple):
@@ -52,8 +50,12 @@ class Parameter(NamedTuple):
     help: str
 
 
-def _read(notebook: StrPath) -> Any:
-    """The notebook as nbformat 4.5. Cells of older files that have no id get one made of their place and source."""
+def read_notebook(notebook: StrPath) -> Any:
+    """The notebook as nbformat 4.5. Cells of older files that have no id get one made of their place and source.
+
+    Raises:
+        RddError: there is none, or the file is no notebook.
+    """
     path = Path(notebook)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +80,9 @@ def inspect(notebook: StrPath) -> dict[str, Parameter]:
     Raises:
         RddError: no notebook there, or a parameters cell that holds anything but ``name: type = literal`` lines.
     """
-    cells = [c for c in _read(notebook).cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    cells = [
+        c for c in read_notebook(notebook).cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
+    ]
     source, found = cells[0].source if cells else "", {}
     try:
         body = ast.parse(source).body
@@ -107,7 +111,7 @@ def inspect(notebook: StrPath) -> dict[str, Parameter]:
 
 def source_of(notebook: StrPath) -> str:
     """A digest of a notebook's code: its code cells with their tags, in order. Prose and outputs are not in it."""
-    cells = [(c.source, c.metadata.get("tags", [])) for c in _read(notebook).cells if c.cell_type == "code"]
+    cells = [(c.source, c.metadata.get("tags", [])) for c in read_notebook(notebook).cells if c.cell_type == "code"]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
 
 
@@ -288,7 +292,7 @@ def mark_failed(executed: StrPath, why: str) -> bool:
     Returns whether there is such a cell; if not, the kernel never started.
     """
     path = Path(executed)
-    nb = _read(path)
+    nb = read_notebook(path)
     begun = [c for c in nb.cells if c.metadata.get("papermill", {}).get("start_time")]
     if begun:
         begun[-1].metadata.papermill.update(status="failed", exception=True, why=why)
@@ -303,7 +307,7 @@ def problems(notebook: StrPath) -> list[str]:
     Papermill's own ``status`` is ``completed`` for cells that never ran, so the evidence is taken: error outputs, code
     cells without an execution count, and errors caught by output widgets.
     """
-    nb, found = _read(notebook), []
+    nb, found = read_notebook(notebook), []
     code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
     for position, cell in enumerate(code, 1):
         label = f"In [{cell.execution_count or position}]"
@@ -318,14 +322,22 @@ def problems(notebook: StrPath) -> list[str]:
     return found + [f"a widget raised {_error(o)}" for o in outputs if o.get("output_type") == "error"]
 
 
-def failure(executed: StrPath) -> tuple[str, str, str] | None:
-    """Why an executed notebook does not count as complete: error in one line, cell, traceback; None if it does."""
-    found = problems(executed)
+def failure(executed: StrPath, said: str) -> tuple[str, str, str]:
+    """Why a run failed: error in one line, cell, traceback.
+
+    Args:
+        executed: the copy that it left, if it did.
+        said: the error where the copy does not tell one.
+    """
+    try:
+        found = problems(executed)
+        outputs = [o for c in read_notebook(executed).cells if c.cell_type == "code" for o in c.outputs]
+    except RddError:  # no copy, or half of one
+        return said, "", ""
     if not found:
-        return None
+        return said, "", ""
     cell, _, error = found[0].partition("] ")
     cell, error = (f"{cell}]", error) if cell.startswith("In [") else ("", found[0])
-    outputs = [o for c in _read(executed).cells if c.cell_type == "code" for o in c.outputs]
     trace: list[str] = next((o.traceback for o in outputs if o.output_type == "error"), [])
     return error, cell, "\n".join(trace)
 
@@ -333,79 +345,3 @@ def failure(executed: StrPath) -> tuple[str, str, str] | None:
 def _error(output: Mapping[str, Any]) -> str:
     message = (str(output.get("evalue", "")).splitlines() or [""])[0]
     return f"{output.get('ename')}: {message}" if message else str(output.get("ename"))
-
-
-def clean(notebook: StrPath) -> None:
-    """Make an executed notebook fit for the repository, in place; a clean one stays byte for byte the same.
-
-    Removes the metadata of papermill, widgets, Colab and editors, the injected parameters and the live widgets (a
-    static picture stands beside each); counts the executions 1…n; joins the pieces of a stream and keeps of a progress
-    line only what it showed last; keeps cell ids, and gives fixed ones to cells without.
-
-    Raises:
-        RddError: a cell failed or was not executed, or an output shows an absolute path of this machine.
-    """
-    found = problems(notebook)
-    if found:
-        raise RddError(f"{notebook} is not fit to be kept: {found[0]}; run it again from top to bottom")
-    nb = _read(notebook)
-    nb.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    count = 0
-    for cell in nb.cells:
-        cell.metadata = {key: cell.metadata[key] for key in KEPT_CELL_KEYS if cell.metadata.get(key)}
-        if cell.cell_type != "code":
-            continue
-        count += bool(cell.source.strip())
-        cell.execution_count = count if cell.source.strip() else None
-        cell.outputs = _clean_outputs(cell.outputs)
-        for output in cell.outputs:
-            if "execution_count" in output:
-                output.execution_count = count
-            path = _machine_path(output)
-            if path:
-                raise RddError(
-                    f"{notebook}: the output of In [{count}] shows {path!r}, a path of this machine: print names only"
-                )
-    nbformat.validate(nb)
-    atomic_write(notebook, nbformat.writes(nb) + "\n")
-
-
-def _clean_outputs(outputs: list[Any]) -> list[Any]:
-    kept = _joined([o for o in outputs if WIDGET_VIEW not in o.get("data", {})])
-    for output in kept:
-        if output.output_type == "stream":
-            text = re.sub(r"\x1b\[\d*[ABCDGJK]", "", output.text.replace("\r\n", "\n"))  # cursor movements of bars
-            output.text = "\n".join(_last_shown(line) for line in text.split("\n"))
-    return _joined([o for o in kept if o.output_type != "stream" or o.text.strip()])
-
-
-def _joined(outputs: list[Any]) -> list[Any]:
-    """Outputs with neighbouring pieces of one stream made one."""
-    joined: list[Any] = []
-    for output in outputs:
-        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
-
-
-def _last_shown(line: str) -> str:
-    return next((part.rstrip() for part in reversed(line.split("\r")) if part.strip()), "") if "\r" in line else line
-
-
-def _machine_path(output: Mapping[str, Any]) -> str | None:
-    """The first absolute path of this machine or of anybody's home in the text of an output."""
-    data = output.get("data", {})
-    text = "\n".join([output.get("text", ""), *(str(v) for k, v in data.items() if not k.startswith("image/p"))])
-    text = re.sub(r"data:[\w/+.-]+;base64,[\w+/=]+", "", text)
-    here = [str(Path(p).resolve()) for p in (Path.home(), Path.cwd(), tempfile.gettempdir())]
-    folders = "|".join(
-        [*(re.escape(p) for p in here if len(p) > 1), r"/home", r"/Users", r"/root", r"/tmp", r"[A-Za-z]:\\+Users"]
-    )
-    match = re.search(rf"(?:(?<=file://)|(?<![\w./:-]))(?:{folders})(?:[\\/][^\s'\"<>)\]]*|(?![\w-]))", text)
-    return match.group() if match else None

@@ -11,10 +11,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cores", "end_tree", "gpus", "memory", "revision", "thread_names", "threads_of_children"]
+__all__ = ["THREAD_NAMES", "cores", "end_tree", "gpus", "memory", "revision", "threads_of_children"]
 
 #: The variables by which numeric libraries are told their number of threads before they are imported.
-thread_names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def cores() -> int:
@@ -62,8 +62,8 @@ def revision() -> str:
 @contextlib.contextmanager
 def threads_of_children(threads: int) -> Iterator[None]:
     """What processes started meanwhile find in their environment, before they import torch."""
-    before = {name: os.environ.get(name) for name in thread_names}
-    os.environ.update(dict.fromkeys(thread_names, str(threads)))
+    before = {name: os.environ.get(name) for name in THREAD_NAMES}
+    os.environ.update(dict.fromkeys(THREAD_NAMES, str(threads)))
     try:
         yield
     finally:

@@ -9,7 +9,8 @@ import nbformat
 import pytest
 
 from rdd_nb.errors import RddError
-from rdd_nb.notebook import clean, inspect, run_notebook, source_of
+from rdd_nb.notebook import inspect, run_notebook, source_of
+from rdd_nb.tidy import clean
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("badges", ROOT / "notebooks" / "badges.py")

@@ -12,7 +12,8 @@ from PIL import Image
 
 import rdd_nb as rdd
 from rdd_nb import course
-from rdd_nb.notebook import WIDGET_VIEW, clean, inspect, run_notebook
+from rdd_nb.notebook import inspect, run_notebook
+from rdd_nb.tidy import WIDGET_VIEW, clean
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

@@ -37,7 +37,9 @@ def command_sweep(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(help="Of each run; by default its share of the cores.", min=1, rich_help_panel=WORK),
+        typer.Option(
+            help="Of each run; by default its share of the cores; on a cluster 1.", min=1, rich_help_panel=WORK
+        ),
     ] = None,
     limit: Annotated[
         float | None,

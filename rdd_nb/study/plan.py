@@ -136,7 +136,7 @@ def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
 def load_plan(path: str | Path) -> Plan:
     """Read, check and spell out a study's YAML; every scenario is bent once, so that nothing of it fails later.
 
-    Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.evaluate.PROFILES`, quick by
+    Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.training.PROFILES`, quick by
     default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a fraction of
     the training set to score on, for choosing settings), ``distill`` (config of every distillation), ``scenarios`` and
     ``methods``:

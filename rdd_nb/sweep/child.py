@@ -32,7 +32,7 @@ def main() -> int:
     try:
         run_notebook(told["notebook"], target, told["parameters"], **how)
     except RddError as raised:
-        error, cell, trace = _why(target, str(raised))
+        error, cell, trace = failure(target, str(raised))
     except Exception as raised:  # of papermill, or a bug of ours: a sweep goes on
         error = f"{type(raised).__name__}: {one_line(raised)}"
     begun = read(folder)
@@ -40,14 +40,6 @@ def main() -> int:
         return 1
     finish(folder, begun, time.time() - told["began"], error, cell, trace)
     return 0
-
-
-def _why(executed: Path, said: str) -> tuple[str, str, str]:
-    """Error, cell and traceback of a failed run."""
-    try:
-        return failure(executed) or (said, "", "")
-    except RddError:  # no executed copy
-        return said, "", ""
 
 
 def _line() -> bytes:

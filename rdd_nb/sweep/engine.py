@@ -96,7 +96,8 @@ def run_sweep(
             ``log.txt``, and what the notebook writes into its ``out_dir``.
         workers: runs at a time; by default :func:`default_workers`. Where there are graphics cards each worker has one
             (more workers than cards share them in turn).
-        threads: of each run's numeric libraries; by default its share of the cores.
+        threads: of each run's numeric libraries; by default its share of this machine's cores, and 1 with an executor,
+            whose machines are not known here.
         limit: seconds of wall clock that a run may take; it has failed then.
         skip_failed: do not try again what has failed before.
         kernel: a Jupyter kernel's name.
@@ -126,7 +127,7 @@ def run_sweep(
         before = stands(plan, folder)
         skipped = {n: "failed before" for n, how in before.items() if how == "failed" and skip_failed}
         todo = [run for run in plan.runs if before[run.name] != "done" and run.name not in skipped]
-        share = threads or max(1, cores() // count)
+        share = threads or (max(1, cores() // count) if executor is None else 1)
         stop = folder / f".stop-{secrets.token_hex(4)}"
         settings = {"threads": share, "limit": limit, "stop": str(stop.resolve()), "kernel": kernel}
         jobs = _jobs(todo, plan, folder, source, **settings)

@@ -178,22 +178,18 @@ def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator
         known,
         where,
     )
-    for name, values in {"fixed": fixed, **conditions}.items():
-        fitted(known, values, where if name == "fixed" else f"{where} (condition {name!r})")
-    for name, many in product.items():
-        for value in many:
-            fitted(known, {name: value}, where)
-    for values in (*together, *seeds):
-        fitted(known, values, where)
+    fixed = fitted(known, fixed, where)
+    based = {name: fitted(known, values, f"{where} (condition {name!r})") for name, values in conditions.items()}
+    points = [[fitted(known, {name: value}, where) for value in values] for name, values in product.items()]
+    rows, seeds = ([fitted(known, values, where) for values in part] for part in (together, seeds))
     defaults = {name: parameter.default for name, parameter in known.items() if name != OUT}
-    for (condition, base), point, one, seed in itertools.product(
-        conditions.items(), itertools.product(*product.values()), together, seeds
-    ):
-        varied = {**dict(zip(product, point)), **one, **seed}
-        given = fitted(known, {**fixed, **base, **varied}, where)
-        name = ", ".join([str(condition)] * bool(condition) + [f"{k}={_text(v)}" for k, v in varied.items()])
-        name = name or "the only one"
-        yield Run(name, name, str(condition), given, _canonical({**defaults, **given}, known))
+    for condition, base in based.items():
+        for parts in itertools.product(*points, rows, seeds):
+            varied = {name: value for part in parts for name, value in part.items()}
+            given = {**fixed, **base, **varied}
+            name = ", ".join([str(condition)] * bool(condition) + [f"{k}={_text(v)}" for k, v in varied.items()])
+            name = name or "the only one"
+            yield Run(name, name, str(condition), given, _canonical({**defaults, **given}, known))
 
 
 def _canonical(parameters: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:

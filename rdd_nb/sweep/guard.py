@@ -21,7 +21,7 @@ from typing import Any
 from rdd_nb.errors import RddError
 from rdd_nb.files import unwritable
 from rdd_nb.notebook import failure, mark_failed
-from rdd_nb.processes import end_tree, thread_names
+from rdd_nb.processes import THREAD_NAMES, end_tree
 from rdd_nb.sweep.record import LOG, Record, begin, finish, read
 
 __all__ = ["Job", "Outcome", "guard"]
@@ -111,7 +111,7 @@ def guard(job: Job, stop: threading.Event | None = None) -> Outcome:
 
 def _watched(job: Job, folder: Path, began: float, stop: threading.Event | None) -> str | None:
     """Start the process and wait; why it ended if not by itself, "" if by itself, None if it was told to stop."""
-    environment = {**os.environ, **dict.fromkeys(thread_names, str(job.threads)), **job.environment}
+    environment = {**os.environ, **dict.fromkeys(THREAD_NAMES, str(job.threads)), **job.environment}
     told: dict[str, Any] = {
         "notebook": job.notebook,
         "folder": job.folder,
@@ -166,6 +166,5 @@ def _left_behind(executed: Path, why: str) -> tuple[str, str, str]:
     """Error, cell and traceback where the process was ended from outside; its executed copy says so afterwards, too."""
     why = why or f"its process ended without a word: see {LOG}"
     with contextlib.suppress(RddError):  # no executed copy, or half of one
-        if mark_failed(executed, why):
-            return failure(executed) or (why, "", "")
-    return why, "", ""
+        mark_failed(executed, why)
+    return failure(executed, why)

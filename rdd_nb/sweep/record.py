@@ -36,7 +36,7 @@ class Record:
         began: date and time, in UTC.
         seconds: wall clock, with the kernel's start.
         error: why it failed, in one line; cell: the cell it failed in, such as ``In [3]``; traceback: of that cell.
-        made_on: package version, git revision, host.
+        made_on: package version, git revision, threads.
     """
 
     name: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,21 +92,29 @@ def outcomes(out: StrPath) -> pd.DataFrame:
     Raises:
         RddError: no run is finished, or the notebook does not measure networks one by one (``by_net``).
     """
-    plan, rows = plan_of(out), []
-    varied = [name for name in plan.swept if name != "seed"]
-    for run, _, _, metrics in _each(plan, out):
-        by_net = metrics.get("by_net")
-        if not isinstance(by_net, Mapping) or not by_net:
-            continue
+    plan = plan_of(out)
+    return _by_net(plan, _with_nets(plan, out))
+
+
+def _by_net(plan: Plan, measured: Sequence[tuple[Run, Mapping[str, Any]]]) -> pd.DataFrame:
+    varied, rows = [name for name in plan.swept if name != "seed"], []
+    for run, metrics in measured:
+        by_net = metrics["by_net"]
         head = {"way": run.condition or "sweep"} | {name: _cell(run.parameters[name]) for name in varied}
         for net, values in enumerate(zip(*by_net.values())):
             rows.append(head | {"seed": run.parameters.get("seed", 0), "net": net} | dict(zip(by_net, values)))
-    if not rows:
+    return pd.DataFrame(rows)
+
+
+def _with_nets(plan: Plan, out: StrPath) -> list[tuple[Run, Mapping[str, Any]]]:
+    """The finished runs that measured networks one by one, and what they measured; an RddError where there are none."""
+    found = [(run, metrics) for run, _, _, metrics in _each(plan, out) if isinstance(metrics.get("by_net"), Mapping)]
+    if not found:
         raise RddError(
             f"no run in {out} has measured networks one by one: finish some, of a notebook that writes `by_net` into "
             "its metrics.json, such as 03_distillation"
         )
-    return pd.DataFrame(rows)
+    return found
 
 
 def of_sweep(out: StrPath) -> Held:
@@ -115,10 +123,10 @@ def of_sweep(out: StrPath) -> Held:
     Raises:
         RddError: no finished run, no minority, or runs that are about different minorities.
     """
-    runs, told = outcomes(out), []
-    for _, _, _, metrics in _each(plan_of(out), out):
-        if "by_net" in metrics:
-            told.append((metrics.get("sides") or {}, metrics.get("cost") or {}))
+    plan = plan_of(out)
+    measured = _with_nets(plan, out)
+    runs = _by_net(plan, measured)
+    told = [(metrics.get("sides") or {}, metrics.get("cost") or {}) for _, metrics in measured]
     sides = {(s.get("majority"), s.get("minority"), s.get("scored_on")) for s, _ in told}
     if len(sides) > 1 or None in next(iter(sides)) or "minority" not in runs:
         raise RddError(f"the runs in {out} are not about one majority and minority: sweep one scenario that has them")

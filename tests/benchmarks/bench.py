@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rdd_nb as rdd
 from rdd_nb import machine, networks
 from rdd_nb.clustering import Groups
-from rdd_nb.doctor import ceilings
+from rdd_nb.doctor import ceilings, seconds
 from rdd_nb.evaluate import train
 from rdd_nb.step import steps
 
@@ -58,15 +58,6 @@ def random_data(classes: int = 10, each: int = 600, side: int = 32) -> rdd.Image
     images = torch.randint(0, 256, (classes * each, 3, side, side), generator=draw, dtype=torch.uint8)
     labels = torch.arange(classes).repeat_interleave(each)
     return rdd.ImageDataset(images, labels, tuple(map(str, range(classes))), (0.5,) * 3, (0.29,) * 3, name="random")
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall clock of one call, with the device's work done."""
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def in_turns(ways: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, dict[str, float]]:
