@@ -61,6 +61,10 @@ class DistillConfig(pydantic.BaseModel):
     width: int = pydantic.Field(32, ge=1, description="channels of the ConvNet (the papers: 128)")
     depth: int = pydantic.Field(3, ge=1, description="blocks of the ConvNet")
     norm: str = pydantic.Field("instance", description="normalisation layer of the ConvNet")
+    precision: Literal["float32", "bfloat16"] = pydantic.Field(
+        "float32",
+        description="arithmetic of the real side and of the training between matches; the synthetic side is float32",
+    )
     checkpoint_every: int = pydantic.Field(50, ge=1, description="iterations between two checkpoints")
     seed: int = pydantic.Field(0, description="every random draw derives from it")
 
@@ -89,6 +93,11 @@ class DistillConfig(pydantic.BaseModel):
         augment.parse(self.augment)
         return self
 
+    @pydantic.model_serializer(mode="wrap")
+    def _told(self, told: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs and tables from before there was a choice of precision stay known by the settings they were made with.
+        return {k: v for k, v in told(self).items() if (k, v) != ("precision", "float32")}
+
     @property
     def num_iterations(self) -> int:
         """Iterations with the matching's default filled in."""
@@ -98,6 +107,14 @@ class DistillConfig(pydantic.BaseModel):
     def step_size(self) -> float:
         """Step size of the pixels with the matching's default filled in."""
         return self.lr_img or {"distribution": 5.0, "gradient": 1.0}[self.matching]
+
+    def matched(self, classes: int) -> int:
+        """How many images, real and synthetic, are matched in one iteration on a data set of ``classes`` classes.
+
+        >>> DistillConfig(ipc=10, batch_real=64).matched(10)
+        740
+        """
+        return self.outer * classes * (self.batch_real + self.ipc)
 
 
 def _say(error: Any) -> str:

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+RECENT = 10  # iterations: what the bar tells the speed of
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished distillation: the synthetic set, what it was made with, and how it went (a row an iteration)."""
@@ -108,7 +111,9 @@ def _run(
     try:
         for state in steps(data, config, groups, state, device):  # noqa: B020 (the last one is what counts)
             bar.update()
-            bar.set_postfix(loss=f"{state.losses[-1]:.3g}", refresh=False)
+            recent = state.seconds[-RECENT:]
+            rate = config.matched(data.num_classes) * len(recent) / sum(recent)
+            bar.set_postfix_str(f"loss={state.losses[-1]:.3g}, {rate:,.0f} images/s", refresh=False)
             if state.iteration % config.checkpoint_every == 0:
                 save(state)
                 saved = state.iteration

@@ -27,10 +27,22 @@ __all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings", "seconds"
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a device reached in the best of several tries: GFLOP/s of a float32 product of 2048³, GB/s of a copy."""
+    """What a device reached in the best of several tries.
+
+    Attributes:
+        gflops: GFLOP/s of a float32 product of 2048³.
+        gigabytes: GB/s of a copy.
+        bfloat16: GFLOP/s of the same product in bfloat16; below ``gflops`` where the processor only imitates it.
+    """
 
     gflops: float
     gigabytes: float
+    bfloat16: float
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether ``precision=bfloat16`` may pay: the processor or card multiplies it much faster than float32."""
+        return self.bfloat16 > 1.5 * self.gflops
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Expected:
 
 
 def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
-    """Measure what a device can do, in about a second.
+    """Measure what a device can do, in some two seconds.
 
     Args:
         device: where.
@@ -68,7 +80,11 @@ def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
     b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
     product = min(seconds(lambda: a @ a, device) for _ in range(tries))
     copy = min(seconds(lambda: c.copy_(b), device) for _ in range(tries))
-    return Ceilings(2 * 2048**3 / product / 1e9, 2 * b.nbytes / copy / 1e9)
+    short, work = a.bfloat16(), 2 * 2048**3 / 1e9
+    shorter = seconds(lambda: short @ short, device)
+    if shorter < 2 * product:  # else imitated, and slowly
+        shorter = min(seconds(lambda: short @ short, device) for _ in range(tries))
+    return Ceilings(work / product, 2 * b.nbytes / copy / 1e9, work / shorter)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -112,8 +128,7 @@ def expected(
     few = replace(protocol, epochs=max(2, protocol.epochs // 20))
     judged = seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
     judged *= protocol.epochs / few.epochs * nets / min(nets, 2)
-    images = config.outer * data.num_classes * (config.batch_real + config.ipc) / middle
-    return Expected(middle, config.num_iterations, images, judged, nets)
+    return Expected(middle, config.num_iterations, config.matched(data.num_classes) / middle, judged, nets)
 
 
 def findings(device: str = "auto") -> list[str]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rdd_nb import risk
 from rdd_nb.errors import unknown
-from rdd_nb.machine import phase
+from rdd_nb.machine import arithmetic, phase
 
 __all__ = [
     "OBJECTIVES",
@@ -154,6 +154,7 @@ def gradient_loss(
     synthetic: Tensor,
     label: int,
     weigh: Callable[[Tensor], tuple[Tensor, Tensor]],
+    precision: str = "float32",
 ) -> Tensor:
     """The gradient-matching loss of one class; differentiable in ``synthetic``.
 
@@ -163,13 +164,17 @@ def gradient_loss(
         synthetic: ``[M, C, H, W]``, augmented the same way.
         weigh: maps the real losses ``[1, B]`` to weights ``[1, R, B]`` and shares ``[1, R]``
             (:func:`objective_weights`).
+        precision: of the real side (:data:`rdd_nb.machine.PRECISIONS`).
 
     Returns:
         Σ_r share_r · D(Σ_j w_rj ∇ℓ_j, ∇ mean ℓ(synthetic)).
     """
     parameters = [p for p in net.parameters() if p.ndim > 1]
     with phase("real side"):
-        losses = F.cross_entropy(net(real), torch.full((len(real),), label, device=real.device), reduction="none")
+        with arithmetic(precision, real.device):
+            logits = net(real).to(real.dtype)
+        labels = torch.full((len(real),), label, device=real.device)
+        losses = F.cross_entropy(logits, labels, reduction="none")
     weights, shares = weigh(losses.detach()[None])
     with phase("synthetic side"):
         loss = F.cross_entropy(net(synthetic), torch.full((len(synthetic),), label, device=synthetic.device))

@@ -70,8 +70,10 @@ class Network(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, K] of images [N, C, H, W]."""
-        return self.classifier(self.embed(x))
+        """Logits [N, K] of images [N, C, H, W]; never in less than the weights' precision, since losses are ranked."""
+        features = self.embed(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.classifier(features.to(self.classifier.weight.dtype))
 
 
 class AveragePool(nn.AvgPool2d):

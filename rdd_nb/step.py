@@ -22,7 +22,7 @@ from rdd_nb.clustering import Groups
 from rdd_nb.config import DistillConfig
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError
-from rdd_nb.machine import phase, pick_device, seed_of, stream, tune_allocator
+from rdd_nb.machine import arithmetic, phase, pick_device, seed_of, stream, tune_allocator
 from rdd_nb.start import State, check, initial_state, sampling_weights
 
 __all__ = ["steps"]
@@ -193,9 +193,10 @@ def _match_distributions(
     with phase("augmentation"):
         pixels = transform(pixels, slots.repeat_interleave(config.batch_real))
         drawn = transform(images, problem.synthetic_labels)
-    with phase("real side"), torch.no_grad():
+    with phase("real side"), torch.no_grad(), arithmetic(config.precision, problem.device):
         parts = pixels.split(_at_a_time(config, pixels))
-        real = torch.cat([net.embed(part) for part in parts]).view(classes, config.batch_real, -1)  # type: ignore[operator]
+        found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
+        real = found.view(classes, config.batch_real, -1)
     with phase("synthetic side"):
         made = net.embed(drawn).view(classes, config.ipc, -1)  # type: ignore[operator]
     weights, shares = problem.weights(
@@ -238,7 +239,7 @@ def _match_gradients(
                 lambda: losses,
             )
 
-        loss = matching.gradient_loss(net, real, made, label, weigh)
+        loss = matching.gradient_loss(net, real, made, label, weigh, config.precision)
         with phase("backward"):
             gradient[mine] = torch.autograd.grad(loss, part)[0]
         total += loss.detach()
@@ -268,7 +269,8 @@ def _train_between(
         for part in torch.randperm(len(pool), generator=draw, device=device).split(config.batch_net):
             x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
             transform = augment.draw(config.augment, 1, augmentation, device=device)
-            features = net.embed(transform(x))  # type: ignore[operator]
+            with arithmetic(config.precision, device):
+                features = net.embed(transform(x)).to(x.dtype)  # type: ignore[operator]
             losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
             if config.reference == "robust":
                 loss = _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])

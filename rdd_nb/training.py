@@ -20,7 +20,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rdd_nb import augment, networks
 from rdd_nb.datasets import ImageDataset
 from rdd_nb.errors import RddError, unknown
-from rdd_nb.machine import pick_device, seed_of, side_by_side, stream, tune_allocator
+from rdd_nb.machine import PRECISIONS, arithmetic, pick_device, seed_of, side_by_side, stream, tune_allocator
 from rdd_nb.risk import GroupDRO, group_cvar
 from rdd_nb.runs import SyntheticSet
 
@@ -46,6 +46,8 @@ class Protocol:
     gradient of step ``group_step``; a pass has as many batches as a plain one. The paper finds that it needs strong
     regularisation or few epochs, as a net that fits every training sample has no worst group.
 
+    ``precision`` is the arithmetic of the training (:data:`rdd_nb.machine.PRECISIONS`); predictions are float32's.
+
     Raises:
         RddError: a value of the wrong kind or out of range; an unknown augmentation, network, norm or objective.
     """
@@ -63,6 +65,7 @@ class Protocol:
     steps: int | None = None
     objective: str = "erm"
     group_step: float = 0.01
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "width", "depth", *(["steps"] if self.steps is not None else [])):
@@ -82,6 +85,16 @@ class Protocol:
             raise unknown("norm", self.norm, networks.NORMS, "protocol")
         if self.objective not in OBJECTIVES:
             raise unknown("objective", self.objective, OBJECTIVES, "protocol")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS, "protocol")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the protocol says, by name, for whoever compares it: ``precision`` only where it is not float32.
+
+        Tables from before there was a choice of precision stay known by it.
+        """
+        return {k: v for k, v in vars(self).items() if (k, v) != ("precision", "float32")}
 
     def schedule(self, samples: int) -> tuple[int, int, int]:
         """For a set of ``samples``: how many steps in all, how many at the full rate, and how many make one pass.
@@ -277,7 +290,9 @@ def _fit(
             optimiser.param_groups[0]["lr"] = 0.1 * protocol.lr
             optimiser.state.clear()
         x, y, which = (torch.stack(part) for part in zip(*map(next, sources)))
-        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1)
+        with arithmetic(protocol.precision, device):
+            logits = forward(x).flatten(0, 1)
+        losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(len(nets), -1)
         if cells is None:
             loss = losses.mean(1)
         else:

@@ -43,14 +43,25 @@ def command_doctor(
     found = doctor.ceilings(where)
     splits = load({"data": data, "size": size}, root)
     wanted = doctor.expected(splits.train, config, device, nets=nets)
+    shorter = None
+    if found.has_bfloat16 and config.precision == "float32":
+        short = config.model_copy(update={"precision": "bfloat16"})
+        shorter = doctor.expected(splits.train, short, device, nets=nets).iteration
     if as_json:
         told = {"findings": lines, **dataclasses.asdict(found), "data": splits.name, **dataclasses.asdict(wanted)}
-        print(json.dumps({**told, "seconds": wanted.seconds}))
+        print(json.dumps({**told, "seconds": wanted.seconds, "iteration_in_bfloat16": shorter}))
         return
-    print(f"at best {found.gflops:.0f} GFLOP/s in a matrix product, {found.gigabytes:.0f} GB/s in a copy")
+    print(
+        f"at best {found.gflops:.0f} GFLOP/s in a matrix product ({found.bfloat16:.0f} in bfloat16), "
+        f"{found.gigabytes:.0f} GB/s in a copy"
+    )
     print(
         f"{config.matching} matching, {config.objective}, width {config.width}, ipc {config.ipc} on {splits.name}: "
         f"{wanted.iteration:.3g} s an iteration, {wanted.images:,.0f} images a second; "
         f"{wanted.iterations:,} iterations take {duration(wanted.seconds)}"
     )
+    if shorter is not None:
+        gain = wanted.iteration / shorter
+        word = f"{gain:.1f} times as fast" if gain > 1.1 else "no faster"
+        print(f"with precision=bfloat16 {shorter:.3g} s an iteration: {word}")
     print(f"an evaluation with {nets} networks (profile=quick) takes {duration(wanted.evaluation)}")

@@ -352,7 +352,7 @@ def _spell_out(study: StudyKeys, bent: Sequence[_Bent], methods: Sequence[_Way])
             way.name,
             seed,
             {"rdd_nb": rdd_nb.__version__, **one.made, "seed": seed, **way.made},
-            {"protocol": vars(way.protocol), "nets": study.nets, "robustness": one.keys.robustness},
+            {"protocol": way.protocol.settings, "nets": study.nets, "robustness": one.keys.robustness},
         )
         for seed in study.seeds
         for one, way in pairs

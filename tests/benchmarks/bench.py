@@ -176,8 +176,7 @@ def matching(name: str, asked: argparse.Namespace, device: torch.device) -> dict
         found["ratio"] |= {
             f"{w}, released": round(found["released"]["median"] / middle[w], 2) for w in ("plain", "robust")
         }
-    images = plain.outer * classes * (plain.batch_real + plain.ipc) / middle["robust"]
-    found["images_a_second"] = round(images)
+    found["images_a_second"] = round(plain.matched(classes) / middle["robust"])
     return found
 
 
