@@ -10,9 +10,10 @@ W5 as W2 at ipc 50 and 100 classes (only where it is named: a graphics card, or 
 
 Each is run in turns, ours and the reference (``reference.py``), and medians are compared; W1 and W2 also with the
 method's released code where ``--released`` names a copy (``released.py``). The robust objective (R2) is timed beside
-the plain one. Phases are what the profiler finds under the names of :data:`rdd_nb.machine.PHASES`, in a run of its own.
-Ceilings are measured here: a matrix product of 2048³ and a copy of 256 MB. Random images: the arithmetic does not look
-at them. JSON on stdout, a line for each result on stderr.
+the plain one, and both in bfloat16 where the machine multiplies it faster than float32. Phases are what the profiler
+finds under the names of :data:`rdd_nb.machine.PHASES`, in a run of its own. Ceilings are measured here: a product of
+matrices of 2048² and a copy of 256 MB. Random images: the arithmetic does not look at them. JSON on stdout, a line for
+each result on stderr.
 """
 
 from __future__ import annotations
@@ -159,6 +160,11 @@ def matching(name: str, asked: argparse.Namespace, device: torch.device) -> dict
         "plain": one_by_one(data, plain, None, asked.device),
         "robust": one_by_one(data, robust, groups, asked.device),
     }
+    if asked.bfloat16:
+        for way, config in (("plain", plain), ("robust", robust)):
+            short = config.model_copy(update={"precision": "bfloat16"})
+            ways[f"{way}, bfloat16"] = one_by_one(data, short, groups if way == "robust" else None, asked.device)
+    mine = list(ways)
     if name != "W5":
         ways |= {
             "plain, reference": by_hand(data, plain, None, device),
@@ -167,15 +173,13 @@ def matching(name: str, asked: argparse.Namespace, device: torch.device) -> dict
     found: dict = {"seconds": in_turns(ways, asked.repeats, device)}
     middle = {way: times["median"] for way, times in found["seconds"].items()}
     found["ratio"] = {
-        w: round(middle[f"{w}, reference"] / middle[w], 2) for w in ("plain", "robust") if f"{w}, reference" in middle
+        w: round(middle[f"{w.split(',')[0]}, reference"] / middle[w], 2) for w in mine if "plain, reference" in middle
     }
     found["phases"] = phases(ways["robust"], device)
     found["real_side"] = real_side(data, plain, device)
     if asked.released is not None and plain.matching == "gradient":
         found["released"] = released(asked.released, plain, classes, max(2, asked.repeats // 2))
-        found["ratio"] |= {
-            f"{w}, released": round(found["released"]["median"] / middle[w], 2) for w in ("plain", "robust")
-        }
+        found["ratio"] |= {f"{w}, released": round(found["released"]["median"] / middle[w], 2) for w in mine}
     found["images_a_second"] = round(plain.matched(classes) / middle["robust"])
     return found
 
@@ -187,10 +191,14 @@ def evaluation(asked: argparse.Namespace, device: torch.device) -> dict:
     labels = torch.arange(10).repeat_interleave(10)
     held = rdd.SyntheticSet(made, labels, tuple("0123456789"), (0.5,) * 3, (0.29,) * 3, 10)
     ways: dict[str, Callable[[], object]] = {"ours": lambda: train(held, protocol, nets=5, device=asked.device)}
+    if asked.bfloat16:
+        short = dataclasses.replace(protocol, precision="bfloat16")
+        ways["bfloat16"] = lambda: train(held, short, nets=5, device=asked.device)
+    mine = list(ways)
     ways["reference"] = lambda: reference.train(made.to(device), labels.to(device), protocol, 5, 10)
     found: dict = {"seconds_of_a_tenth": in_turns(ways, max(2, asked.repeats // 2), device)}
     middle = {way: times["median"] for way, times in found["seconds_of_a_tenth"].items()}
-    return found | {"ratio": {"ours": round(middle["reference"] / middle["ours"], 2)}}
+    return found | {"ratio": {w: round(middle["reference"] / middle[w], 2) for w in mine}}
 
 
 def words(found: dict) -> str:
@@ -200,12 +208,14 @@ def words(found: dict) -> str:
     ratios: dict[str, object] = {}
     for name in names:
         took, ratio = found[name]["seconds"], found[name]["ratio"]
-        for way in ("plain", "robust"):
+        for way in (w for w in took if "reference" not in w):
             beside = [f"{ratio[k]:.2f}" if k in ratio else "–" for k in (way, f"{way}, released")]
             ratios[f"{name}, {way}"] = [f"{took[way]['median']:.3g} s an iteration", *beside]
     if "W4" in found:
-        tenth = found["W4"]["seconds_of_a_tenth"]["ours"]["median"]
-        ratios["W4, five networks"] = [f"{10 * tenth:.0f} s", f"{found['W4']['ratio']['ours']:.2f}", "–"]
+        for way, name in {"ours": "W4, five networks", "bfloat16": "W4, five networks, bfloat16"}.items():
+            if way in found["W4"]["ratio"]:
+                tenth = found["W4"]["seconds_of_a_tenth"][way]["median"]
+                ratios[name] = [f"{10 * tenth:.0f} s", f"{found['W4']['ratio'][way]:.2f}", "–"]
     shown = [p for p in (*machine.PHASES, "other") if any(found[n]["phases"].get(p, 0) > 0 for n in names)]
     shares: dict[str, object] = {}
     for p in shown:
@@ -220,9 +230,10 @@ def words(found: dict) -> str:
         "turns: how many times as long the other takes."
     )
     ceiling = (
-        f"This machine reaches {most['gflops']:.0f} GFLOP/s in a float32 product of 2048³ and {most['gigabytes']:.0f} "
-        f"GB/s in a copy. The gradient of a class's real images, forward and backward, reaches, in GFLOP/s: {reached}. "
-        "Where that is near the ceiling, nothing is to be had but by doing less arithmetic."
+        f"This machine reaches {most['gflops']:.0f} GFLOP/s in a float32 product of 2048³, {most['bfloat16']:.0f} in a "
+        f"bfloat16 one, and {most['gigabytes']:.0f} GB/s in a copy. The gradient of a class's real images, forward and "
+        f"backward, reaches, in GFLOP/s of float32: {reached}. Where that is near the ceiling, nothing is to be had "
+        "but by less arithmetic, or shorter numbers."
     )
     head = ("workload", "ours", "reference takes, times", "released code takes, times")
     return (
@@ -257,7 +268,9 @@ def main() -> None:
         return
     device = machine.pick_device(asked.device)
     machine.tune_allocator()
-    report: dict = {"machine": machine.describe(device), "ceilings": dataclasses.asdict(ceilings(device))}
+    most = ceilings(device)
+    asked.bfloat16 = most.has_bfloat16
+    report: dict = {"machine": machine.describe(device), "ceilings": dataclasses.asdict(most)}
     for name in asked.workloads:
         report[name] = evaluation(asked, device) if name == "W4" else matching(name, asked, device)
         print(name, json.dumps(report[name]), file=sys.stderr, flush=True)

@@ -1,0 +1,243 @@
+"""What reaches the accuracy of published distribution matching soonest? Accuracy against computing time.
+
+    python tests/benchmarks/soonest.py choose [--seeds 300 301]
+    python tests/benchmarks/soonest.py measure [--seeds 302 303 304]
+    python tests/benchmarks/soonest.py words
+
+Published distribution matching (DM) takes 20,000 iterations at step 1 from random real images. Others start from the
+same data and are stopped at marks, where evaluation networks are trained on what they have. ``choose`` compares step
+size, batch, momentum and start on held-out training images; ``measure`` takes DM, the chosen settings (``CHOSEN``), the
+package's defaults for plain and robust matching, and gradient matching (DC), at seeds and on test images that nobody
+has looked at. Fashion-MNIST's sample at 16 pixels and networks of width 16, where 20,000 iterations take minutes. Times
+are of one thread's computing (CPU seconds), with the finding of groups and of first images in them, and without the
+evaluation. Rows go to data/results/soonest.csv as they come, and what stands there is not run again; ``words`` brings
+docs/how-to/speed.md and its picture up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pages import filled, put, table
+
+import rdd_nb as rdd
+from rdd_nb import figures, machine
+from rdd_nb.datasets import Splits
+from rdd_nb.evaluate import predict, train
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK
+from rdd_nb.intervals import mean_interval
+from rdd_nb.start import initial_state
+from rdd_nb.step import State, steps
+
+PAGE, TABLE, PICTURE = Path("docs/how-to/speed.md"), Path("data/results/soonest.csv"), Path("docs/how-to/soonest.png")
+SCENARIOS = {"none": {}, "coloured": {"bias": 0.9}}
+PROTOCOL = rdd.Protocol(epochs=100, lr=0.02, width=16)
+NETS = 3
+PUBLISHED = "DM, as published"
+LONG = (0, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+SHORT = (20, 50, 100, 200, 500, 1000, 2000)
+DM = {"matching": "distribution", "objective": "erm", "width": 16, "init": "real"}
+#: What is varied: settings beside DM's, and the marks.
+CANDIDATES: dict[str, tuple[dict, tuple[int, ...]]] = {
+    PUBLISHED: ({"lr_img": 1.0}, LONG),
+    "step 5": ({"lr_img": 5.0}, SHORT),
+    "step 10": ({"lr_img": 10.0}, SHORT),
+    "step 20": ({"lr_img": 20.0}, SHORT),
+    "step 10, momentum 0.9": ({"lr_img": 10.0, "momentum_img": 0.9}, SHORT),
+    "step 10, 256 real images": ({"lr_img": 10.0, "batch_real": 256}, SHORT[:-1]),
+    "step 10, from medoids": ({"lr_img": 10.0, "init": "medoids"}, SHORT),
+}
+#: By `choose`: see the page.
+CHOSEN = "step 10, from medoids"
+MEASURED: dict[str, tuple[dict, tuple[int, ...]]] = {
+    PUBLISHED: CANDIDATES[PUBLISHED],
+    "DM, chosen": CANDIDATES[CHOSEN],
+    "DM, our defaults": CANDIDATES["step 5"],
+    "robust, our defaults": ({"objective": "robust", "init": "auto"}, SHORT),
+    "gradient matching (DC)": ({"matching": "gradient"}, (10, 20, 50, 100, 200, 500)),
+}
+COLOURS = dict(zip(MEASURED, (GREY, BLUE, GREEN, ORANGE, PINK)))
+
+
+def course(splits: Splits, settings: dict, marks: tuple[int, ...], seed: int) -> Iterator[tuple[int, float, State]]:
+    """(iterations, CPU seconds, state) at each mark of one distillation."""
+    spent, began = 0.0, time.process_time()
+    config = rdd.DistillConfig(**{**DM, **settings}, iterations=max(marks), seed=seed)
+    groups = None
+    if config.objective == "robust":
+        groups = rdd.discover_groups(splits.train, seed=seed, device="cpu")
+    state = initial_state(splits.train, config, groups)
+    going = steps(splits.train, config, groups, state, device="cpu")
+    for mark in marks:
+        while state.iteration < mark:
+            state = next(going)
+        spent += time.process_time() - began
+        yield mark, spent, state
+        began = time.process_time()
+
+
+def judged(splits: Splits, state: State, seed: int) -> dict[str, float]:
+    """Accuracy, %, of networks trained on the images; and of the minority, where there is one."""
+    data, count = splits.train, len(state.images) // splits.train.num_classes
+    labels = torch.arange(data.num_classes).repeat_interleave(count)
+    made = rdd.SyntheticSet(state.images, labels, data.class_names, data.mean, data.std, count)
+    scores = predict(train(made, PROTOCOL, nets=NETS, seed=seed, device="cpu"), splits.test)
+    found = {"accuracy": 100 * float(scores.accuracy.mean())}
+    if scores.minority is not None:
+        found["minority"] = 100 * float(scores.correct[:, scores.minority].mean())
+    return found
+
+
+def run(part: str, ways: dict[str, tuple[dict, tuple[int, ...]]], scenarios: list[str], seeds: list[int]) -> None:
+    """Measure what the table lacks."""
+    torch.set_num_threads(1)
+    where = {k: v for k, v in machine.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    for seed in seeds:
+        for name in scenarios:
+            base = rdd.load("fashion-mnist-sample", size=16)
+            splits = base if name == "none" else rdd.scenario(base, name, seed=seed, **SCENARIOS[name])
+            if part == "choose":
+                splits = Splits(*splits.train.hold_out(0.2, seed), splits.name)
+            for way, (settings, marks) in ways.items():
+                key = {"part": part, "scenario": name, "way": way, "seed": seed}
+                held = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=list(key))
+                if (held[list(key)] == pd.Series(key)).all(axis=1).any():
+                    continue
+                rows = []
+                for mark, spent, state in course(splits, settings, marks, seed):
+                    rows.append({**key, "iterations": mark, "seconds": spent, **judged(splits, state, seed), **where})
+                held = pd.read_csv(TABLE) if TABLE.exists() else held  # another process may have written meanwhile
+                pd.concat([held, pd.DataFrame(rows)]).to_csv(TABLE, index=False, float_format="%.5g")
+                print(*key.values(), f"{rows[-1]['seconds']:.0f} s, {rows[-1]['accuracy']:.1f} %", flush=True)
+
+
+def soonest(held: pd.DataFrame) -> pd.DataFrame:
+    """For each way: seconds to the published accuracy, in each seed, as a part of what the published way took.
+
+    Columns way, seed, reached (whether at all), iterations, seconds, part; the first mark that reaches it counts.
+    """
+    rows = []
+    for seed, of_seed in held.groupby("seed"):
+        goal = of_seed[of_seed["way"] == PUBLISHED].sort_values("iterations").iloc[-1]
+        for way, points in of_seed.groupby("way", sort=False):
+            there = points[points["accuracy"] >= goal["accuracy"]].sort_values("iterations")
+            first = there.iloc[0] if len(there) else points.sort_values("iterations").iloc[-1]
+            part = first["seconds"] / goal["seconds"]
+            rows.append((way, seed, bool(len(there)), int(first["iterations"]), first["seconds"], part))
+    return pd.DataFrame(rows, columns=["way", "seed", "reached", "iterations", "seconds", "part"])
+
+
+def words(held: pd.DataFrame) -> str:
+    """The report as Markdown."""
+    paragraphs = []
+    chosen = held[held["part"] == "choose"]
+    found = soonest(chosen)
+    final = chosen[chosen["iterations"] == chosen.groupby("way")["iterations"].transform("max")]
+    rows: dict[str, object] = {}
+    for way in CANDIDATES:
+        of_way, last = found[found["way"] == way], final[final["way"] == way]
+        reached = of_way[of_way["reached"]]
+        most = chosen[chosen["way"] == way].groupby("iterations")["accuracy"].mean()
+        rows[way] = [
+            f"{len(reached)} of {len(of_way)}",
+            f"{reached['part'].mean():.3f}" if len(reached) else "–",
+            f"{most.max():.1f} at {most.idxmax():,}",
+            f"{last['seconds'].mean():.0f}",
+        ]
+    seeds = ", ".join(map(str, sorted(chosen["seed"].unique())))
+    paragraphs.append(filled(f"Chosen on held-out training images of `none`, seeds {seeds}:"))
+    head = ("way", "reaches it", "part of the time", "best mean accuracy, %, and after", "s to the end")
+    paragraphs.append(table(head, rows))
+    measured = held[held["part"] == "measure"]
+    rows = {}
+    for name in SCENARIOS:
+        here = measured[measured["scenario"] == name]
+        found = soonest(here)
+        for way in MEASURED:
+            points, of_way = here[here["way"] == way], found[found["way"] == way]
+            last = points[points["iterations"] == points["iterations"].max()]
+            tenth = _at_a_tenth(here, way)
+            rows[f"{name}: {way}"] = [
+                _said(last["accuracy"]),
+                _said(last["minority"]) if name != "none" else "–",
+                f"{last['seconds'].mean():.0f}",
+                f"{tenth:.1f}",
+                f"{int(of_way['reached'].sum())} of {len(of_way)}",
+            ]
+    here = measured.iloc[-1]
+    seeds = ", ".join(map(str, sorted(measured["seed"].unique())))
+    text = (
+        f"Measured on test images, seeds {seeds}, {NETS} networks each, {here['processor']}, {here['date']}, torch "
+        f"{here['torch']}, one thread; all numbers in `data/results/soonest.csv`:"
+    )
+    head = (
+        "way",
+        "accuracy at the end, %",
+        "minority, %",
+        "s to the end",
+        "at a tenth of DM's time",
+        "seeds that reach DM's accuracy",
+    )
+    paragraphs += [filled(text), table(head, rows)]
+    paragraphs.append(f"![Accuracy against computing time, of every way and seed]({PICTURE.name})")
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _said(values: pd.Series) -> str:
+    found = mean_interval(values.to_numpy())
+    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
+def _at_a_tenth(here: pd.DataFrame, way: str) -> float:
+    """Mean accuracy at the last mark within a tenth of the published time of the same seed."""
+    values = []
+    for _, of_seed in here.groupby("seed"):
+        limit = of_seed.loc[of_seed["way"] == PUBLISHED, "seconds"].max() / 10
+        points = of_seed[(of_seed["way"] == way) & (of_seed["seconds"] <= limit)].sort_values("seconds")
+        values.append(points["accuracy"].iloc[-1] if len(points) else np.nan)
+    return float(np.mean(values))
+
+
+def draw(held: pd.DataFrame) -> Figure:
+    """Accuracy against computing time: all of `none`, all and the minority of `coloured`; a line a seed."""
+    panels = (("none", "accuracy", "none: all"), ("coloured", "accuracy", "coloured: all"))
+    panels = (*panels, ("coloured", "minority", "coloured: off-colour"))
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, (name, column, title) in zip(figure.subplots(1, 3), panels):
+        for way, colour in COLOURS.items():
+            here = held[(held["part"] == "measure") & (held["scenario"] == name) & (held["way"] == way)]
+            for k, (_, points) in enumerate(here.groupby("seed")):
+                points = points[points["iterations"] > 0].sort_values("seconds")
+                label = way if k == 0 else None
+                axes.semilogx(points["seconds"], points[column], ".-", color=colour, lw=1, ms=4, label=label)
+        figures.plain(axes).set(title=title, xlabel="seconds of computing", ylabel="accuracy, %")
+    figure.axes[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Measure one part, or write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["choose", "measure", "words"])
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    asked = parser.parse_args()
+    if asked.part == "choose":
+        run("choose", CANDIDATES, ["none"], asked.seeds or [300, 301])
+    elif asked.part == "measure":
+        run("measure", MEASURED, asked.scenarios, asked.seeds or [302, 303, 304])
+    else:
+        held = pd.read_csv(TABLE)
+        draw(held).savefig(PICTURE, dpi=100)
+        put(PAGE, "soonest", words(held))
+
+
+if __name__ == "__main__":
+    main()
