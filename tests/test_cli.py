@@ -140,6 +140,16 @@ def test_distill_then_evaluate(capsys):
     assert off["accuracy"] == pytest.approx(scores.correct[:, scores.minority].mean())
 
 
+def test_precision_is_kept_and_told(capsys):
+    says(capsys, "distill", "--data", "digits", *SMALL, "--precision", "bfloat16", "--objective", "erm", "--out", "a")
+    assert RunFolder.open("a").config["distill"]["precision"] == "bfloat16"
+    words = ["evaluate", "a", "--profile", "smoke", "--nets", "1", "--quiet", "--json"]
+    full, short = (json.loads(says(capsys, *words, *more)) for more in ([], ["--precision", "bfloat16"]))
+    assert (full["protocol"]["precision"], short["protocol"]["precision"]) == ("float32", "bfloat16")
+    assert main([*words, "--precision", "half"]) == 2
+    assert capsys.readouterr().err == "rdd-nb: unknown precision 'half' in protocol: Known: bfloat16, float32\n"
+
+
 def test_without_groups_the_table_is_by_class(capsys):
     says(capsys, "distill", "--data", "digits", *SMALL, "--objective", "erm", "--out", "a")
     said = json.loads(says(capsys, "evaluate", "a", "--profile", "smoke", "--nets", "1", "--quiet", "--json"))

@@ -233,6 +233,29 @@ def test_a_replication_stands_beside_the_study_and_is_pooled_with_it(made):
     assert next(v for k, v in lines.items() if "rotated: " in k or "rotated-" in k).endswith("| – | – | – |")
 
 
+def test_a_rare_stratum_stands_beside_itself_where_it_is_not_rare(made):
+    assert block(made, "strata") == page.ABSENT
+    shares = {"dress": (0.05, 0.25), "trouser": (0.95, 0.75)}
+    rows = [(s, name, (name == "dress") == (s == 0), *shares[name]) for s in (0, 1) for name in shares]
+    table = pd.DataFrame(rows, columns=["seed", "group", "rare", "share", "mass"])
+    table.to_csv(made[1] / "strata.csv", index=False)
+    right = {  # of 200, by (method, seed)
+        "dress": {("plain", 0): 100, ("plain", 1): 180, ("robust", 0): 120, ("robust", 1): 170, ("medoids", 0): 90},
+        "trouser": {("plain", 0): 190, ("plain", 1): 150, ("robust", 0): 190, ("robust", 1): 190, ("medoids", 1): 151},
+    }
+    rows = [
+        ("made", "hidden-strata", method, seed, 0, "group", name, 200, k)
+        for name, found in right.items()
+        for (method, seed), k in found.items()
+    ]
+    accuracies = pd.DataFrame(rows, columns=results.COLUMNS)
+    study_tables.write_tables(made[1] / "study.csv", accuracies, runs(accuracies), None)
+    said = block(made, "strata")
+    assert "| dress | 1 | 50.0 | 90.0 | 5 → 25 | +10.0 | −5.0 |" in said
+    assert "| trouser | 1 | 75.0 | 95.0 | 95 → 75 | +20.0 | +0.5 |" in said
+    assert said.index("| dress") < said.index("| trouser"), "the worst first"
+
+
 def test_a_difference_of_nothing_has_no_sign():
     assert [page.signed(x) for x in (0.04, -0.04, -1.26, 12.0)] == ["0.0", "0.0", "−1.3", "+12.0"]
 

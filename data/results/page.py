@@ -569,6 +569,30 @@ def discovery(folder: Path) -> Block:
     return f"{read}{seeds} (`data/results/discovery.csv`):\n\n{markdown(head, rows)}", {}
 
 
+def strata(folder: Path, held: Sequence[Tables]) -> Block:
+    """For each fine class: how it fares when it is rare and when it is not, and how far the groups raise it."""
+    path, tables = folder / "strata.csv", [t.table for t in held if t.table is not None]
+    if not path.exists() or not tables:
+        return ABSENT, {}
+    both = pd.concat(tables)
+    both = both[(both["scenario"] == "hidden-strata") & (both["partition"] == "group")]
+    right = both.groupby(["method", "seed", "group"])[["n", "correct"]].sum()
+    wide = (100 * right["correct"] / right["n"]).unstack("method")
+    table = pd.read_csv(path).join(wide, on=["seed", "group"])
+    rows = []
+    for rare, part in table.groupby("group", sort=False):
+        seldom, often = part[part["rare"]], part[~part["rare"]]
+        if len(seldom):
+            gains = [signed(float((seldom[m] - seldom["plain"]).mean())) for m in ("robust", "medoids")]
+            usual = f"{often['plain'].mean():.1f}" if len(often) else "–"
+            shares = f"{100 * seldom['share'].mean():.0f} → {100 * seldom['mass'].mean():.0f}"
+            rows.append([str(rare), str(len(seldom)), f"{seldom['plain'].mean():.1f}", usual, shares, *gains])
+    rows.sort(key=lambda row: float(row[2]))
+    head = ("stratum", "seeds in which it is rare", "plain, rare", "plain, not rare", "part of its class, % → matched")
+    said = f"Means over seeds {_several(sorted(table['seed'].unique().tolist()))}, %; gains on plain in points:"
+    return f"{said}\n\n{markdown((*head, 'robust, gain', 'medoids, gain'), rows)}", {}
+
+
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
     ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
@@ -585,6 +609,8 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     study = held["study"]
     if name == "discovery":
         return discovery(study.path.parent)
+    if name == "strata":
+        return strata(study.path.parent, (study, held["replication"]))
     made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
         "measured": (study, measured),
         "methods": (study, methods),
@@ -601,7 +627,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
     if name not in made:
-        raise unknown("block", name, [*made, "discovery", "results-SCENARIO"], "the page")
+        raise unknown("block", name, [*made, "discovery", "strata", "results-SCENARIO"], "the page")
     tables, make = made[name]
     return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -155,6 +156,9 @@ def command_evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the table, tidy, as CSV here as well.", rich_help_panel=WORK),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bfloat16", help="Arithmetic of the training.", rich_help_panel=WORK)
+    ] = "float32",
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -180,7 +184,7 @@ def command_evaluate(
         raise unknown("profile", profile, PROFILES)
     if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):  # before minutes of training
         raise RddError(f"cannot write --csv {csv}: give the path of a file in a folder that is there")
-    protocol, where = PROFILES[profile], pick_device(device)
+    protocol, where = dataclasses.replace(PROFILES[profile], precision=precision), pick_device(device)
     folder = RunFolder.open(run)
     metrics, synthetic = folder.metrics, folder.load_synthetic()
     source = dict(folder.config.get("source") or {})
