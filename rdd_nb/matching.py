@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from rdd_nb import risk
 from rdd_nb.errors import unknown
@@ -31,6 +32,7 @@ __all__ = [
     "distribution_loss",
     "gradient_distance",
     "gradient_loss",
+    "gradient_losses",
     "group_means_weights",
     "objective_weights",
 ]
@@ -185,4 +187,49 @@ def gradient_loss(
         with phase("real side"):
             target = torch.autograd.grad((weight * losses).sum(), parameters, retain_graph=row + 1 < rows)
         total = total + share * gradient_distance(target, ours)
+    return total
+
+
+def gradient_losses(
+    net: nn.Module,
+    real: Tensor,
+    synthetic: Tensor,
+    labels: Tensor,
+    weigh: Callable[[Tensor], tuple[Tensor, Tensor]],
+    precision: str = "float32",
+) -> Tensor:
+    """The sum of :func:`gradient_loss` over several classes, all at once: each class has a copy of the weights.
+
+    Args:
+        net: without buffers (no BatchNorm).
+        real: ``[C, B, channels, H, W]``, those of a class in a row.
+        synthetic: ``[C, M, channels, H, W]``.
+        labels: int64 ``[C]``.
+        weigh: maps the real losses ``[C, B]`` to weights ``[C, R, B]`` and shares ``[C, R]``.
+        precision: of the real side (:data:`rdd_nb.machine.PRECISIONS`).
+    """
+    copies = {
+        name: p.detach().expand(len(labels), *p.shape).clone().requires_grad_() for name, p in net.named_parameters()
+    }
+    parameters = [copy for copy in copies.values() if copy.ndim > 2]
+    apply = vmap(lambda weights, images: functional_call(net, weights, (images,)))
+
+    def losses(images: Tensor) -> Tensor:
+        logits = apply(copies, images).to(images.dtype)
+        target = labels[:, None].expand(logits.shape[:2]).flatten()
+        return F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(logits.shape[:2])
+
+    with phase("real side"), arithmetic(precision, real.device):
+        theirs = losses(real)
+    weights, shares = weigh(theirs.detach())
+    with phase("synthetic side"):
+        ours = torch.autograd.grad(losses(synthetic).mean(1).sum(), parameters, create_graph=True)
+    total, rows = synthetic.new_zeros(()), weights.shape[1]
+    for row in range(rows):
+        with phase("real side"):
+            one = (weights[:, row] * theirs).sum()
+            targets = torch.autograd.grad(one, parameters, retain_graph=row + 1 < rows)
+        for target, own in zip(targets, ours):
+            cosine = F.cosine_similarity(target.flatten(2), own.flatten(2), dim=2, eps=1e-6)
+            total = total + (shares[:, row] * (1 - cosine).sum(1)).sum()
     return total

@@ -359,3 +359,24 @@ def test_real_images_in_parts_or_all_together(monkeypatch, matched):
     monkeypatch.setitem(room.MAP_BYTES, "cpu", 5 * 4 * 8 * 8 * 4)  # five images of 8 pixels at width 4
     assert room._at_a_time(config, torch.zeros(1, 1, 8, 8)) == 5
     torch.testing.assert_close(final(config), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "objective, groups",
+    [("erm", None), ("robust", None), ("robust", GROUPS), ("group", GROUPS)],
+    ids=["erm", "cells", "robust", "group"],
+)
+def test_classes_together_or_one_after_another(monkeypatch, objective, groups):
+    """What a card does, on the CPU: two of the three classes at a time, then the third."""
+    import rdd_nb.step as room
+
+    config = DistillConfig(objective=objective, matching="gradient", outer=2, **TINY)
+    apart, seen = final(config, groups), []
+    monkeypatch.setitem(room.GRAPH_BYTES, "cpu", 2 * config.batch_real * config.width * 8 * 8 * 4)
+    many = room.matching.gradient_losses
+    monkeypatch.setattr(room.matching, "gradient_losses", lambda *a: seen.append(a[3].tolist()) or many(*a))
+    torch.testing.assert_close(final(config, groups), apart, rtol=1e-3, atol=1e-4)
+    assert seen == [[0, 1]] * (config.outer * config.num_iterations)
+    seen.clear()
+    final(config.model_copy(update={"norm": "batch", "iterations": 1}), groups)
+    assert not seen, "running statistics want one class after another"

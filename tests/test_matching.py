@@ -14,6 +14,7 @@ from rdd_nb.matching import (
     distribution_loss,
     gradient_distance,
     gradient_loss,
+    gradient_losses,
     group_means_weights,
     objective_weights,
 )
@@ -271,6 +272,24 @@ def test_the_weights_are_made_from_losses_without_a_gradient():
         return erm(losses)
 
     gradient_loss(net, REAL, MADE, 1, weigh)
+
+
+@pytest.mark.parametrize("objective", ["erm", "robust", "group"])
+def test_classes_all_at_once_are_the_sum_of_one_after_another(objective):
+    net, labels = tiny_net(), torch.tensor([2, 0, 1])
+    real, made = randn(3, *REAL.shape, seed=11), randn(3, *MADE.shape, seed=12)
+    groups = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 2], [2, 1, 1, 0, 0, 0, 0, 0], [0] * 8])
+
+    def weigh(rows):
+        return lambda losses: objective_weights(objective, lambda: losses, groups[rows], 3, 0.4)
+
+    together, apart = (made.clone().requires_grad_() for _ in range(2))
+    loss = gradient_losses(net, real, together, labels, weigh(slice(None)))
+    each = [gradient_loss(net, real[c], apart[c], int(labels[c]), weigh(slice(c, c + 1))) for c in range(3)]
+    torch.testing.assert_close(loss, sum(each), rtol=1e-9, atol=0)
+    got, wanted = torch.autograd.grad(loss, together)[0], torch.autograd.grad(sum(each), apart)[0]
+    torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-12)
+    assert all(p.grad is None for p in net.parameters())
 
 
 def slope(weigh):

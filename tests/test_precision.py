@@ -85,6 +85,21 @@ def test_the_training_between_matches_keeps_its_direction(splits, inner, monkeyp
     assert cosine(*(state.momentum for state in states)) > 0.97, "after it, from networks that went apart"
 
 
+def test_classes_all_at_once_keep_the_direction_too(splits):
+    net = networks.build("convnet", splits.train.shape, 10, width=32, seed=1)
+    real = splits.train.normalised(
+        torch.stack([(splits.train.labels == c).nonzero()[:64, 0] for c in (0, 1)]).flatten()
+    )
+    real, labels = real.unflatten(0, (2, 64)), torch.tensor([0, 1])
+    weigh = lambda losses: (torch.full((2, 1, 64), 1 / 64), torch.ones(2, 1))  # noqa: E731
+    slopes = []
+    for precision in machine.PRECISIONS:
+        made = torch.randn(2, 3, *splits.train.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        loss = matching.gradient_losses(net, real, made, labels, weigh, precision)
+        slopes.append(torch.autograd.grad(loss, made)[0])
+    assert not torch.equal(*slopes) and cosine(*slopes) > COSINE
+
+
 def test_double_precision_stays_double():
     net = networks.build("convnet", (1, 8, 8), 2, width=4, depth=1).double()
     x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
