@@ -20,9 +20,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from rdd_nb import risk
+from rdd_nb import networks, risk
 from rdd_nb.errors import unknown
 from rdd_nb.machine import arithmetic, phase
 
@@ -212,18 +211,17 @@ def gradient_losses(
         name: p.detach().expand(len(labels), *p.shape).clone().requires_grad_() for name, p in net.named_parameters()
     }
     parameters = [copy for copy in copies.values() if copy.ndim > 2]
-    apply = vmap(lambda weights, images: functional_call(net, weights, (images,)))
 
-    def losses(images: Tensor) -> Tensor:
-        logits = apply(copies, images).to(images.dtype)
+    def losses(images: Tensor, precision: str) -> Tensor:
+        logits = networks.batched(net, precision)(copies, images).to(images.dtype)
         target = labels[:, None].expand(logits.shape[:2]).flatten()
         return F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(logits.shape[:2])
 
-    with phase("real side"), arithmetic(precision, real.device):
-        theirs = losses(real)
+    with phase("real side"):
+        theirs = losses(real, precision)
     weights, shares = weigh(theirs.detach())
     with phase("synthetic side"):
-        ours = torch.autograd.grad(losses(synthetic).mean(1).sum(), parameters, create_graph=True)
+        ours = torch.autograd.grad(losses(synthetic, "float32").mean(1).sum(), parameters, create_graph=True)
     total, rows = synthetic.new_zeros(()), weights.shape[1]
     for row in range(rows):
         with phase("real side"):

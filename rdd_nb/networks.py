@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.machine import seed_of, torchvision
 
-__all__ = ["NORMS", "Network", "available", "build"]
+__all__ = ["NORMS", "Network", "available", "batched", "build"]
 
 #: How a feature map [N, C, H, W] may be normalised after each convolution.
 NORMS: dict[str, str] = {
@@ -155,6 +157,22 @@ def build(
         else:
             body, size = _vit(shape, width)
         return Network(body, size, num_classes)
+
+
+def batched(net: nn.Module, precision: str = "float32") -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+    """``net`` as a function of n stacked copies of its weights (by name) and n batches of images ``[n, B, C, H, W]``.
+
+    The function gives n batches of logits. It computes in ``precision`` (:data:`rdd_nb.machine.PRECISIONS`) but for a
+    :class:`Network`'s classifier, by short copies of the weights: autocast does not reach through vmap.
+    """
+
+    def one(weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        if precision == "bfloat16":
+            weights = {k: w if k.startswith("classifier.") else w.bfloat16() for k, w in weights.items()}
+            images = images.bfloat16()
+        return functional_call(net, dict(weights), (images,))
+
+    return vmap(one, randomness="different")
 
 
 def _norm(norm: str, channels: int) -> nn.Module:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state
 
 from rdd_nb import augment, networks
 from rdd_nb.datasets import ImageDataset
@@ -270,10 +270,14 @@ def _fit(
     """
     if len(nets) == 1:
         stacked: dict[str, Tensor] = dict(nets[0].named_parameters())
-        forward: Callable[[Tensor], Tensor] = lambda x: nets[0](x[0])[None]  # noqa: E731
+
+        def forward(x: Tensor) -> Tensor:
+            with arithmetic(protocol.precision, device):
+                return nets[0](x[0])[None]
+
     else:
         stacked = stack_module_state(list(nets))[0]
-        batched = vmap(lambda weights, x: functional_call(nets[0], weights, (x,)), randomness="different")
+        batched = networks.batched(nets[0], protocol.precision)
         forward = lambda x: batched(stacked, x)  # noqa: E731
     optimiser = torch.optim.SGD(
         stacked.values(), lr=protocol.lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
@@ -290,9 +294,7 @@ def _fit(
             optimiser.param_groups[0]["lr"] = 0.1 * protocol.lr
             optimiser.state.clear()
         x, y, which = (torch.stack(part) for part in zip(*map(next, sources)))
-        with arithmetic(protocol.precision, device):
-            logits = forward(x).flatten(0, 1)
-        losses = F.cross_entropy(logits, y.flatten(), reduction="none").view(len(nets), -1)
+        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1)
         if cells is None:
             loss = losses.mean(1)
         else:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from test_distill import DATA, GROUPS, TINY, final
 
 import rdd_nb as rdd
-from rdd_nb import machine, matching, networks, step
+from rdd_nb import machine, matching, networks, step, training
 from rdd_nb.errors import RddError
 from rdd_nb.evaluate import Protocol, predict, train
 from rdd_nb.step import steps
@@ -129,6 +129,19 @@ def test_evaluation_networks_trained_in_bfloat16_say_nearly_the_same():
     assert abs(full - short).max() < 0.02
     assert (scores[0].predictions == scores[1].predictions).mean() > 0.95
     assert (scores[0].losses != scores[1].losses).any(), "or nothing was computed in bfloat16"
+
+
+def test_evaluation_networks_in_bfloat16_all_at_once_or_one_after_another():
+    protocol = Protocol(epochs=2, width=4, depth=2, batch=30, precision="bfloat16")
+    nets = [[networks.build("convnet", DATA.shape, 3, width=4, depth=2, seed=i) for i in (0, 1)] for _ in range(3)]
+    start = torch.cat([p.detach().flatten() for net in nets[2] for p in net.parameters()])
+    training._fit(nets[0], (0, 1), DATA, protocol, 0, CPU, lambda *_: None)
+    for i in (0, 1):
+        training._fit([nets[1][i]], [i], DATA, protocol, 0, CPU, lambda *_: None)
+    together, apart = (
+        torch.cat([p.detach().flatten() for net in n for p in net.parameters()]) - start for n in nets[:2]
+    )
+    assert apart.abs().max() > 0.01 and cosine(together, apart) > COSINE
 
 
 def test_predictions_and_weights_are_float32():
