@@ -5,10 +5,15 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"bench": ("speed", "bench.json"), "sweep_scale": ("scale", "sweep-scale.json")}
+PAGES = {
+    "bench": ("speed", "bench.json"),
+    "sweep_scale": ("scale", "sweep-scale.json"),
+    "scaling": ("scaling", "scaling.json"),
+}
 
 
 def script(name):
@@ -30,6 +35,55 @@ def test_a_page_is_drawn_from_its_results(name):
     assert held["machine"]["date"] and held["machine"]["processor"], "a number says what it was measured on"
     said = pages.standing(ROOT / module.PAGE, block)
     assert said and said == module.words(held), f"run python tests/benchmarks/{name}.py --words"
+
+
+@pytest.mark.parametrize("name", ["soonest", "precision"])
+def test_a_page_is_drawn_from_its_table(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    module, pages = script(name)
+    said = pages.standing(module.PAGE, name)
+    held = pd.read_csv(module.TABLE) if name == "soonest" else module.TABLE
+    assert said and said == module.words(held), f"run python tests/benchmarks/{name}.py and its words"
+
+
+def test_pictures_are_there():
+    for name in ("scaling", "soonest"):
+        module, _ = script(name)
+        assert (ROOT / module.PICTURE).stat().st_size < 200_000
+        assert module.PICTURE.name in (ROOT / module.PAGE).read_text(encoding="utf-8")
+
+
+def test_exponents_are_slopes():
+    scaling, _ = script("scaling")
+    points = [
+        {
+            "at": n,
+            "seconds": {"median": 3 * n**1.5},
+            "gflop": 7 * n,
+            "phases": {"backward": 2.0 * n**2, "risk": 1e-3 * n, "other": 1.0},
+        }
+        for n in (10, 20, 50)
+    ]
+    assert scaling.grown(points) == {"time": 1.5, "arithmetic": 1.0, "backward": 2.0}, (
+        "risk and other take no hundredth"
+    )
+
+
+def test_soonest_is_the_first_mark_that_reaches_the_published_accuracy():
+    soonest, _ = script("soonest")
+    rows = [
+        (0, soonest.PUBLISHED, 10, 50.0, 70.0),
+        (0, soonest.PUBLISHED, 1000, 200.0, 76.0),
+        (0, "step 5", 10, 4.0, 75.0),
+        (0, "step 5", 100, 10.0, 76.0),
+        (0, "step 5", 200, 20.0, 75.0),
+        (0, "step 10", 10, 4.0, 75.9),
+    ]
+    held = pd.DataFrame(rows, columns=["seed", "way", "iterations", "seconds", "accuracy"])
+    found = soonest.soonest(held).set_index("way")
+    assert found.loc["step 5", ["reached", "iterations", "part"]].tolist() == [True, 100, 0.05]
+    assert not found.loc["step 10", "reached"] and found.loc[soonest.PUBLISHED, "part"] == 1.0
+    assert soonest._at_a_tenth(held, "step 5") == 75.0, "the last mark within a tenth of 200 s"
 
 
 def test_blocks_are_found_and_replaced(tmp_path):

@@ -235,6 +235,11 @@ def words(found: dict) -> str:
         f"backward, reaches, in GFLOP/s of float32: {reached}. Where that is near the ceiling, nothing is to be had "
         "but by less arithmetic, or shorter numbers."
     )
+    held = ", ".join(f"{name} {m['megabytes'] / 1000:.1f}" for name, m in found["memory"].items())
+    most_memory = (
+        f"Peak memory of a process that does one match, in GB: {held}. W5 is W2 with 100 classes and 50 images a "
+        "class, where one class after another keeps the graph small."
+    )
     head = ("workload", "ours", "reference takes, times", "released code takes, times")
     return (
         "\n\n".join(
@@ -242,12 +247,33 @@ def words(found: dict) -> str:
                 filled(measured),
                 table(head, ratios),
                 filled(ceiling),
+                filled(most_memory),
                 filled("Where an iteration's time goes, with the robust objective:"),
                 table(("phase", *names), shares),
             ]
         )
         + "\n"
     )
+
+
+def memory(name: str, device: str) -> dict[str, float]:
+    """Peak megabytes of a process that does one match of a workload (training between never holds more images)."""
+    words = [sys.executable, str(Path(__file__)), "--once", name, "--device", device]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def once(name: str, device: str) -> dict[str, float]:
+    """What :func:`memory` asks its process for."""
+    data = random_data(CLASSES.get(name, 10))
+    settings = {**WORKLOADS[name], "outer": 1, "iterations": 1}
+    began = time.perf_counter()
+    next(steps(data, rdd.DistillConfig(objective="erm", **settings), None, device=device))
+    found = {"seconds": round(time.perf_counter() - began, 1)}
+    found["megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if torch.cuda.is_available() and machine.pick_device(device).type == "cuda":
+        found["megabytes_of_the_card"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    return found
 
 
 PAGE, RESULT = Path("docs/how-to/speed.md"), Path("data/results/bench.json")
@@ -260,9 +286,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--released", type=Path, help="a copy of the method's released code")
+    parser.add_argument("--memory", nargs="*", default=["W1", "W2", "W3", "W5"], help="whose memory to measure")
+    parser.add_argument("--once", help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help=f"put the report into {RESULT}, too, and on {PAGE}")
+    parser.add_argument("--add", action="store_true", help=f"keep the other workloads in {RESULT}, of this machine")
     parser.add_argument("--words", action="store_true", help=f"only bring {PAGE} up to date with {RESULT}")
     asked = parser.parse_args()
+    if asked.once:
+        print(json.dumps(once(asked.once, asked.device)))
+        return
     if asked.words:
         put(PAGE, "speed", words(json.loads(RESULT.read_text(encoding="utf-8"))))
         return
@@ -274,9 +306,16 @@ def main() -> None:
     for name in asked.workloads:
         report[name] = evaluation(asked, device) if name == "W4" else matching(name, asked, device)
         print(name, json.dumps(report[name]), file=sys.stderr, flush=True)
-    report["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    if device.type == "cuda":
-        report["peak_megabytes_of_the_card"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    if asked.add:
+        held = json.loads(RESULT.read_text(encoding="utf-8"))
+        if (held["machine"]["processor"], held["machine"]["date"]) != (
+            report["machine"]["processor"],
+            report["machine"]["date"],
+        ):
+            raise SystemExit(f"{RESULT} is of another machine or day: measure all of it anew")
+        report = {**held, **report}
+        asked.memory = [name for name in asked.memory if name not in held["memory"]]
+    report["memory"] = report.get("memory", {}) | {name: memory(name, asked.device) for name in asked.memory}
     text = json.dumps(report, indent=2)
     print(text)
     if asked.write:
