@@ -93,9 +93,9 @@ def test_units_are_all_of_the_first_seed_first_with_everything_spelled_out():
 
 
 def test_a_profile_and_what_wins_over_it():
-    assert read(protocol=None).units[0].scored["protocol"] == vars(PROFILES["quick"])
+    assert read(protocol=None).units[0].scored["protocol"] == PROFILES["quick"].settings
     both = read(profile="smoke", protocol={"epochs": 7}).units[0].scored["protocol"]
-    assert both == vars(dataclasses.replace(PROFILES["smoke"], epochs=7))
+    assert both == dataclasses.replace(PROFILES["smoke"], epochs=7).settings
 
 
 def test_a_grid_makes_a_method_or_scenario_of_each_value():
