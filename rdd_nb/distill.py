@@ -112,7 +112,7 @@ def _run(
         for state in steps(data, config, groups, state, device):  # noqa: B020 (the last one is what counts)
             bar.update()
             recent = state.seconds[-RECENT:]
-            rate = config.matched(data.num_classes) * len(recent) / sum(recent)
+            rate = config.matched(data.num_classes) * len(recent) / max(sum(recent), 1e-9)  # a coarse clock may tell 0
             bar.set_postfix_str(f"loss={state.losses[-1]:.3g}, {rate:,.0f} images/s", refresh=False)
             if state.iteration % config.checkpoint_every == 0:
                 save(state)

@@ -22,7 +22,7 @@ from rdd_nb.processes import THREAD_NAMES, cores, gpus, memory
 from rdd_nb.step import steps
 from rdd_nb.synthetic import SyntheticSet
 
-__all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings", "seconds"]
+__all__ = ["Ceilings", "Expected", "ceilings", "expected", "findings", "iteration", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,21 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def iteration(data: ImageDataset, config: DistillConfig, device: str = "auto") -> float:
+    """Seconds of one iteration, the median of some that are tried; groups by lots, as :func:`expected` says.
+
+    Raises:
+        RddError: as :func:`rdd_nb.step.steps`.
+    """
+    where = pick_device(device)
+    groups = Groups(torch.arange(len(data)) % 10, 10, "lots") if config.objective in ("robust", "group") else None
+    going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
+    taken = [seconds(lambda: next(going), where)]  # the first one also warms up
+    while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
+        taken.append(seconds(lambda: next(going), where))
+    return sorted(taken[1:])[len(taken[1:]) // 2]
+
+
 def expected(
     data: ImageDataset, config: DistillConfig, device: str = "auto", *, protocol: Protocol | None = None, nets: int = 5
 ) -> Expected:
@@ -114,13 +129,7 @@ def expected(
     Raises:
         RddError: as :func:`rdd_nb.step.steps`.
     """
-    where = pick_device(device)
-    groups = Groups(torch.arange(len(data)) % 10, 10, "lots") if config.objective in ("robust", "group") else None
-    going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
-    taken = [seconds(lambda: next(going), where)]  # the first one also warms up
-    while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
-        taken.append(seconds(lambda: next(going), where))
-    middle = sorted(taken[1:])[len(taken[1:]) // 2]
+    where, middle = pick_device(device), iteration(data, config, device)
     count = data.num_classes * config.ipc
     labels = torch.arange(data.num_classes).repeat_interleave(config.ipc)
     held = SyntheticSet(torch.randn(count, *data.shape), labels, data.class_names, data.mean, data.std, config.ipc)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import vmap
 
 from rdd_nb import networks, risk
 from rdd_nb.errors import unknown
@@ -206,6 +207,9 @@ def gradient_losses(
         labels: int64 ``[C]``.
         weigh: maps the real losses ``[C, B]`` to weights ``[C, R, B]`` and shares ``[C, R]``.
         precision: of the real side (:data:`rdd_nb.machine.PRECISIONS`).
+
+    Returns:
+        Σ_c Σ_r share_cr · D(Σ_j w_crj ∇ℓ_cj, ∇ mean ℓ(synthetic_c)) (DC, equation 9).
     """
     copies = {
         name: p.detach().expand(len(labels), *p.shape).clone().requires_grad_() for name, p in net.named_parameters()
@@ -227,7 +231,5 @@ def gradient_losses(
         with phase("real side"):
             one = (weights[:, row] * theirs).sum()
             targets = torch.autograd.grad(one, parameters, retain_graph=row + 1 < rows)
-        for target, own in zip(targets, ours):
-            cosine = F.cosine_similarity(target.flatten(2), own.flatten(2), dim=2, eps=1e-6)
-            total = total + (shares[:, row] * (1 - cosine).sum(1)).sum()
+        total = total + (shares[:, row] * vmap(gradient_distance)(targets, ours)).sum()
     return total

@@ -216,8 +216,12 @@ def _at_a_time(config: DistillConfig, pixels: Tensor) -> int:
     A feature map that leaves the cache costs more than its arithmetic: at width 128, 2,560 images of 32 pixels take
     3.1 s together and 1.6 s in parts of 256 (two cores, AVX-512), and 1.3 GB a map less memory.
     """
-    each = config.width * pixels.shape[2] * pixels.shape[3] * pixels.element_size()
-    return max(1, MAP_BYTES["cuda" if pixels.is_cuda else "cpu"] // each)
+    return max(1, MAP_BYTES["cuda" if pixels.is_cuda else "cpu"] // _map_bytes(config, pixels.shape[1:]))
+
+
+def _map_bytes(config: DistillConfig, shape: tuple[int, ...]) -> int:
+    """Of the largest feature map, float32, of one image ``shape`` (C, H, W)."""
+    return config.width * shape[1] * shape[2] * 4
 
 
 def _match_gradients(
@@ -237,11 +241,10 @@ def _match_gradients(
         def weigh(
             losses: Tensor, rows: slice = rows, real: Tensor = real, made: Tensor = made
         ) -> tuple[Tensor, Tensor]:
-            def features() -> tuple[Tensor, Tensor]:
-                found = (net.embed(x).unflatten(0, (len(losses), -1)) for x in (real, made))  # type: ignore[operator]
-                return next(found), next(found)
+            def features(x: Tensor) -> Tensor:
+                return net.embed(x).unflatten(0, (len(losses), -1))  # type: ignore[operator]
 
-            return problem.weights(index[rows], features, lambda: losses)
+            return problem.weights(index[rows], lambda: (features(real), features(made)), lambda: losses)
 
         if len(labels) == 1:
             loss = matching.gradient_loss(net, real, made, first, weigh, config.precision)
@@ -265,9 +268,7 @@ def _classes_at_a_time(problem: _Problem, net: nn.Module) -> int:
     budget, config = GRAPH_BYTES.get(problem.device.type, 0), problem.config
     if any(True for _ in net.buffers()):
         return 1
-    return min(
-        problem.classes, max(1, budget // (config.batch_real * config.width * math.prod(problem.data.shape[1:]) * 4))
-    )
+    return min(problem.classes, max(1, budget // (config.batch_real * _map_bytes(config, problem.data.shape))))
 
 
 def _train_between(

@@ -46,7 +46,7 @@ def command_doctor(
     shorter = None
     if found.has_bfloat16 and config.precision == "float32":
         short = config.model_copy(update={"precision": "bfloat16"})
-        shorter = doctor.expected(splits.train, short, device, nets=nets).iteration
+        shorter = doctor.iteration(splits.train, short, device)
     if as_json:
         told = {"findings": lines, **dataclasses.asdict(found), "data": splits.name, **dataclasses.asdict(wanted)}
         print(json.dumps({**told, "seconds": wanted.seconds, "iteration_in_bfloat16": shorter}))

@@ -257,7 +257,7 @@ def words(found: dict) -> str:
 
 
 def memory(name: str, device: str) -> dict[str, float]:
-    """Peak megabytes of a process that does one match of a workload (training between never holds more images)."""
+    """Peak megabytes of a process that does one match of a workload; training between is not in it."""
     words = [sys.executable, str(Path(__file__)), "--once", name, "--device", device]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
@@ -311,19 +311,16 @@ def main() -> None:
     most = ceilings(device)
     asked.bfloat16 = most.has_bfloat16
     report: dict = {"machine": machine.describe(device), "ceilings": dataclasses.asdict(most)}
+    held: dict = {}
+    if asked.add:  # looked at before minutes of measuring
+        held = json.loads(RESULT.read_text(encoding="utf-8"))
+        if any(held["machine"][k] != report["machine"][k] for k in ("processor", "date")):
+            raise SystemExit(f"{RESULT} is of another machine or day: measure all of it anew")
     for name in asked.workloads:
         report[name] = evaluation(asked, device) if name == "W4" else matching(name, asked, device)
         print(name, json.dumps(report[name]), file=sys.stderr, flush=True)
-    if asked.add:
-        held = json.loads(RESULT.read_text(encoding="utf-8"))
-        if (held["machine"]["processor"], held["machine"]["date"]) != (
-            report["machine"]["processor"],
-            report["machine"]["date"],
-        ):
-            raise SystemExit(f"{RESULT} is of another machine or day: measure all of it anew")
-        report = {**held, **report}
-        asked.memory = [name for name in asked.memory if name not in held["memory"]]
-    report["memory"] = report.get("memory", {}) | {name: memory(name, asked.device) for name in asked.memory}
+    report = {**held, **report}
+    report["memory"] = held.get("memory", {}) | {name: memory(name, asked.device) for name in asked.memory}
     text = json.dumps(report, indent=2)
     print(text)
     if asked.write:
