@@ -165,7 +165,7 @@ def findings(device: str = "auto") -> list[str]:
     if not kept:
         lines.append("mind: freed memory goes back to the system at once here, which costs half of the speed on Linux")
     lines.append(
-        "nothing is compiled: torch.compile cannot go through a double backward, and where it can, half a minute of "
-        "compiling would repay itself in long runs only"
+        "nothing is compiled: torch.compile cannot go through a double backward, and where it can, it halves the time on "
+        "some processors and lengthens it on others, after half a minute of compiling"
     )
     return lines
