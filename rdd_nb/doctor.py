@@ -32,7 +32,8 @@ class Ceilings:
     Attributes:
         gflops: GFLOP/s of a float32 product of 2048³.
         gigabytes: GB/s of a copy.
-        bfloat16: GFLOP/s of the same product in bfloat16; below ``gflops`` where the processor only imitates it.
+        bfloat16: GFLOP/s of the same product in bfloat16; of a small one, and far below ``gflops``, where the processor
+            only imitates it.
     """
 
     gflops: float
@@ -76,15 +77,19 @@ def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
         device: where.
         tries: of which the best counts.
     """
-    a = torch.randn(2048, 2048, device=device)
+    a, few = (torch.randn(n, n, device=device) for n in (2048, 256))
     b, c = torch.randn(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
-    product = min(seconds(lambda: a @ a, device) for _ in range(tries))
     copy = min(seconds(lambda: c.copy_(b), device) for _ in range(tries))
-    short, work = a.bfloat16(), 2 * 2048**3 / 1e9
-    shorter = seconds(lambda: short @ short, device)
-    if shorter < 2 * product:  # else imitated, and slowly
-        shorter = min(seconds(lambda: short @ short, device) for _ in range(tries))
-    return Ceilings(work / product, 2 * b.nbytes / copy / 1e9, work / shorter)
+    short = _gflops(few.bfloat16(), device, tries)
+    if short > 0.5 * _gflops(few, device, tries):  # else imitated, and a large product would take a minute
+        short = _gflops(a.bfloat16(), device, tries)
+    return Ceilings(_gflops(a, device, tries), 2 * b.nbytes / copy / 1e9, short)
+
+
+def _gflops(a: torch.Tensor, device: torch.device, tries: int) -> float:
+    """Of the product of a square matrix with itself: the best of ``tries``, after one to warm up."""
+    taken = [seconds(lambda: a @ a, device) for _ in range(tries + 1)]
+    return 2 * len(a) ** 3 / 1e9 / min(taken[1:])
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -165,7 +170,7 @@ def findings(device: str = "auto") -> list[str]:
     if not kept:
         lines.append("mind: freed memory goes back to the system at once here, which costs half of the speed on Linux")
     lines.append(
-        "nothing is compiled: torch.compile cannot go through a double backward, and where it can, it halves the time on "
-        "some processors and lengthens it on others, after half a minute of compiling"
+        "nothing is compiled: torch.compile cannot go through a double backward, and where it can, it halves the time "
+        "on some processors and lengthens it on others, after half a minute of compiling"
     )
     return lines

@@ -78,10 +78,13 @@ def test_soonest_is_the_first_mark_that_reaches_the_published_accuracy():
         (0, "step 5", 100, 10.0, 76.0),
         (0, "step 5", 200, 20.0, 75.0),
         (0, "step 10", 10, 4.0, 75.9),
+        (0, "elsewhere", 10, 1.0, 77.0),
     ]
     held = pd.DataFrame(rows, columns=["seed", "way", "iterations", "seconds", "accuracy"])
+    held["processor"] = ["another" if way == "elsewhere" else "one" for way in held["way"]]
     found = soonest.soonest(held).set_index("way")
-    assert found.loc["step 5", ["reached", "iterations", "part"]].tolist() == [True, 100, 0.05]
+    assert found.loc["step 5", ["reached", "iterations", "part", "whole"]].tolist() == [True, 100, 0.05, 0.1]
+    assert found.loc["elsewhere", "reached"] and found.loc["elsewhere", ["part", "whole"]].isna().all()
     assert not found.loc["step 10", "reached"] and found.loc[soonest.PUBLISHED, "part"] == 1.0
     assert soonest._at_a_tenth(held, "step 5") == 75.0, "the last mark within a tenth of 200 s"
 

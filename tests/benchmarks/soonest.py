@@ -146,18 +146,21 @@ def run(part: str, ways: dict[str, tuple[dict, tuple[int, ...]]], scenarios: lis
 def soonest(held: pd.DataFrame) -> pd.DataFrame:
     """For each way: seconds to the published accuracy, in each seed, as a part of what the published way took.
 
-    Columns way, seed, reached (whether at all), iterations, seconds, part; the first mark that reaches it counts. No
-    part is told where another processor measured the published way.
+    Columns way, seed, reached (whether at all), iterations, seconds and part of the time at the first mark that
+    reaches it, or at the last; whole, the part of the time at the last. No part is told where another processor
+    measured the published way.
     """
     rows = []
     for seed, of_seed in held.groupby("seed"):
         goal = of_seed[of_seed["way"] == PUBLISHED].sort_values("iterations").iloc[-1]
         for way, points in of_seed.groupby("way", sort=False):
             there = points[points["accuracy"] >= goal["accuracy"]].sort_values("iterations")
-            first = there.iloc[0] if len(there) else points.sort_values("iterations").iloc[-1]
-            part = first["seconds"] / goal["seconds"] if first["processor"] == goal["processor"] else np.nan
-            rows.append((way, seed, bool(len(there)), int(first["iterations"]), first["seconds"], part))
-    return pd.DataFrame(rows, columns=["way", "seed", "reached", "iterations", "seconds", "part"])
+            last = points.sort_values("iterations").iloc[-1]
+            first = there.iloc[0] if len(there) else last
+            one = goal["seconds"] if first["processor"] == goal["processor"] else np.nan
+            times = (first["seconds"], first["seconds"] / one, last["seconds"] / one)
+            rows.append((way, seed, bool(len(there)), int(first["iterations"]), *times))
+    return pd.DataFrame(rows, columns=["way", "seed", "reached", "iterations", "seconds", "part", "whole"])
 
 
 def words(held: pd.DataFrame) -> str:
@@ -165,21 +168,24 @@ def words(held: pd.DataFrame) -> str:
     paragraphs = []
     chosen = held[held["part"] == "choose"]
     found = soonest(chosen)
-    final = chosen[chosen["iterations"] == chosen.groupby("way")["iterations"].transform("max")]
     rows: dict[str, object] = {}
     for way in CANDIDATES:
-        of_way, last = found[found["way"] == way], final[final["way"] == way]
+        of_way = found[found["way"] == way]
         reached = of_way[of_way["reached"]]
         most = chosen[chosen["way"] == way].groupby("iterations")["accuracy"].mean()
         rows[way] = [
             f"{len(reached)} of {len(of_way)}",
-            f"{reached['part'].mean():.3f}" if len(reached) else "–",
+            f"{reached['part'].mean():.3f}" if reached["part"].notna().any() else "–",
             f"{most.max():.1f} at {most.idxmax():,}",
-            f"{last['seconds'].mean():.0f}",
+            f"{of_way['whole'].mean():.3f}",
         ]
     seeds = ", ".join(map(str, sorted(chosen["seed"].unique())))
-    paragraphs.append(filled(f"Chosen on held-out training images of `none`, seeds {seeds}:"))
-    head = ("way", "reaches it", "part of the time", "best mean accuracy, %, and after", "s to the end")
+    text = (
+        f"Chosen on held-out training images of `none`, seeds {seeds}; times are parts of what the published way took "
+        "at the same seed and on the same processor:"
+    )
+    paragraphs.append(filled(text))
+    head = ("way", "reaches it", "after, of the time", "best mean accuracy, %, and after", "all of it, of the time")
     paragraphs.append(table(head, rows))
     measured = held[held["part"] == "measure"]
     rows = {}
@@ -197,11 +203,13 @@ def words(held: pd.DataFrame) -> str:
                 f"{tenth:.1f}",
                 f"{int(of_way['reached'].sum())} of {len(of_way)}",
             ]
-    here = measured.iloc[-1]
     seeds = ", ".join(map(str, sorted(measured["seed"].unique())))
+    where = "; ".join(
+        f"{processor}, {', '.join(sorted(rows['date'].unique()))}" for processor, rows in measured.groupby("processor")
+    )
     text = (
-        f"Measured on test images, seeds {seeds}, {NETS} networks each, {here['processor']}, {here['date']}, torch "
-        f"{here['torch']}, one thread; all numbers in `data/results/soonest.csv`:"
+        f"Measured on test images, seeds {seeds}, {NETS} networks each, {where}, torch {measured['torch'].iloc[-1]}, "
+        "one thread; all numbers in `data/results/soonest.csv`:"
     )
     head = (
         "way",
