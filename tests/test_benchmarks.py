@@ -86,7 +86,7 @@ def test_soonest_is_the_first_mark_that_reaches_the_published_accuracy():
     assert found.loc["step 5", ["reached", "iterations", "part", "whole"]].tolist() == [True, 100, 0.05, 0.1]
     assert found.loc["elsewhere", "reached"] and found.loc["elsewhere", ["part", "whole"]].isna().all()
     assert not found.loc["step 10", "reached"] and found.loc[soonest.PUBLISHED, "part"] == 1.0
-    assert soonest._at_a_tenth(held, "step 5") == 75.0, "the last mark within a tenth of 200 s"
+    assert soonest.at_a_tenth(held, "step 5").to_dict() == {0: 75.0}, "the last mark within a tenth of 200 s"
 
 
 def test_blocks_are_found_and_replaced(tmp_path):
