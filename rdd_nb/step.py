@@ -155,7 +155,7 @@ def _step(problem: _Problem, state: State) -> State:
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
     augmentation = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
     images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
-    total = 0.0
+    losses, finite = [], []
     for match in range(config.outer):
         with phase("data"):
             index = problem.sampler.draw(config.batch_real, draw)
@@ -164,32 +164,41 @@ def _step(problem: _Problem, state: State) -> State:
             loss, gradient = _match_gradients(problem, net, index, images, transform)
         else:
             loss, gradient = _match_distributions(problem, net, index, images, transform)
-        total += loss
         with torch.no_grad():
             momentum.mul_(config.momentum_img).add_(gradient)
             images -= config.step_size * momentum
-        if not (math.isfinite(loss) and bool(images.isfinite().all())):
-            what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
-            raise RddError(
-                f"the {what} no longer finite at iteration {state.iteration + 1}, match {match + 1}: lower lr_img "
-                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
-            )
-        if match + 1 < config.outer and config.inner:
+        losses.append(loss.detach())
+        finite.append(images.detach().isfinite().all())
+        last = match + 1 == config.outer
+        if last or not images.is_cuda:  # to read them is to wait for the card: there, once an iteration
+            _check_finite(config, state.iteration, torch.stack(losses).tolist(), torch.stack(finite).tolist())
+        if not last and config.inner:
             with phase("training between"):
                 _train_between(problem, net, index, images.detach(), draw, augmentation)
     return State(
         state.iteration + 1,
         images.detach(),
         momentum,
-        (*state.losses, total / config.outer),
+        (*state.losses, sum(torch.stack(losses).tolist()) / config.outer),
         (*state.seconds, time.perf_counter() - began),
         (*state.weighing, problem.weighing),
     )
 
 
+def _check_finite(config: DistillConfig, iteration: int, losses: list[float], finite: list[bool]) -> None:
+    """Of each match of an iteration (counted from 0): the loss, and whether the images after it were finite."""
+    for match, (loss, fine) in enumerate(zip(losses, finite)):
+        if not (math.isfinite(loss) and fine):
+            what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
+            raise RddError(
+                f"the {what} no longer finite at iteration {iteration + 1}, match {match + 1}: lower lr_img "
+                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
+            )
+
+
 def _match_distributions(
     problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
-) -> tuple[float, Tensor]:
+) -> tuple[Tensor, Tensor]:
     config, classes = problem.config, problem.classes
     slots = torch.arange(classes, device=problem.device)
     pixels = problem.real(index)
@@ -207,7 +216,7 @@ def _match_distributions(
     )
     loss = matching.distribution_loss(real, made, weights, shares)
     with phase("backward"):
-        return loss.item(), torch.autograd.grad(loss, images)[0]
+        return loss, torch.autograd.grad(loss, images)[0]
 
 
 def _at_a_time(config: DistillConfig, pixels: Tensor) -> int:
@@ -226,7 +235,7 @@ def _map_bytes(config: DistillConfig, shape: tuple[int, ...]) -> int:
 
 def _match_gradients(
     problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augment.Transform
-) -> tuple[float, Tensor]:
+) -> tuple[Tensor, Tensor]:
     config, device = problem.config, problem.device
     gradient, total = torch.zeros_like(images), torch.zeros((), device=device)
     at_a_time = _classes_at_a_time(problem, net)
@@ -255,7 +264,7 @@ def _match_gradients(
         with phase("backward"):
             gradient[mine] = torch.autograd.grad(loss, part)[0]
         total += loss.detach()
-    return total.item(), gradient
+    return total, gradient
 
 
 def _classes_at_a_time(problem: _Problem, net: nn.Module) -> int:
