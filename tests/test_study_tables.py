@@ -119,3 +119,11 @@ def test_the_command_adds_to_a_table_runs_only_what_it_lacks_and_loses_nothing_u
     said = json.loads(capsys.readouterr().out)
     assert said["ran"] == 2 and said["done"] == 6 and not Path("c/coloured/random").exists()
     assert main([*study, "--out", "c", "--add"]) == 0 and json.loads(capsys.readouterr().out)["ran"] == 0
+    before = Path("t.csv").read_bytes()
+    text = Path("study.yaml").read_text()
+    name = load_table("t.csv")["study"].iloc[0]
+    Path("study.yaml").write_text(text.replace(f"name: {name}", "name: another"))
+    assert main([*study, "--out", "d", "--add"]) == 2
+    said = capsys.readouterr().err
+    assert f"t.csv holds runs of study {name!r}, not of 'another': use another --table" in said
+    assert before == Path("t.csv").read_bytes() and not Path("d").exists()

@@ -511,8 +511,10 @@ def cost(study: Tables) -> Block:
 
 def published(study: Tables) -> Block:
     """Plain methods beside their published accuracies, net by net where there is one seed."""
-    assert study.table is not None
-    one = study.table[study.table["partition"] == "all"].assign(accuracy=lambda t: 100 * t["correct"] / t["n"])
+    without = Tables(study.path.parent, f"{study.path.stem}-dc")  # DC is published without augmentation
+    parts = [part for part in (study, without) if part.table is not None]
+    table = pd.concat([part.table for part in parts])
+    one = table[table["partition"] == "all"].assign(accuracy=lambda t: 100 * t["correct"] / t["n"])
     rows = []
     for method, mine in one.groupby("method", sort=False):
         by_seed = mine.groupby("seed")["accuracy"].mean()
@@ -522,7 +524,8 @@ def published(study: Tables) -> Block:
         rows.append([str(method), told, f"{mine['accuracy'].mean():.1f}", f"{there or '–'}", short])
     each = "each seed" if one["seed"].nunique() > 1 else "each net"
     head = ["method", f"{each}, %", "mean, %", "published, %", "difference, points"]
-    return f"{measured(study, study.path.name)[0]}\n\n{markdown(head, rows)}", {}
+    told = "\n\n".join(measured(part, part.path.name)[0] for part in parts)
+    return f"{told}\n\n{markdown(head, rows)}", {}
 
 
 #: What the README shows: methods, and how it calls them.

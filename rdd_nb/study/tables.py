@@ -71,13 +71,17 @@ def held(path: PathLike, units: Sequence[Unit]) -> tuple[Tables, set[str]]:
     as their curves are kept as one mean.
 
     Raises:
-        RddError: a table that cannot be read, or one from before runs were known by their settings.
+        RddError: a table that cannot be read, one of another study, or one from before runs were known by their
+            settings.
     """
     if not Path(path).exists():
         return collect(path, ()), set()
     table, runs = load_table(path), pd.read_csv(runs_path(path), dtype={"method": str, "scenario": str})
     if "settings" not in runs:
         raise RddError(f"{runs_path(path)} does not say with which settings its runs were made: use another --table")
+    for other in runs["study"].drop_duplicates():
+        if units and other != units[0].study:
+            raise RddError(f"{path} holds runs of study {other!r}, not of {units[0].study!r}: use another --table")
     wanted = {(*_key(unit), unit.digest) for unit in units}
     known = pd.Series([key in wanted for key in _keys(runs, *KEYS, "settings")], index=runs.index, dtype=bool)
     spoilt = set(_keys(runs[~known], *WAY))
