@@ -54,7 +54,7 @@ ALIASES = {
 #: Methods of the study that the ablations vary, and what they are called there.
 VARIED = {"plain": "plain", "robust": "robust", "robust all raised": "all raised"}
 #: Published accuracies of plain methods on Fashion-MNIST, ten images a class, in %.
-PUBLISHED = {"DC": 82.3, "DSA": 84.6, "DM": 83.5}  # 2006.05929, 2102.08259, 2110.04181
+PUBLISHED = {"DC": 82.3, "DSA": 84.6, "DM": 83.5, "CIFAR-10 DM": 48.9}  # 2006.05929, 2102.08259, 2110.04181
 FIGURE = "figure (robust, one default for all)"
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
@@ -511,8 +511,8 @@ def cost(study: Tables) -> Block:
 
 def published(study: Tables) -> Block:
     """Plain methods beside their published accuracies, net by net where there is one seed."""
-    without = Tables(study.path.parent, f"{study.path.stem}-dc")  # DC is published without augmentation
-    parts = [part for part in (study, without) if part.table is not None]
+    beside = [Tables(study.path.parent, f"{study.path.stem}-{rest}") for rest in ("dc", "cifar10")]  # by protocol
+    parts = [part for part in (study, *beside) if part.table is not None]
     table = pd.concat([part.table for part in parts])
     one = table[table["partition"] == "all"].assign(accuracy=lambda t: 100 * t["correct"] / t["n"])
     rows = []
