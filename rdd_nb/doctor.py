@@ -87,7 +87,7 @@ def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
 
 
 def _gflops(a: torch.Tensor, device: torch.device, tries: int) -> float:
-    """Of the product of a square matrix with itself: the best of ``tries``, after one to warm up."""
+    """Of the product of a matrix ``[n, n]`` with itself: the best of ``tries``, after one to warm up."""
     taken = [seconds(lambda: a @ a, device) for _ in range(tries + 1)]
     return 2 * len(a) ** 3 / 1e9 / min(taken[1:])
 

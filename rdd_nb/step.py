@@ -155,7 +155,7 @@ def _step(problem: _Problem, state: State) -> State:
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
     augmentation = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
     images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
-    losses, finite = [], []
+    losses, finite, told = [], [], [0.0]
     for match in range(config.outer):
         with phase("data"):
             index = problem.sampler.draw(config.batch_real, draw)
@@ -171,7 +171,8 @@ def _step(problem: _Problem, state: State) -> State:
         finite.append(images.detach().isfinite().all())
         last = match + 1 == config.outer
         if last or not images.is_cuda:  # to read them is to wait for the card: there, once an iteration
-            _check_finite(config, state.iteration, torch.stack(losses).tolist(), torch.stack(finite).tolist())
+            told = torch.stack(losses).tolist()
+            _check_finite(config, state.iteration, told, torch.stack(finite).tolist())
         if not last and config.inner:
             with phase("training between"):
                 _train_between(problem, net, index, images.detach(), draw, augmentation)
@@ -179,7 +180,7 @@ def _step(problem: _Problem, state: State) -> State:
         state.iteration + 1,
         images.detach(),
         momentum,
-        (*state.losses, sum(torch.stack(losses).tolist()) / config.outer),
+        (*state.losses, sum(told) / config.outer),
         (*state.seconds, time.perf_counter() - began),
         (*state.weighing, problem.weighing),
     )
