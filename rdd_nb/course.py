@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
 import torch
 from torch import Tensor
 
@@ -292,6 +291,8 @@ def student_copies(notebooks: str | os.PathLike[str], out: str | os.PathLike[str
 
 
 def _student(path: Path) -> str:
+    import nbformat  # up to three seconds, with jsonschema's grammars, for which no kernel that checks exercises waits
+
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -92,6 +93,27 @@ class AveragePool(nn.AvgPool2d):
         # Two rows lie behind each other in memory; each column of the matrix averages four of their 2W pixels.
         mean = (torch.eye(w // 2, dtype=x.dtype) / 4).repeat_interleave(2, 0).repeat(2, 1)
         return (x.reshape(-1, 2 * w) @ mean).view(n, c, h // 2, w // 2)
+
+
+class Stem(nn.Conv2d):
+    """A first convolution of stride 1 that brings sides of 28 to 32, and leaves others as they are.
+
+    For that it pads by a whole kernel of 3, which oneDNN's fast kernels refuse: colour then takes twice as long. On the
+    CPU such images are padded first, with the same values. Grey ones are not: their gradient is faster without.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], out: int, kernel: int, **options: Any) -> None:
+        self.outer = [2 if side == 28 else 0 for side in shape[1:]]
+        self.inner = kernel // 2
+        height, width = (self.inner + more for more in self.outer)
+        super().__init__(shape[0], out, kernel, padding=(height, width), **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, out, H or 32, W or 32]."""
+        if x.device.type != "cpu" or self.in_channels == 1 or self.inner + max(self.outer) < self.kernel_size[0]:
+            return super().forward(x)
+        height, width = self.outer
+        return F.conv2d(F.pad(x, (width, width, height, height)), self.weight, self.bias, padding=self.inner)
 
 
 def build(
@@ -189,12 +211,6 @@ def _norm(norm: str, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
 
 
-def _stem(shape: tuple[int, int, int], out: int, kernel: int, **options: Any) -> nn.Conv2d:
-    """The first convolution, of stride 1, which brings sides of 28 to 32."""
-    height, width = (kernel // 2 + (2 if side == 28 else 0) for side in shape[1:])
-    return nn.Conv2d(shape[0], out, kernel, padding=(height, width), **options)
-
-
 def _padded(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Height and width after the first convolution."""
     return (32 if shape[1] == 28 else shape[1], 32 if shape[2] == 28 else shape[2])
@@ -225,7 +241,7 @@ def _plain(
         for out in outs:
             kernel = kernels[index] if index < len(kernels) else 3
             first = not body and not layers
-            conv = _stem(shape, out, kernel) if first else nn.Conv2d(channels, out, kernel, padding=kernel // 2)
+            conv = Stem(shape, out, kernel) if first else nn.Conv2d(channels, out, kernel, padding=kernel // 2)
             layers += [conv, _norm(norm, out), nn.ReLU(inplace=True)]
             channels = out
         body.append(nn.Sequential(*layers, pool(2)))
@@ -241,7 +257,7 @@ def _resnet18(shape: tuple[int, int, int], base: int, norm: str) -> tuple[nn.Seq
         )
     block = torchvision().models.resnet.BasicBlock
     stages: list[nn.Module] = [
-        nn.Sequential(_stem(shape, base, 3, bias=False), _norm(norm, base), nn.ReLU(inplace=True))
+        nn.Sequential(Stem(shape, base, 3, bias=False), _norm(norm, base), nn.ReLU(inplace=True))
     ]
     channels = base
     for index in range(4):

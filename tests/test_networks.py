@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rdd_nb import networks
@@ -42,7 +43,7 @@ def test_convnet_is_the_reference(shape, depth, side):
     net = build("convnet", shape, 10, width=6, depth=depth)
     assert net.embedding_size == 6 * side * side
     kinds = [type(layer) for stage in net.body for layer in stage]
-    assert kinds == [nn.Conv2d, nn.GroupNorm, nn.ReLU, networks.AveragePool] * depth
+    assert kinds == [networks.Stem, *[nn.GroupNorm, nn.ReLU, networks.AveragePool, nn.Conv2d] * depth][:-1]
     norm = net.body[0][1]
     assert (norm.num_groups, norm.num_channels, norm.affine) == (6, 6, True)
     sides = [f.shape[-1] for f in net.features(images(shape))]
@@ -140,6 +141,32 @@ def test_average_pool_is_torch_s(side):
     assert torch.autograd.gradcheck(ours, (x,)) and torch.autograd.gradgradcheck(lambda v: ours(v).pow(2), (x,))
     batched = torch.func.vmap(ours)(torch.stack((x, 2 * x)))
     torch.testing.assert_close(batched, torch.stack((theirs(x), 2 * theirs(x))))
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (2, 28, 32), (1, 28, 28), (3, 32, 32)])
+def test_the_first_convolution_is_torch_s_and_never_pads_colour_by_a_whole_kernel(shape, monkeypatch):
+    stem = build("convnet", shape, 2, width=3).double().body[0][0]
+    x = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    inputs = (x, stem.weight, stem.bias)
+    found, expected = stem(x), F.conv2d(x, stem.weight, stem.bias, padding=stem.padding)
+    assert found.shape == (2, 3, 32, 32)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(y.pow(3).sum(), inputs, create_graph=True) for y in (found, expected))
+    ):
+        torch.testing.assert_close(ours, theirs)
+        twice = [torch.autograd.grad(g.pow(2).sum(), inputs, retain_graph=True) for g in (ours, theirs)]
+        torch.testing.assert_close(*twice)
+    torch.testing.assert_close(torch.func.vmap(stem)(torch.stack((x, 2 * x)))[1], stem(2 * x))
+    seen, convolve = [], torch.conv2d
+
+    def conv2d(*given, **named):
+        seen.append(named.get("padding", given[4] if len(given) > 4 else None))
+        return convolve(*given, **named)
+
+    monkeypatch.setattr(F, "conv2d", conv2d)
+    stem(x)
+    assert [max(torch.tensor(padding).flatten().tolist()) for padding in seen] == [3 if shape == (1, 28, 28) else 1]
 
 
 def test_threads_that_build_at_the_same_time_do_not_disturb_one_another():
