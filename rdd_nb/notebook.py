@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-import nbformat
-
 from rdd_nb.errors import RddError, unknown
 from rdd_nb.files import atomic_write
 
@@ -56,6 +54,8 @@ def read_notebook(notebook: StrPath) -> Any:
     Raises:
         RddError: there is none, or the file is no notebook.
     """
+    import nbformat  # up to three seconds, with jsonschema's grammars: not for a kernel that reads a sweep's table
+
     path = Path(notebook)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -291,6 +291,8 @@ def mark_failed(executed: StrPath, why: str) -> bool:
 
     Returns whether there is such a cell; if not, the kernel never started.
     """
+    import nbformat
+
     path = Path(executed)
     nb = read_notebook(path)
     begun = [c for c in nb.cells if c.metadata.get("papermill", {}).get("start_time")]

@@ -98,8 +98,8 @@ def held_out_probabilities(
 
     Args:
         weights: ``[N]``, at least 0: how often a sample is met, relative to the others.
-        passes: how many images are met in training, in halves of the data, in at least 100 batches of 128; the step
-            size falls to 0 as a cosine.
+        passes: how many images are met in training, in halves of the data, in at least 100 batches; the step size
+            falls to 0 as a cosine. A batch has 128 images, or a quarter of what a small half has (at least 16).
 
     Raises:
         RddError: fewer than two samples, or weights of another length.
@@ -115,10 +115,11 @@ def held_out_probabilities(
 
     def judge(half: int, check: Callable[[], None]) -> None:
         met, asked, net = order[half::2], order[1 - half :: 2], nets[half]
-        steps = max(FEWEST_STEPS, math.ceil(passes * len(met) / BATCH))
+        batch = min(BATCH, max(16, len(met) // 4))
+        steps = max(FEWEST_STEPS, math.ceil(passes * len(met) / batch))
         draw = stream(seed, "held-out network", half, "batches")
-        drawn = torch.multinomial(weights[met].double(), steps * BATCH, replacement=True, generator=draw)
-        _train(net, data, met[drawn].split(BATCH), lambda x, y: F.cross_entropy(x, y, reduction="none"), where, steps)
+        drawn = torch.multinomial(weights[met].double(), steps * batch, replacement=True, generator=draw)
+        _train(net, data, met[drawn].split(batch), lambda x, y: F.cross_entropy(x, y, reduction="none"), where, steps)
         found[asked] = torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where, asked)]).cpu()
 
     side_by_side(judge, range(2), where)

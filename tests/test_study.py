@@ -411,7 +411,7 @@ def interrupt(held_path: Path, out: str, checkpoint: Path) -> tuple[int, str]:
 
 
 def test_interrupted_it_ends_its_workers_and_goes_on_with_the_same_bits():
-    long = {"config": {"objective": "erm", "iterations": 600, "checkpoint_every": 10}}
+    long = {"config": {"objective": "erm", "iterations": 300, "checkpoint_every": 10}}
     changes = {"seeds": [0], "scenarios": {"none": {"scenario": "none"}}}
     path = write(**changes, methods={"random": {"coreset": "random"}, "long": long})
     held = load_plan(path)
@@ -421,7 +421,7 @@ def test_interrupted_it_ends_its_workers_and_goes_on_with_the_same_bits():
     assert "Traceback" not in told and "none/random/seed0" in told
     assert [state(Path("cut"), u) for u in held.units] == ["done", "begun"]
     done = torch.load(folder / "checkpoint.pt", weights_only=True)["iteration"]
-    assert 10 <= done < 600 and not (folder / "error.json").exists()
+    assert 10 <= done < 300 and not (folder / "error.json").exists()
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert str(Path.cwd()) not in left
     with (folder.parents[2] / "probe").open("w"):

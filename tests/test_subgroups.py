@@ -153,6 +153,8 @@ def test_group_table_says_what_is_wrong():
         sg.group_table(table.assign(n=[5, 6]))
     with pytest.raises(RddError, match="different samples"):
         sg.group_table(pd.concat([table, table[:1].assign(group="other")]))
+    with pytest.raises(RddError, match="a net and group twice"):
+        sg.group_table(pd.concat([table, table[:1]]))
 
 
 @pytest.mark.parametrize(("nets", "net_sd"), [(1, 0.0), (2, 0.3), (3, 0.3), (5, 0.0), (5, 0.3)])
