@@ -200,7 +200,7 @@ WITH_EXERCISES = [p for p in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if "exercise
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda p: p.stem)
 def test_student_copies_run_headless(path, tmp_path):
     (mine,) = (p for p in course.student_copies(NOTEBOOKS, tmp_path / "student") if p.name == path.name)
-    run_notebook(mine, tmp_path / "run.ipynb", {"profile": "smoke", "out_dir": str(tmp_path / "run")})
+    run_notebook(mine, tmp_path / "run.ipynb", {"profile": "smoke", "out_dir": str(tmp_path / "run")}, linger=False)
     outputs = (tmp_path / "run.ipynb").read_text(encoding="utf-8")
     exercises = course.exercises(path.name[:2])
     assert outputs.count("it returns nothing") == len(exercises), "every stub is told that it is not filled in yet"

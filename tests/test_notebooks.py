@@ -53,7 +53,9 @@ def test_there_are_notebooks():
 
 @by_name
 def test_runs_at_smoke(path, tmp_path):
-    told = run_notebook(path, tmp_path / path.name, {"profile": "smoke", "out_dir": str(tmp_path / "run")})
+    told = run_notebook(
+        path, tmp_path / path.name, {"profile": "smoke", "out_dir": str(tmp_path / "run")}, linger=False
+    )
     assert told["seconds"] < 120
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics
@@ -68,7 +70,7 @@ def test_the_quickstart_runs_on_the_other_scenario(tmp_path):
         "matching": "gradient",
         "out_dir": str(tmp_path / "run"),
     }
-    run_notebook(ROOT / "notebooks" / "00_quickstart.ipynb", tmp_path / "q.ipynb", values)
+    run_notebook(ROOT / "notebooks" / "00_quickstart.ipynb", tmp_path / "q.ipynb", values, linger=False)
 
 
 def test_the_notebook_on_own_data_runs_on_a_folder_without_groups_and_splits(tmp_path):
@@ -78,7 +80,7 @@ def test_the_notebook_on_own_data_runs_on_a_folder_without_groups_and_splits(tmp
         for k in (digits.labels == digit).nonzero()[:40, 0].tolist():
             Image.fromarray(digits.images[k, 0].numpy()).save(tmp_path / "mine" / f"$digit_{digit}$ <b>" / f"{k}.png")
     values = {"profile": "smoke", "folder": str(tmp_path / "mine"), "ipc": 3, "out_dir": str(tmp_path / "run")}
-    run_notebook(ROOT / "notebooks" / "08_your_own_data.ipynb", tmp_path / "o.ipynb", values)
+    run_notebook(ROOT / "notebooks" / "08_your_own_data.ipynb", tmp_path / "o.ipynb", values, linger=False)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "clear nobody" in page and "&lt;b&gt;" in page and "<b>" not in page and str(tmp_path) not in page
 

@@ -251,7 +251,9 @@ def test_notebook_06_reads_a_sweep(tmp_path):
     cells = cells.replace("group_power: float = 0.3", 'group_power: "Optional[float]" = None')
     make(tmp_path / "s", grid, metrics=measured, parameters=cells)
     values = {"profile": "smoke", "sweep": str(tmp_path / "s"), "seeds": 2, "out_dir": str(tmp_path / "run")}
-    run_notebook(Path(__file__).parents[1] / "notebooks" / "06_ablations.ipynb", tmp_path / "06.ipynb", values)
+    run_notebook(
+        Path(__file__).parents[1] / "notebooks" / "06_ablations.ipynb", tmp_path / "06.ipynb", values, linger=False
+    )
     said = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert said["table"] == "s" and said["runs"] == 3 * 2 * 2 * 4 * 2, "a row for each robust run and network"
 
