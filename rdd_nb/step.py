@@ -160,10 +160,11 @@ def _step(problem: _Problem, state: State) -> State:
         with phase("data"):
             index = problem.sampler.draw(config.batch_real, draw)
         transform = augment.draw(config.augment, problem.classes, augmentation, device=problem.device)
-        if config.matching == "gradient":
-            loss, gradient = _match_gradients(problem, net, index, images, transform)
-        else:
-            loss, gradient = _match_distributions(problem, net, index, images, transform)
+        make = _match_gradients if config.matching == "gradient" else _match_distributions
+        try:
+            loss, gradient = make(problem, net, index, images, transform)
+        except RddError:  # on the CPU the risk looks at its losses
+            raise _lost(config, state.iteration, match, "losses of the real images are") from None
         with torch.no_grad():
             momentum.mul_(config.momentum_img).add_(gradient)
             images -= config.step_size * momentum
@@ -191,10 +192,15 @@ def _check_finite(config: DistillConfig, iteration: int, losses: list[float], fi
     for match, (loss, fine) in enumerate(zip(losses, finite)):
         if not (math.isfinite(loss) and fine):
             what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
-            raise RddError(
-                f"the {what} no longer finite at iteration {iteration + 1}, match {match + 1}: lower lr_img "
-                f"(now {config.step_size:g}) or change tail; the last checkpoint is kept"
-            )
+            raise _lost(config, iteration, match, what)
+
+
+def _lost(config: DistillConfig, iteration: int, match: int, what: str) -> RddError:
+    between = f" or lr_net (now {config.lr_net:g})" if config.outer > 1 and config.inner else ""
+    return RddError(
+        f"the {what} no longer finite at iteration {iteration + 1}, match {match + 1}: lower lr_img "
+        f"(now {config.step_size:g}){between} or change tail; the last checkpoint is kept"
+    )
 
 
 def _match_distributions(

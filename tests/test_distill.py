@@ -293,10 +293,19 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
         distill(DATA, config, out=tmp_path / "run", progress=False)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
-    config = DistillConfig(objective="erm", lr_img=1e25, **{**TINY, "iterations": 50})
-    with pytest.raises(RddError, match=r"iteration \d+.*lower lr_img"):
-        distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        ({"objective": "erm"}, "lower lr_img (now 1e+25) or change tail"),
+        ({"objective": "robust"}, "lower lr_img (now 1e+25) or change tail"),
+        ({"objective": "robust", "matching": "gradient", "outer": 2, "inner": 1}, "or lr_net (now 0.01) or change tail"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, settings, mend):
+    config = DistillConfig(lr_img=1e25, **{**TINY, "iterations": 50, **settings})
+    with pytest.raises(RddError, match=r"no longer finite at iteration \d+, match \d") as told:
+        distill(DATA, config, GROUPS, out=tmp_path / "run", progress=False, device="cpu")
+    assert mend in str(told.value)
     folder = RunFolder.open(tmp_path / "run")
     assert not folder.complete
     if folder.has_checkpoint:

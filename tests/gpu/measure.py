@@ -107,7 +107,7 @@ def waiting(asked: argparse.Namespace) -> dict:
     return {name: _idle(run, asked.card) for name, run in work.items()}
 
 
-def _idle(work: Callable[[], object], device: torch.device) -> dict[str, float]:
+def _idle(work: Callable[[], object], device: torch.device) -> dict[str, float | None]:
     work()
     taken = seconds(work, device)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
@@ -118,8 +118,8 @@ def _idle(work: Callable[[], object], device: torch.device) -> dict[str, float]:
         for event in profiler.events() or ()
         if event.device_type == torch.autograd.DeviceType.CUDA and not event.name.startswith("rdd: ")
     ]
-    busy = covered(kernels) / 1e6
-    return {"seconds": taken, "seconds, traced": traced, "kernels": len(kernels), "idle": max(0.0, 1 - busy / taken)}
+    idle = max(0.0, 1 - covered(kernels) / 1e6 / taken) if device.type == "cuda" else None
+    return {"seconds": taken, "seconds, traced": traced, "kernels": len(kernels), "idle": idle}
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
