@@ -59,7 +59,7 @@ class RunFolder:
         Raises:
             RddError: the folder cannot be written, or holds a run with another config.
         """
-        wanted = _plain(config, "config")
+        plain = _plain(config, "config")
         try:
             (self.path / "figures").mkdir(parents=True, exist_ok=True)
             if overwrite:  # metrics.json first: a folder half removed must not look complete
@@ -71,7 +71,7 @@ class RunFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
         if (self.path / "config.json").exists():
-            there = self.config
+            there, wanted = _leaves(self.config), _leaves(plain)
             keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
             if keys:
                 told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
@@ -80,7 +80,7 @@ class RunFolder:
                     f"{self.path} holds another run ({'; '.join(told)}{more}): use another folder, or overwrite it"
                 )
             return self
-        atomic_write(self.path / "config.json", json.dumps(wanted, indent=2) + "\n")
+        atomic_write(self.path / "config.json", json.dumps(plain, indent=2) + "\n")
         return self
 
     @classmethod
@@ -232,6 +232,15 @@ def _plain(value: Any, where: str) -> Any:
     raise RddError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
     )
+
+
+def _leaves(config: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
+    """What a config holds by dotted name, as ``distill.tail``, so that a message names just what differs."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        found |= _leaves(value, f"{inside}{name}.") if nested else {f"{inside}{name}": value}
+    return found
 
 
 def _check_state(value: Any, where: str) -> None:

@@ -210,7 +210,12 @@ TABLE = [
     ("config cut", truncate("run/config.json"), SMOKE, ["run/config.json", "not whole JSON"]),
     ("no run", nothing, ["evaluate", "nowhere"], ["no run in nowhere", "rdd-nb distill"]),
     ("not complete", nothing, ["evaluate", "half"], ["half/metrics.json", "not complete", "resumes"]),
-    ("another run", nothing, [*DIGITS, "--out", "run", "--seed", "7"], ["run holds another run", "use another folder"]),
+    (
+        "another run",
+        nothing,
+        [*DIGITS, "--out", "run", "--seed", "7"],
+        ["run holds another run (distill.seed is 0 there, 7 here): use another folder"],
+    ),
     ("other classes", nothing, [*SMOKE, "--data", "folder:pets"], ["trained on classes", "cat, dog", "same classes"]),
     ("other size", nothing, [*SMOKE, "--size", "16"], ["(1, 28, 28)", "(1, 16, 16)", "same size"]),
     ("no source", without_source, SMOKE, ["does not say which data", "pass --data"]),

@@ -37,12 +37,12 @@ def test_a_page_is_drawn_from_its_results(name):
     assert said and said == module.words(held), f"run python tests/benchmarks/{name}.py --words"
 
 
-@pytest.mark.parametrize("name", ["soonest", "precision"])
-def test_a_page_is_drawn_from_its_table(name, monkeypatch):
+@pytest.mark.parametrize(("name", "block"), [("soonest", "soonest"), ("ends", "precision"), ("ends", "quickstart")])
+def test_a_page_is_drawn_from_its_table(name, block, monkeypatch):
     monkeypatch.chdir(ROOT)
     module, pages = script(name)
-    said = pages.standing(module.PAGE, name)
-    held = pd.read_csv(module.TABLE) if name == "soonest" else module.TABLE
+    said = pages.standing(module.PAGE, block)
+    held = pd.read_csv(module.TABLE) if name == "soonest" else block
     assert said and said == module.words(held), f"run python tests/benchmarks/{name}.py and its words"
 
 

@@ -1,0 +1,95 @@
+"""Where do distillations end that differ in one setting? From data/results into docs/how-to/speed.md.
+
+rdd-nb study data/studies/precision.yaml --table data/results/precision.csv
+rdd-nb study data/studies/quickstart.yaml --table data/results/quickstart.csv
+python tests/benchmarks/ends.py --words
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from pages import filled, put, table
+
+from rdd_nb.study import results
+
+PAGE, RESULTS = Path("docs/how-to/speed.md"), Path("data/results")
+SHOWN = {
+    "none": ("none", "all", "all"),
+    "coloured, off-colour": ("coloured", "minority", "off-colour"),
+    "coloured, on-colour": ("coloured", "minority", "on-colour"),
+}
+
+
+class Study(NamedTuple):
+    """What varies, from what to what, how its methods are called, and what is the same for all runs."""
+
+    setting: str
+    levels: tuple[str, ...]
+    kinds: dict[str, str]
+    base: str
+
+
+STUDIES = {
+    "precision": Study(
+        "precision",
+        ("float32", "bfloat16"),
+        {"plain": "plain", "robust": "robust", "gradient": "robust, gradient matching"},
+        "16 pixels and width 16, scored in float32",
+    ),
+    "quickstart": Study(
+        "iterations",
+        ("120", "60", "40"),
+        {"plain": "plain", "robust": "robust"},
+        "28 pixels and width 32, four networks each, scored",
+    ),
+}
+
+
+def words(name: str) -> str:
+    """A table of accuracies at the first level, and at each other with the paired difference over seeds."""
+    study, path = STUDIES[name], RESULTS / f"{name}.csv"
+    held, runs = results.load_table(path), pd.read_csv(results.runs_path(path))
+    rows: dict[str, object] = {}
+    for kind, called in study.kinds.items():
+        first, *others = (f"{kind} {study.setting}={level}" for level in study.levels)
+        mine = held[held["method"].isin([first, *others])]
+        means = results.summary(mine).set_index(["scenario", "partition", "group", "method"])["mean"]
+        gains = results.differences(mine, baseline=first).set_index(["scenario", "partition", "group", "method"])
+        for where, key in SHOWN.items():
+            if key[0] in set(mine["scenario"]):
+                row = [f"{100 * means[(*key, first)]:.1f}"]
+                for other in others:
+                    row += [f"{100 * means[(*key, other)]:.1f}", _change(gains.loc[(*key, other)])]
+                rows[f"{called}: {where}"] = row
+    last = runs.iloc[-1]
+    said = (
+        f"{len(runs)} runs at {runs['seed'].nunique()} seeds, {study.base} on held-out training images "
+        f"(`data/studies/{name}.yaml`); {last['processor']}, {last['date']}, torch {last['torch']}; all numbers in "
+        f"`data/results/{name}.csv`. Accuracy in %, and the paired difference in points with a 95 % interval over seeds:"
+    )
+    head = ["what", study.levels[0]]
+    for level in study.levels[1:]:
+        head += [level, "difference"]
+    return f"{filled(said)}\n\n{table(tuple(head), rows)}\n"
+
+
+def _change(gain: pd.Series) -> str:
+    interval = ", ".join(f"{100 * gain[end]:+.1f}" for end in ("low", "high"))
+    return f"{100 * gain['difference']:+.1f} [{interval}]".replace("-", "−")
+
+
+def main() -> None:
+    """Bring the page up to date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", action="store_true", required=True)
+    parser.parse_args()
+    for name in STUDIES:
+        put(PAGE, name, words(name))
+
+
+if __name__ == "__main__":
+    main()
