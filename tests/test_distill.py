@@ -298,7 +298,10 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     [
         ({"objective": "erm"}, "lower lr_img (now 1e+25) or change tail"),
         ({"objective": "robust"}, "lower lr_img (now 1e+25) or change tail"),
-        ({"objective": "robust", "matching": "gradient", "outer": 2, "inner": 1}, "or lr_net (now 0.01) or change tail"),
+        (
+            {"objective": "robust", "matching": "gradient", "outer": 2, "inner": 1},
+            "or lr_net (now 0.01) or change tail",
+        ),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, settings, mend):

@@ -25,12 +25,13 @@ SHOWN = {
 
 
 class Study(NamedTuple):
-    """What varies, from what to what, how its methods are called, and what is the same for all runs."""
+    """What varies, from what to what; how its methods are called; what is the same for all runs."""
 
     setting: str
     levels: tuple[str, ...]
     kinds: dict[str, str]
     base: str
+    beside: tuple[str, str] | None = None  # two methods, of which the page says how they differ where most matters
 
 
 STUDIES = {
@@ -45,6 +46,7 @@ STUDIES = {
         ("120", "60", "40"),
         {"plain": "plain", "robust": "robust"},
         "28 pixels and width 32, four networks each, scored",
+        ("robust iterations=60", "whole"),
     ),
 }
 
@@ -69,12 +71,20 @@ def words(name: str) -> str:
     said = (
         f"{len(runs)} runs at {runs['seed'].nunique()} seeds, {study.base} on held-out training images "
         f"(`data/studies/{name}.yaml`); {last['processor']}, {last['date']}, torch {last['torch']}; all numbers in "
-        f"`data/results/{name}.csv`. Accuracy in %, and the paired difference in points with a 95 % interval over seeds:"
+        f"`data/results/{name}.csv`. Accuracy in %, and the paired difference in points with a 95 % interval over "
+        "seeds:"
     )
     head = ["what", study.levels[0]]
     for level in study.levels[1:]:
         head += [level, "difference"]
-    return f"{filled(said)}\n\n{table(tuple(head), rows)}\n"
+    blocks = [filled(said), table(tuple(head), rows)]
+    if study.beside:
+        one, other = study.beside
+        sides = [SHOWN[f"coloured, {side}"] for side in ("off-colour", "on-colour")]
+        gains = results.differences(held, baseline=other).set_index(["scenario", "partition", "group", "method"])
+        off, on = (_change(gains.loc[(*side, one)]) for side in sides)
+        blocks.append(filled(f"Beside two passes over all images, {one} has {off} points off-colour, {on} on-colour."))
+    return "\n\n".join(blocks) + "\n"
 
 
 def _change(gain: pd.Series) -> str:
