@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/quickstart
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -19,13 +20,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
 	@touch $@
 
-run: $(STAMP)  ## distil, plainly and robustly, and see who is served (about 2 minutes)
+run: $(STAMP)  ## distil, plainly and robustly, and see who is served (80 s to 2 minutes)
 	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
 
 lab: $(STAMP)  ## open JupyterLab at the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
 
-test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke
+test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke (WORKERS=2 at a time, 1.5 GB each)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -35,7 +36,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 unit: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real browser (installs one where absent)
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]' || true

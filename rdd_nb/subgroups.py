@@ -115,7 +115,7 @@ def group_table(scores: HasTable | pd.DataFrame, by: str = "group", level: float
     nets = len(held)
     if len(set(zip(row, column))) < len(table):
         raise RddError("the table of scores has a net and group twice: it needs one row for each")
-    right, size = np.full((2, len(names), nets), np.nan)  # as a pivot, which takes a study's pages ten times as long
+    right, size = np.full((2, len(names), nets), np.nan)  # what a pivot says in ten times the time
     right[row, column], size[row, column] = table["correct"], table["n"]
     if not (size == size[:, :1]).all():
         raise RddError("the nets were scored on different samples: give every net the same test set and groups")

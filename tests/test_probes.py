@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from conftest import rng
 
+from rdd_nb import probes
 from rdd_nb.datasets import ImageDataset, statistics
 from rdd_nb.errors import RddError
 from rdd_nb.probes import (
@@ -104,6 +105,16 @@ def test_a_sample_of_weight_zero_is_never_met():
     labels[:60] = (labels[:60] + 1) % 3
     assert torch.equal(held_out(weights=weights), held_out(replace(DATA, labels=labels), weights))
     assert not torch.equal(held_out(), held_out(replace(DATA, labels=labels)))
+
+
+def test_batches_are_a_quarter_of_a_small_half(monkeypatch):
+    met = []
+    monkeypatch.setattr(probes, "_train", lambda net, data, batches, *rest: met.append({len(b) for b in batches}))
+    for size, batch in ((40, 16), (240, 30), (1200, 128)):
+        met.clear()
+        data = replace(DATA, images=torch.zeros(size, 1, 8, 8, dtype=torch.uint8), labels=torch.arange(size) % 3)
+        held_out(data)
+        assert met == [{batch}] * 2
 
 
 def test_weights_of_another_length_are_refused_in_one_line():
