@@ -214,7 +214,7 @@ TABLE = [
         "another run",
         nothing,
         [*DIGITS, "--out", "run", "--seed", "7"],
-        ["run holds another run (distill.seed is 0 there, 7 here): use another folder"],
+        ["run holds another run (distill.", "distill.seed is 0 there, 7 here", "use another folder"],
     ),
     ("other classes", nothing, [*SMOKE, "--data", "folder:pets"], ["trained on classes", "cat, dog", "same classes"]),
     ("other size", nothing, [*SMOKE, "--size", "16"], ["(1, 28, 28)", "(1, 16, 16)", "same size"]),
