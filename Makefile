@@ -26,7 +26,7 @@ run: $(STAMP)  ## distil, plainly and robustly, and see who is served (80 s to 2
 lab: $(STAMP)  ## open JupyterLab at the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
 
-test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke (WORKERS=2 at a time, 1.5 GB each)
+test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke (WORKERS=2 at a time, 1.7 GB each)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
