@@ -37,7 +37,10 @@ def test_a_page_is_drawn_from_its_results(name):
     assert said and said == module.words(held), f"run python tests/benchmarks/{name}.py --words"
 
 
-@pytest.mark.parametrize(("name", "block"), [("soonest", "soonest"), ("ends", "precision"), ("ends", "quickstart")])
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [("soonest", "soonest"), ("ends", "precision"), ("ends", "quickstart"), ("ends", "quickstart-fresh")],
+)
 def test_a_page_is_drawn_from_its_table(name, block, monkeypatch):
     monkeypatch.chdir(ROOT)
     module, pages = script(name)

@@ -2,6 +2,7 @@
 
 rdd-nb study data/studies/precision.yaml --table data/results/precision.csv
 rdd-nb study data/studies/quickstart.yaml --table data/results/quickstart.csv
+rdd-nb study data/studies/quickstart-fresh.yaml --table data/results/quickstart-fresh.csv
 python tests/benchmarks/ends.py --words
 """
 
@@ -49,6 +50,7 @@ STUDIES = {
         ("robust iterations=60", "whole"),
     ),
 }
+STUDIES["quickstart-fresh"] = STUDIES["quickstart"]._replace(levels=("120", "60"))
 
 
 def words(name: str) -> str:
