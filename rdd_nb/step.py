@@ -160,9 +160,9 @@ def _step(problem: _Problem, state: State) -> State:
         with phase("data"):
             index = problem.sampler.draw(config.batch_real, draw)
         transform = augment.draw(config.augment, problem.classes, augmentation, device=problem.device)
-        make = _match_gradients if config.matching == "gradient" else _match_distributions
+        matched = _match_gradients if config.matching == "gradient" else _match_distributions
         try:
-            loss, gradient = make(problem, net, index, images, transform)
+            loss, gradient = matched(problem, net, index, images, transform)
         except RddError:  # on the CPU the risk looks at its losses
             raise _lost(config, state.iteration, match, "losses of the real images are") from None
         with torch.no_grad():

@@ -47,7 +47,7 @@ STUDIES = {
         ("120", "60", "40"),
         {"plain": "plain", "robust": "robust"},
         "28 pixels and width 32, four networks each, scored",
-        ("robust iterations=60", "whole"),
+        ("robust iterations=120", "whole"),
     ),
 }
 STUDIES["quickstart-fresh"] = STUDIES["quickstart"]._replace(levels=("120", "60"))
