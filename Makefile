@@ -62,7 +62,7 @@ badges: $(STAMP)  ## badges for Binder and Colab, of make badges REPOSITORY=OWNE
 	@$(BIN)/python notebooks/badges.py $(REPOSITORY)
 
 student: $(STAMP)  ## copies of the notebooks without solutions and outputs, into build/student
-	@$(BIN)/python -m rdd_nb.course student notebooks build/student
+	@$(BIN)/rdd-nb course copy build/student --student --force
 
 clean:  ## remove what can be made again (not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rdd_nb import datasets, sources
+from rdd_nb.data import loading, sources
+from rdd_nb.data.dataset import Splits
 
 TARGET = Path(__file__).with_name("fashion_mnist_sample.npz")
 PER_CLASS = {"train": 1000, "test": 200}
@@ -38,7 +39,7 @@ def choose(labels: np.ndarray, split: str, per_class: int) -> np.ndarray:
     return np.array(sorted(chosen), dtype=np.int32)
 
 
-def make(full: datasets.Splits, target: Path = TARGET) -> str:
+def make(full: Splits, target: Path = TARGET) -> str:
     """Write the sample drawn from ``full`` to ``target``; returns the SHA-256 of its arrays."""
     arrays: dict[str, np.ndarray] = {}
     for split, data in (("train", full.train), ("test", full.test)):
@@ -59,10 +60,10 @@ def make(full: datasets.Splits, target: Path = TARGET) -> str:
 
 
 if __name__ == "__main__":
-    arrays_digest = make(datasets.load("fashion-mnist"))
+    arrays_digest = make(loading.load("fashion-mnist"))
     size = TARGET.stat().st_size
     print(f"{TARGET}: {size:,} bytes")
     print(f"SHA-256 of the file:   {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")
     print(f"SHA-256 of the arrays: {arrays_digest}")
     if arrays_digest != sources.SAMPLE_DIGEST:
-        sys.exit("the arrays are not those that rdd_nb.sources expects (SAMPLE_DIGEST)")
+        sys.exit("the arrays are not those that rdd_nb.data.sources expects (SAMPLE_DIGEST)")

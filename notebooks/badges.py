@@ -20,8 +20,8 @@ from urllib.parse import quote
 import nbformat
 from nbformat import v4
 
-from rdd_nb.errors import RddError
-from rdd_nb.files import atomic_write
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write
 
 HERE = Path(__file__).parent
 TAG = "colab"

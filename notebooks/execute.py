@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rdd_nb import machine
-from rdd_nb.errors import RddError
-from rdd_nb.notebook import run_notebook
-from rdd_nb.tidy import clean
+from rdd_nb.core import environment
+from rdd_nb.core.errors import RddError
+from rdd_nb.course.cleaning import clean
+from rdd_nb.experiments.notebook import run_notebook
 
 HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def main(names: list[str]) -> int:
 
 def _note(name: str, seconds: float) -> None:
     """Put the time beside the notebook's name in the table of README.md."""
-    page, here = HERE / "README.md", machine.describe()
+    page, here = HERE / "README.md", environment.describe()
     text = page.read_text(encoding="utf-8")
     row = re.compile(rf"^(\| \[[^]]+\]\({re.escape(name)}\) \|[^|]*\|)[^|]*\|", re.MULTILINE)
     told = f" {seconds:.0f} s ({here['cores']} cores, {here['processor']}, {here['date']}) |"

@@ -14,59 +14,89 @@ Names below are imported when they are first used, so that ``import rdd_nb`` its
 from __future__ import annotations
 
 import importlib
-import pkgutil
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rdd_nb.clustering import Groups as Groups
-    from rdd_nb.clustering import discover_groups as discover_groups
-    from rdd_nb.clustering import known_groups as known_groups
-    from rdd_nb.config import DistillConfig as DistillConfig
-    from rdd_nb.coresets import coreset as coreset
-    from rdd_nb.datasets import ImageDataset as ImageDataset
-    from rdd_nb.datasets import Splits as Splits
-    from rdd_nb.datasets import load as load
-    from rdd_nb.distill import distill as distill
-    from rdd_nb.errors import RddError as RddError
-    from rdd_nb.evaluate import Scores as Scores
-    from rdd_nb.evaluate import evaluate as evaluate
-    from rdd_nb.risk import cvar as cvar
-    from rdd_nb.risk import group_cvar as group_cvar
-    from rdd_nb.risk import robust_risk as robust_risk
-    from rdd_nb.runs import RunFolder as RunFolder
-    from rdd_nb.runs import SyntheticSet as SyntheticSet
-    from rdd_nb.runs import load_synthetic as load_synthetic
-    from rdd_nb.scenarios import scenario as scenario
-    from rdd_nb.subgroups import group_table as group_table
-    from rdd_nb.subgroups import worst_group as worst_group
-    from rdd_nb.training import Protocol as Protocol
+    from rdd_nb.clustering.coresets import coreset as coreset
+    from rdd_nb.clustering.discovery import discover_groups as discover_groups
+    from rdd_nb.clustering.groups import Groups as Groups
+    from rdd_nb.clustering.groups import known_groups as known_groups
+    from rdd_nb.core.errors import RddError as RddError
+    from rdd_nb.data.dataset import ImageDataset as ImageDataset
+    from rdd_nb.data.dataset import Splits as Splits
+    from rdd_nb.data.loading import load as load
+    from rdd_nb.data.scenarios import scenario as scenario
+    from rdd_nb.data.synthetic_set import SyntheticSet as SyntheticSet
+    from rdd_nb.data.synthetic_set import load_synthetic as load_synthetic
+    from rdd_nb.distillation.config import DistillConfig as DistillConfig
+    from rdd_nb.distillation.loop import distill as distill
+    from rdd_nb.distillation.run_folder import RunFolder as RunFolder
+    from rdd_nb.evaluation.predictions import evaluate as evaluate
+    from rdd_nb.evaluation.scores import Scores as Scores
+    from rdd_nb.evaluation.subgroups import group_table as group_table
+    from rdd_nb.evaluation.subgroups import worst_group as worst_group
+    from rdd_nb.models.protocol import Protocol as Protocol
+    from rdd_nb.models.risk import cvar as cvar
+    from rdd_nb.models.risk import group_cvar as group_cvar
+    from rdd_nb.models.risk import robust_risk as robust_risk
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "clustering": ("Groups", "discover_groups", "known_groups"),
-    "config": ("DistillConfig",),
-    "coresets": ("coreset",),
-    "datasets": ("ImageDataset", "Splits", "load"),
-    "distill": ("distill",),
-    "errors": ("RddError",),
-    "evaluate": ("Scores", "evaluate"),
-    "risk": ("cvar", "group_cvar", "robust_risk"),
-    "runs": ("RunFolder", "SyntheticSet", "load_synthetic"),
-    "scenarios": ("scenario",),
-    "subgroups": ("group_table", "worst_group"),
-    "training": ("Protocol",),
+#: The layers, lowest first: each imports only from those before it.
+LAYERS = (
+    "core",
+    "data",
+    "models",
+    "clustering",
+    "distillation",
+    "evaluation",
+    "figures",
+    "reporting",
+    "experiments",
+    "course",
+    "cli",
+)
+_HOMES = {
+    "clustering.coresets": ("coreset",),
+    "clustering.discovery": ("discover_groups",),
+    "clustering.groups": (
+        "Groups",
+        "known_groups",
+    ),
+    "core.errors": ("RddError",),
+    "data.dataset": (
+        "ImageDataset",
+        "Splits",
+    ),
+    "data.loading": ("load",),
+    "data.scenarios": ("scenario",),
+    "data.synthetic_set": (
+        "SyntheticSet",
+        "load_synthetic",
+    ),
+    "distillation.config": ("DistillConfig",),
+    "distillation.loop": ("distill",),
+    "distillation.run_folder": ("RunFolder",),
+    "evaluation.predictions": ("evaluate",),
+    "evaluation.scores": ("Scores",),
+    "evaluation.subgroups": (
+        "group_table",
+        "worst_group",
+    ),
+    "models.protocol": ("Protocol",),
+    "models.risk": (
+        "cvar",
+        "group_cvar",
+        "robust_risk",
+    ),
 }
-_ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
-_ROOMS = frozenset(module.name for module in pkgutil.iter_modules(__path__))
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOM_OF:
-        value = getattr(importlib.import_module(f"rdd_nb.{_ROOM_OF[name]}"), name)
-    elif name in _ROOMS:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"rdd_nb.{_HOME_OF[name]}"), name)
+    elif name in LAYERS:
         value = importlib.import_module(f"rdd_nb.{name}")
     else:
         raise AttributeError(f"module 'rdd_nb' has no attribute {name!r}")
@@ -75,20 +105,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF, *_ROOMS})
-
-
-class _Package(ModuleType):
-    """Where a room and its main function share a name (``distill``, ``evaluate``), ``rdd_nb.name`` is the function.
-
-    Importing ``rdd_nb.distill`` makes Python set the attribute to the room; this keeps it the function, whichever
-    was asked for first.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and _ROOM_OF.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return sorted({*globals(), *_HOME_OF, *LAYERS})

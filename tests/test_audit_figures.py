@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import audit_figures
 
 COSINES = {"same": np.ones(3), "other": np.array([0.2, 0.4, 0.6])}

@@ -7,8 +7,8 @@ from conftest import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdd_nb.augment import OPERATIONS, AugmentParams, Transform, draw, parse
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.models.augmentation import OPERATIONS, AugmentParams, Transform, draw, parse
 
 ALL = "_".join(OPERATIONS)
 P = AugmentParams()

@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from rdd_nb import machine
+pass
 from rdd_nb.cli import main
-from rdd_nb.runs import RunFolder
+from rdd_nb.distillation.run_folder import RunFolder
 
 ROOM = Path(__file__).resolve().parent.parent
 TINY = ["--objective", "erm", "--ipc", "1", "--width", "4", "--iterations", "2"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rdd_nb.errors import RddError
-from rdd_nb.notebook import inspect, run_notebook, source_of
-from rdd_nb.tidy import clean
+from rdd_nb.core.errors import RddError
+from rdd_nb.course.cleaning import clean
+from rdd_nb.experiments.notebook import inspect, run_notebook, source_of
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("badges", ROOT / "notebooks" / "badges.py")

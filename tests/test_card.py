@@ -8,11 +8,12 @@ import pytest
 import yaml
 from test_export import rdd, run_at
 
-from rdd_nb import card, sources
-from rdd_nb.card import SOURCES, size_category
-from rdd_nb.errors import RddError
-from rdd_nb.export import rounding
-from rdd_nb.subgroups import worst_group
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import sources
+from rdd_nb.evaluation.subgroups import worst_group
+from rdd_nb.reporting import card
+from rdd_nb.reporting.card import SOURCES, size_category
+from rdd_nb.reporting.export import rounding
 
 # https://huggingface.co/docs/hub/repositories-licenses lists what it takes; these are ours
 KNOWN = {"mit", "cc-by-4.0", "unknown", "other"}

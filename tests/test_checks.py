@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdd_nb import checks, datasets, subgroups
-from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import loading, validation
+from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.evaluation import subgroups
 
 
 def data(labels, groups=None, seed=0, names=("bag", "boot", "dress")):
@@ -44,14 +45,14 @@ def said(found):
 
 
 def test_clean_data_have_only_notes_on_size():
-    found = checks.examine(pair(even(), even(60, seed=1)), ipc=5)
+    found = validation.examine(pair(even(), even(60, seed=1)), ipc=5)
     assert found == []
-    (small,) = checks.examine(pair(even(), even(40, seed=1)), ipc=5)
+    (small,) = validation.examine(pair(even(), even(40, seed=1)), ipc=5)
     assert small.severity == "note" and "'g0' ±11, 'g1' ±11" in small.where
 
 
 def test_no_groups_are_noted():
-    (found,) = checks.examine(pair(data([0, 1] * 20), data([0, 1] * 20, seed=1)), ipc=5)
+    (found,) = validation.examine(pair(data([0, 1] * 20), data([0, 1] * 20, seed=1)), ipc=5)
     assert found.severity == "note" and "no groups are named" in found.what
 
 
@@ -61,7 +62,7 @@ def test_a_leak_is_named_by_its_place():
     near = train.images[11].clone()
     near[0, :2] = near[0, :2] // 2 * 2  # at most one grey level off
     test.images[9] = near
-    found = checks.examine(pair(train, test), ipc=5)
+    found = validation.examine(pair(train, test), ipc=5)
     assert said(found) == [
         ("error", "1 image shown both in training and in the test set"),
         ("warning", "1 image nearly in both"),
@@ -77,30 +78,30 @@ def test_near_pairs_agree_with_brute_force():
     second = (second.int() + noise).clamp(0, 255).to(torch.uint8)
     apart = (first[:, None].double() - second[None].double()).square().mean((2, 3, 4)).sqrt()
     for close in (0.0, 2.0, float(apart.min()) + 0.01, 5.0):
-        assert checks.near_pairs(first, second, close).tolist() == (apart <= close).nonzero().tolist()
+        assert validation.near_pairs(first, second, close).tolist() == (apart <= close).nonzero().tolist()
 
 
 def test_blank_images_are_told_and_are_no_copies():
     train, test = even(), even(60, seed=1)
     train.images[2], test.images[5] = 30, 30
-    (found,) = checks.examine(pair(train, test), ipc=5)
+    (found,) = validation.examine(pair(train, test), ipc=5)
     assert found.what == "2 images of one colour all over" and found.where == "train 2, test 5"
 
 
 def test_classes_too_small_absent_or_lopsided():
     train = data([0] * 50 + [1] * 4 + [2] * 20)
-    found = checks.examine(pair(train, data([0, 2], seed=1)), ipc=5)
+    found = validation.examine(pair(train, data([0, 2], seed=1)), ipc=5)
     told = {f.what: f for f in found}
     assert told["classes with fewer training images than the 5 that are to be made"].where == "'boot' 4"
     assert told["classes without test images"].where == "'boot'"
     assert told["the largest class has 12 times as many training images as the smallest"].severity == "warning"
-    assert [f.severity for f in found] == sorted((f.severity for f in found), key=list(checks.SEVERITIES).index)
+    assert [f.severity for f in found] == sorted((f.severity for f in found), key=list(validation.SEVERITIES).index)
 
 
 def test_groups_absent_tiny_or_never_met():
     train = data([0, 1] * 40, [2, 2, 2, 1] + [0, 0, 1, 1] * 19)
     test = data([0, 1] * 100, [3, 0, 1, 1] + [0, 0, 1, 1] * 49, seed=1)
-    found = {f.what: f for f in checks.examine(pair(train, test), ipc=5)}
+    found = {f.what: f for f in validation.examine(pair(train, test), ipc=5)}
     assert found["groups that are tested, but absent from training"].where == "'g3'"
     assert found["groups that are tested, but absent from training"].severity == "error"
     assert found["groups that are never tested"].where == "'g2'"
@@ -111,11 +112,11 @@ def test_groups_absent_tiny_or_never_met():
 def test_a_group_that_tells_the_class():
     labels = [0] * 50 + [1] * 50
     train = data(labels, [0] * 45 + [1] * 5 + [1] * 45 + [0] * 5)
-    (found,) = checks.examine(pair(train, even(60, seed=1)), ipc=5)
+    (found,) = validation.examine(pair(train, even(60, seed=1)), ipc=5)
     assert "tells the class of 90% of the training images, where 50% could be guessed" in found.what
     assert found.where == "90% of 'bag' are 'g0'" and "too (" not in found.mend
     same = data(labels * 2, ([0] * 45 + [1] * 5 + [1] * 45 + [0] * 5) * 2, seed=1)
-    (found,) = [f for f in checks.examine(pair(train, same), ipc=5) if "alone" in f.what]
+    (found,) = [f for f in validation.examine(pair(train, same), ipc=5) if "alone" in f.what]
     assert "pays in the test set, too (90%)" in found.mend
 
 
@@ -136,22 +137,22 @@ def folder(tmp_path):
 
 
 def test_a_clean_folder(folder):
-    assert checks.files(f"folder:{folder}") == []
+    assert validation.files(f"folder:{folder}") == []
 
 
 def test_all_bad_files_are_told_at_once_with_their_names(folder):
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:40])
     (folder / "5.png").unlink()
     Image.new("RGB", (9, 8), "red").save(folder / "6.png")
-    found = checks.files(f"folder:{folder}")
+    found = validation.files(f"folder:{folder}")
     assert said(found)[0] == ("error", "2 images cannot be read") and "“metadata.csv line 3, 1.png" in found[0].mend
     assert found[0].where == "1.png, 5.png" and str(folder) not in str(found[0])
     assert said(found)[1] == ("error", "2 sizes or kinds of image")
     assert found[1].where == "5 of 8×8 grey, 1 of 9×8 RGB"
-    assert len(checks.files(f"folder:{folder}", size=8)) == 2, "the kinds still differ"
-    assert len(checks.files(f"folder:{folder}", size=8, channels=1)) == 1
+    assert len(validation.files(f"folder:{folder}", size=8)) == 2, "the kinds still differ"
+    assert len(validation.files(f"folder:{folder}", size=8, channels=1)) == 1
     with pytest.raises(RddError, match=r"1\.png cannot be read"):
-        datasets.load(f"folder:{folder}")
+        loading.load(f"folder:{folder}")
 
 
 @pytest.mark.parametrize(
@@ -165,13 +166,13 @@ def test_all_bad_files_are_told_at_once_with_their_names(folder):
 def test_copies_are_found_by_their_pixels(folder, copy, severity, what):
     with Image.open(folder / "0.png") as image:
         image.convert("RGB").convert("L").save(folder / f"{copy}.png", optimize=True)  # other bytes, same pixels
-    found = checks.files(f"folder:{folder}")
+    found = validation.files(f"folder:{folder}")
     assert said(found) == [(severity, what)] and found[0].where == f"0.png = {copy}.png"
 
 
 def test_a_folder_that_says_nothing_is_refused(tmp_path):
     with pytest.raises(RddError, match="no images"):
-        checks.files(f"folder:{tmp_path}")
+        validation.files(f"folder:{tmp_path}")
 
 
 # --------------------------------------------------------------------------------------------------- how much they tell
@@ -180,26 +181,26 @@ def test_a_folder_that_says_nothing_is_refused(tmp_path):
 @given(st.integers(1, 3000), st.integers(1, 50))
 def test_the_half_width_is_wilsons_at_one_half(n, groups):
     low, high = subgroups.wilson(n / 2, n, level=1 - 0.05 / groups)
-    assert checks.half_width(n, groups) == pytest.approx(float(high - low) / 2)
+    assert validation.half_width(n, groups) == pytest.approx(float(high - low) / 2)
     others = [subgroups.wilson(share * n, n, level=1 - 0.05 / groups) for share in (0.0, 0.2, 0.7, 1.0)]
-    assert all(float(high - low) / 2 <= checks.half_width(n, groups) + 1e-12 for low, high in others)
+    assert all(float(high - low) / 2 <= validation.half_width(n, groups) + 1e-12 for low, high in others)
 
 
 @given(st.floats(0.01, 0.45), st.integers(1, 50))
 def test_images_needed_are_enough_and_no_fewer(reach, groups):
-    needed = checks.images_needed(reach, groups)
-    assert checks.half_width(needed, groups) <= reach + 1e-12
-    assert needed == 0 or checks.half_width(needed - 1, groups) > reach
+    needed = validation.images_needed(reach, groups)
+    assert validation.half_width(needed, groups) <= reach + 1e-12
+    assert needed == 0 or validation.half_width(needed - 1, groups) > reach
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: checks.half_width(-1),
-        lambda: checks.half_width(5, groups=0),
-        lambda: checks.half_width(5, level=1.0),
-        lambda: checks.images_needed(0.0),
-        lambda: checks.images_needed(1.2),
+        lambda: validation.half_width(-1),
+        lambda: validation.half_width(5, groups=0),
+        lambda: validation.half_width(5, level=1.0),
+        lambda: validation.images_needed(0.0),
+        lambda: validation.images_needed(1.2),
     ],
 )
 def test_what_makes_no_sense_is_refused(call):

@@ -15,11 +15,12 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from rdd_nb import cli, datasets, scenarios
+from rdd_nb import cli
 from rdd_nb.cli import main
-from rdd_nb.distill import DistillConfig
-from rdd_nb.evaluate import Scores
-from rdd_nb.runs import RunFolder
+from rdd_nb.data import loading, scenarios
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.evaluation.scores import Scores
 
 ROOM = Path(__file__).resolve().parent.parent
 SMALL = ["--ipc", "1", "--width", "4", "--iterations", "3", "--batch-real", "4", "--device", "cpu", "--quiet"]
@@ -90,10 +91,10 @@ def test_version(capsys):
 
 def test_data_list(capsys):
     text = says(capsys, "data", "list")
-    for name in (*datasets.available(), *scenarios.available()):
+    for name in (*loading.available(), *scenarios.available()):
         assert name in text
     held = json.loads(says(capsys, "data", "list", "--json"))
-    assert held == {"datasets": datasets.available(), "scenarios": scenarios.available()}
+    assert held == {"datasets": loading.available(), "scenarios": scenarios.available()}
 
 
 def test_data_fetch(capsys):
@@ -188,7 +189,7 @@ def test_options_win_over_set_over_the_file_over_the_default(capsys):
 def test_interrupted_it_says_how_to_go_on_and_ends_with_the_same_bits(capsys, monkeypatch):
     plain = ["distill", "--data", "digits", *SMALL, "--objective", "erm"]
     says(capsys, *plain, "--out", "whole")
-    room, real = sys.modules["rdd_nb.distill"], sys.modules["rdd_nb.distill"].steps
+    room, real = sys.modules["rdd_nb.distillation.loop"], sys.modules["rdd_nb.distillation.loop"].steps
 
     def interrupted(*arguments):
         for count, state in enumerate(real(*arguments), 1):
@@ -309,7 +310,7 @@ def test_units_that_fail_are_named_in_one_line_at_the_end(capsys, monkeypatch):
     def failing(*arguments, **options):
         raise MemoryError("too big")
 
-    monkeypatch.setattr(importlib.import_module("rdd_nb.study.units"), "coreset", failing)
+    monkeypatch.setattr(importlib.import_module("rdd_nb.experiments.study.units"), "coreset", failing)
     assert main([*STUDY, "--only", "*/random", "--only", "none/plain", "--seeds", "0", "--quiet"]) == 1
     printed, told = capsys.readouterr()
     assert told.count("\n") == 1 and told.startswith("rdd-nb: 2 of 3 units failed, the same command tries them again: ")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import AxesImage
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import cluster_figures
 
 NAMES = ("many", "few")

@@ -12,27 +12,18 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from rdd_nb import clustering
-from rdd_nb.clustering import (
-    SPACES,
-    Groups,
-    cells,
-    density_weights,
-    discover_groups,
-    group_mass,
-    group_shares,
-    group_weights,
-    kmeans,
-    known_groups,
-    learnability,
-    medoids,
-    space,
-    stability,
-)
-from rdd_nb.config import DistillConfig
-from rdd_nb.datasets import ImageDataset, Splits, statistics
-from rdd_nb.errors import RddError
-from rdd_nb.probes import biased_probabilities
-from rdd_nb.scenarios import scenario
+from rdd_nb.clustering.density import density_weights
+from rdd_nb.clustering.discovery import discover_groups, learnability
+from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.clustering.kmeans import cells, kmeans, medoids
+from rdd_nb.clustering.reference_networks import biased_probabilities
+from rdd_nb.clustering.shares import group_mass, group_shares, group_weights
+from rdd_nb.clustering.spaces import SPACES, space
+from rdd_nb.clustering.stability import stability
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.data.scenarios import scenario
+from rdd_nb.distillation.config import DistillConfig
 
 
 def randn(*shape, seed=0):

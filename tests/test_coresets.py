@@ -1,4 +1,4 @@
-"""rdd_nb.coresets: real images, of their class, chosen as the method says, and the same ones for the same seed."""
+"""rdd_nb.clustering.coresets: real images, of their class, chosen as the method says, and the same ones for the same seed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from conftest import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdd_nb.clustering import Groups, known_groups
-from rdd_nb.coresets import METHODS, coreset, herd
-from rdd_nb.datasets import ImageDataset, statistics
-from rdd_nb.distill import DistillConfig, initial_state
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Protocol
+from rdd_nb.clustering.coresets import METHODS, coreset, herd
+from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset, statistics
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.initialization import initial_state
+from rdd_nb.models.protocol import Protocol
 
-room = importlib.import_module("rdd_nb.coresets")
+room = importlib.import_module("rdd_nb.clustering.coresets")
 
 
 @pytest.fixture(autouse=True)

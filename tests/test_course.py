@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -10,21 +8,24 @@ import torch
 import rdd_nb as rdd
 from rdd_nb import course
 from rdd_nb.cli import main
-from rdd_nb.course import Case, Exercise, Mistake
-from rdd_nb.errors import RddError
-from rdd_nb.notebook import run_notebook
+from rdd_nb.core.errors import RddError
+from rdd_nb.course.exercise import Case, Exercise, Mistake, _registry, exercises_of, judge, register
+from rdd_nb.course.student_copies import student_copies
+from rdd_nb.experiments.notebook import run_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-ROOMS = sorted(p.stem[-2:] for p in (NOTEBOOKS.parent / "rdd_nb" / "exercises").glob("exercises_[0-9][0-9].py"))
-EXERCISES = {name: exercise for room in ROOMS for name, exercise in course.exercises(room).items()}
+NUMBERS = sorted(
+    p.stem[-2:] for p in (NOTEBOOKS.parent / "rdd_nb" / "course" / "exercises").glob("exercises_[0-9][0-9].py")
+)
+EXERCISES = {name: exercise for number in NUMBERS for name, exercise in exercises_of(number).items()}
 by_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=list(EXERCISES))
 EXACT = "01-exact-cvar"
 
 
 def test_there_are_exercises():
-    assert len(course.exercises("01")) >= 4
+    assert len(exercises_of("01")) >= 4
     assert all(name == exercise.name and exercise.task for name, exercise in EXERCISES.items())
-    assert course.exercises("99") == {}
+    assert exercises_of("99") == {}
 
 
 # ---------------------------------------------------------------------------------------- what every exercise must do
@@ -32,7 +33,7 @@ def test_there_are_exercises():
 
 @by_exercise
 def test_the_right_answer_passes(exercise):
-    verdict = course.judge(exercise.name, exercise.answer)
+    verdict = judge(exercise.name, exercise.answer)
     assert verdict, str(verdict)
     assert verdict.right == verdict.cases == len(exercise.cases) >= 3
 
@@ -41,7 +42,7 @@ def test_the_right_answer_passes(exercise):
 def test_every_mistake_is_rejected_with_its_own_hint(exercise):
     assert len(exercise.mistakes) >= 2
     for mistake in exercise.mistakes:
-        verdict = course.judge(exercise.name, mistake.answer)
+        verdict = judge(exercise.name, mistake.answer)
         assert not verdict
         assert verdict.hint == mistake.hint
 
@@ -59,7 +60,7 @@ def test_every_mistake_is_rejected_with_its_own_hint(exercise):
     ids=["stub", "text", "raises", "shape", "value"],
 )
 def test_what_no_exercise_accepts(exercise, answer, problem, hint):
-    verdict = course.judge(exercise.name, answer)
+    verdict = judge(exercise.name, answer)
     assert not verdict and verdict.right == 0
     assert problem in verdict.problem and hint in verdict.hint
 
@@ -70,7 +71,7 @@ def test_a_right_value_without_gradient_is_no_right_answer_where_one_is_asked(ex
         value = exercise.answer(*arguments)
         return value.detach() if isinstance(value, torch.Tensor) else value
 
-    verdict = course.judge(exercise.name, constant)
+    verdict = judge(exercise.name, constant)
     assert bool(verdict) is not exercise.gradient
     if exercise.gradient:
         assert "constant" in verdict.problem and "cut the graph" in verdict.hint
@@ -83,27 +84,25 @@ def test_a_wrong_gradient_is_found_though_the_value_is_right():
     def straight_through(losses, tail):
         return rdd.cvar(losses, tail).detach() + losses.mean() - losses.mean().detach()
 
-    verdict = course.judge(EXACT, straight_through)
+    verdict = judge(EXACT, straight_through)
     assert "gradient is [0.1, 0.1" in verdict.problem and "weights" in verdict.hint
 
 
 def test_an_unforeseen_factor_is_named():
-    verdict = course.judge(EXACT, lambda losses, tail: 3 * rdd.cvar(losses, tail))
+    verdict = judge(EXACT, lambda losses, tail: 3 * rdd.cvar(losses, tail))
     assert "factor of 3" in verdict.hint
     assert "you return 28.5, right is 9.5" in verdict.problem
 
 
 def test_nan_in_the_wrong_place_is_counted():
-    verdict = course.judge(
-        "01-group-cvar", lambda losses, groups, num_groups, tail: torch.full((num_groups,), torch.nan)
-    )
+    verdict = judge("01-group-cvar", lambda losses, groups, num_groups, tail: torch.full((num_groups,), torch.nan))
     assert "2 of yours differ" in verdict.hint
 
 
 def test_an_error_says_where_it_was_raised():
     scope: dict = {}
     exec(compile("def f(losses, tail):\n    x = 1\n    return losses[tail]\n", "<cell>", "exec"), scope)
-    assert "IndexError" in (problem := course.judge(EXACT, scope["f"]).problem) and "line 3 of your cell" in problem
+    assert "IndexError" in (problem := judge(EXACT, scope["f"]).problem) and "line 3 of your cell" in problem
 
 
 def test_answers_cannot_spoil_the_cases():
@@ -113,8 +112,8 @@ def test_answers_cannot_spoil_the_cases():
             losses.zero_()
         return value
 
-    course.judge(EXACT, greedy)
-    assert course.judge(EXACT, rdd.cvar)
+    judge(EXACT, greedy)
+    assert judge(EXACT, rdd.cvar)
 
 
 def test_check_prints_unless_it_is_strict(capsys):
@@ -141,12 +140,12 @@ def test_the_hint_is_that_of_the_mistake_that_agrees_most():
         (Case("two", (2.0,)), Case("three", (3.0,))),
         (Mistake("only in the first case", lambda x: 0.0 if x == 2 else -1.0), Mistake("zero", lambda x: 0.0)),
     )
-    course.register(exercise)
+    register(exercise)
     try:
-        assert course.judge("00-double", lambda x: 0.0).hint == "zero"
-        assert course.judge("00-double", lambda x: 2 * x)
+        assert judge("00-double", lambda x: 0.0).hint == "zero"
+        assert judge("00-double", lambda x: 2 * x)
     finally:
-        del course._registry["00-double"]
+        del _registry["00-double"]
 
 
 # ------------------------------------------------------------------------------------------------------ student copies
@@ -168,7 +167,7 @@ def small(folder):
 
 def test_a_student_copy_has_no_solution_and_no_output(tmp_path):
     before = (small(tmp_path) / "01_x.ipynb").read_bytes()
-    (path,) = course.student_copies(tmp_path, tmp_path / "build" / "student")
+    (path,) = student_copies(tmp_path, tmp_path / "build" / "student")
     assert path == tmp_path / "build" / "student" / "01_x.ipynb"
     copy = nbformat.read(path, as_version=4)
     nbformat.validate(copy)
@@ -177,21 +176,14 @@ def test_a_student_copy_has_no_solution_and_no_output(tmp_path):
     assert (tmp_path / "01_x.ipynb").read_bytes() == before
 
 
-def test_the_command(tmp_path):
-    small(tmp_path)
-    command = [sys.executable, "-m", "rdd_nb.course", "student", str(tmp_path), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(tmp_path / "out" / "01_x.ipynb")] and done.stderr == ""
-
-
-def test_student_copies_never_overwrite_the_notebooks(tmp_path, capsys):
+def test_student_copies_never_overwrite_the_notebooks(tmp_path):
     with pytest.raises(RddError, match="another folder"):
-        course.student_copies(small(tmp_path), tmp_path / "." / "")
-    assert course.main(["student", str(tmp_path / "none"), str(tmp_path / "out")]) == 2
-    assert "holds no notebooks" in capsys.readouterr().err
+        student_copies(small(tmp_path), tmp_path / "." / "")
+    with pytest.raises(RddError, match="holds no notebooks"):
+        student_copies(tmp_path / "none", tmp_path / "out")
     (tmp_path / "02_y.ipynb").write_text("{}")
     with pytest.raises(RddError, match="02_y"):
-        course.student_copies(tmp_path, tmp_path / "out")
+        student_copies(tmp_path, tmp_path / "out")
 
 
 WITH_EXERCISES = [p for p in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if "exercise-stub" in p.read_text(encoding="utf-8")]
@@ -199,10 +191,10 @@ WITH_EXERCISES = [p for p in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if "exercise
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda p: p.stem)
 def test_student_copies_run_headless(path, tmp_path):
-    (mine,) = (p for p in course.student_copies(NOTEBOOKS, tmp_path / "student") if p.name == path.name)
+    (mine,) = (p for p in student_copies(NOTEBOOKS, tmp_path / "student") if p.name == path.name)
     run_notebook(mine, tmp_path / "run.ipynb", {"profile": "smoke", "out_dir": str(tmp_path / "run")}, linger=False)
     outputs = (tmp_path / "run.ipynb").read_text(encoding="utf-8")
-    exercises = course.exercises(path.name[:2])
+    exercises = exercises_of(path.name[:2])
     assert outputs.count("it returns nothing") == len(exercises), "every stub is told that it is not filled in yet"
     assert "right in all" not in outputs
 
@@ -244,7 +236,7 @@ def test_copy_never_overwrites_work_unasked(tmp_path, capsys):
 def test_copies_for_students_have_no_solutions(tmp_path, capsys):
     assert main(["course", "copy", str(tmp_path / "a"), "--student"]) == 0
     assert "without solutions" in capsys.readouterr().out
-    course.student_copies(NOTEBOOKS, tmp_path / "b")
+    student_copies(NOTEBOOKS, tmp_path / "b")
     assert held(tmp_path / "a") == held(tmp_path / "b")
 
 

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rdd_nb import datasets, machine, sources
-from rdd_nb.datasets import ImageDataset, Splits, load, statistics
-from rdd_nb.errors import RddError
+from rdd_nb.core.environment import torchvision
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import sources
+from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.data.loading import load
 
 
 def make(n=12, classes=3, channels=1, size=4, **changes):
@@ -426,9 +428,7 @@ class FakeSVHN(FakeCIFAR):
 @pytest.mark.parametrize("name", ["cifar10", "svhn"])
 def test_torchvision_sets_become_channels_first(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(FakeCIFAR, "fetched", False)
-    monkeypatch.setattr(
-        machine.torchvision().datasets, *{"cifar10": ("CIFAR10", FakeCIFAR), "svhn": ("SVHN", FakeSVHN)}[name]
-    )
+    monkeypatch.setattr(torchvision().datasets, *{"cifar10": ("CIFAR10", FakeCIFAR), "svhn": ("SVHN", FakeSVHN)}[name])
     splits = load(name, root=tmp_path)
     assert splits.train.shape == (3, 2, 5) and (len(splits.train), len(splits.test)) == (6, 4)
     assert splits.train.images[0, :, 0, 0].tolist() == [0, 1, 2]
@@ -440,7 +440,7 @@ def test_torchvision_sets_become_channels_first(name, tmp_path, monkeypatch, cap
 
 
 def test_an_archive_put_there_by_hand_needs_no_download(tmp_path, monkeypatch):
-    sets = machine.torchvision().datasets
+    sets = torchvision().datasets
     monkeypatch.setattr(FakeCIFAR, "fetched", False)
     monkeypatch.setattr(sets, "CIFAR10", FakeCIFAR)
     with pytest.raises(RddError, match="download=False"):

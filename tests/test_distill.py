@@ -12,21 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdd_nb import clustering, datasets
-from rdd_nb.clustering import Groups, group_weights
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import (
-    DistillConfig,
-    distill,
-    fingerprint,
-    initial_state,
-    sampling_weights,
-    steps,
-)
-from rdd_nb.errors import RddError
-from rdd_nb.runs import RunFolder
-from rdd_nb.start import _quotas
-from rdd_nb.step import _Sampler
+from rdd_nb import clustering
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.shares import group_weights
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import dataset
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.initialization import _quotas, fingerprint, initial_state, sampling_weights
+from rdd_nb.distillation.loop import distill
+from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.distillation.step import _Sampler, steps
 
 TINY = {"ipc": 2, "width": 4, "depth": 2, "batch_real": 6, "iterations": 4, "checkpoint_every": 1}
 
@@ -41,7 +37,7 @@ def make(classes=3, each=30, side=8, channels=1, seed=0) -> tuple[ImageDataset, 
     rare = (torch.arange(len(labels)) % each) < each // 5
     images[rare, :, :, : side // 2] = 0
     data = ImageDataset(
-        images.to(torch.uint8), labels, tuple("abc"[:classes]), *datasets.statistics(images.to(torch.uint8)), name="toy"
+        images.to(torch.uint8), labels, tuple("abc"[:classes]), *dataset.statistics(images.to(torch.uint8)), name="toy"
     )
     return data, Groups(rare.long(), 2, "known")
 
@@ -109,7 +105,7 @@ def test_the_matching_loss_falls():
 
 def test_groups_decide_how_much_of_the_minority_is_matched():
     """Mass of the rare group in what is drawn: its share for erm, one of two groups at power 0, between them at 0.3."""
-    from rdd_nb.step import _Problem
+    from rdd_nb.distillation.step import _Problem
 
     rare = GROUPS.ids.bool()
     raised = 1 / (1 + 4**0.3)  # a fifth, to the power 0.3
@@ -218,7 +214,7 @@ def test_a_state_can_be_taken_up_anywhere():
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
     config = DistillConfig(objective="group", **{**TINY, "checkpoint_every": 100})
     expected = final(config)
-    room = sys.modules["rdd_nb.step"]
+    room = sys.modules["rdd_nb.distillation.step"]
     real_step = room._step
 
     def interrupted(problem, state):
@@ -364,7 +360,7 @@ def test_a_run_is_known_by_its_groups_and_by_how_far_they_are_raised():
 @pytest.mark.parametrize("matched", ["erm", "robust"])
 def test_real_images_in_parts_or_all_together(monkeypatch, matched):
     """What fits the cache goes through the network together; the images that come out are the same up to rounding."""
-    import rdd_nb.step as room
+    import rdd_nb.distillation.step as room
 
     config = DistillConfig(objective=matched, **TINY)
     whole = final(config)
@@ -380,7 +376,7 @@ def test_real_images_in_parts_or_all_together(monkeypatch, matched):
 )
 def test_classes_together_or_one_after_another(monkeypatch, objective, groups):
     """What a card does, on the CPU: two of the three classes at a time, then the third."""
-    import rdd_nb.step as room
+    import rdd_nb.distillation.step as room
 
     config = DistillConfig(objective=objective, matching="gradient", outer=2, **TINY)
     apart, seen = final(config, groups), []

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import distill_figures
 
 LOSSES = [9.0, 7.0, 8.0, 5.0, 4.0, 5.0, 3.0, 4.0, 3.0, 2.0]

@@ -19,7 +19,7 @@ import yaml
 
 import rdd_nb
 from rdd_nb.cli import _app, _join_parameters
-from rdd_nb.config import DistillConfig
+from rdd_nb.distillation.config import DistillConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,4 +1,4 @@
-"""rdd_nb.doctor: what slows a machine down, and how long a run will take on it."""
+"""rdd_nb.experiments.doctor: what slows a machine down, and how long a run will take on it."""
 
 import json
 import os
@@ -7,11 +7,13 @@ import time
 import pytest
 import torch
 
-from rdd_nb import cli, datasets, doctor
-from rdd_nb.config import DistillConfig
-from rdd_nb.distill import distill
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Protocol
+from rdd_nb import cli
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import loading
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.loop import distill
+from rdd_nb.experiments import doctor
+from rdd_nb.models.protocol import Protocol
 
 SMALL = {"width": 4, "depth": 2, "batch_real": 8, "ipc": 1}
 
@@ -25,7 +27,7 @@ def test_ceilings_are_those_of_this_machine():
 
 @pytest.mark.parametrize("objective", ["erm", "robust"])
 def test_what_is_expected_is_about_what_it_takes(objective):
-    data = datasets.load("digits").train
+    data = loading.load("digits").train
     config = DistillConfig(objective=objective, iterations=150, augment="none", **SMALL)
     wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=20, width=4), nets=3)
     assert wanted.iterations == 150 and wanted.seconds == pytest.approx(150 * wanted.iteration)

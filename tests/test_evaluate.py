@@ -1,4 +1,4 @@
-"""rdd_nb.evaluate and the scores: what trained nets say of each test sample."""
+"""rdd_nb.evaluation.predictions and the scores: what trained nets say of each test sample."""
 
 import dataclasses
 import pickle
@@ -9,11 +9,14 @@ import pytest
 import torch
 from conftest import rng
 
-from rdd_nb import networks
-from rdd_nb.datasets import ImageDataset, statistics
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Protocol, Scores, evaluate, predict, train
-from rdd_nb.runs import SyntheticSet
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset, statistics
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.evaluation.predictions import evaluate, predict
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.models import networks
+from rdd_nb.models.protocol import Protocol
+from rdd_nb.models.training import train
 
 SMALL = Protocol(epochs=4, width=4, depth=1, batch=5)
 

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rdd_nb as rdd
-from rdd_nb import export, machine
 from rdd_nb.cli import main
-from rdd_nb.errors import RddError
-from rdd_nb.folders import read_folder
+from rdd_nb.core.environment import torchvision
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.image_folder import read_folder
+from rdd_nb.reporting import export
 
 NASTY = ("train", "test tube", "cat/dog", "Con", "con", "évaluation", 'a,b "q"', "..", ".hidden", "x" * 300)
 
@@ -73,7 +74,7 @@ def test_our_loader_reads_back_the_same_images_and_labels(tmp_path, channels):
 def test_torchvision_reads_it(tmp_path):
     synthetic = synthetic_of()
     export.image_folder(synthetic, tmp_path, "# A card\n")
-    held = machine.torchvision().datasets.ImageFolder(str(tmp_path))
+    held = torchvision().datasets.ImageFolder(str(tmp_path))
     folders = export.class_folders(NASTY)
     assert sorted(held.classes) == sorted(folders) and len(held) == 2 * len(NASTY)
     seen = dict.fromkeys(folders, 0)

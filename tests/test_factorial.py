@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdd_nb.errors import RddError
-from rdd_nb.study import factorial
+from rdd_nb.core.errors import RddError
+from rdd_nb.experiments.study import factorial
 
 
 def study_table(seeds=(0, 1), nets=2):

@@ -6,10 +6,10 @@ import torch
 from matplotlib.patches import Rectangle
 
 from rdd_nb import figures
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Scores
-from rdd_nb.runs import SyntheticSet
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.evaluation.scores import Scores
 
 
 def data(minority=True):

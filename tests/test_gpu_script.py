@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rdd_nb import step
+from rdd_nb.distillation import step
 
 SCRIPT = Path(__file__).parent / "gpu" / "measure.py"
 

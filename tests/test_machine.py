@@ -6,8 +6,11 @@ import time
 import pytest
 import torch
 
-from rdd_nb import machine
-from rdd_nb.errors import RddError, unknown
+from rdd_nb.core import environment
+from rdd_nb.core.device import pick_device, side_by_side
+from rdd_nb.core.environment import pick_profile
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.random_streams import seed_of, stream
 
 
 def python(code, **environment):
@@ -20,39 +23,39 @@ def python(code, **environment):
 
 
 def test_devices(monkeypatch):
-    assert machine.pick_device("cpu") == torch.device("cpu")
+    assert pick_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert machine.pick_device("auto") == torch.device("cpu")
+    assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(RddError, match=r"sees no CUDA here: use device=auto"):
-        machine.pick_device("cuda")
+        pick_device("cuda")
     with pytest.raises(RddError, match="unknown device 'gpu'"):
-        machine.pick_device("gpu")
+        pick_device("gpu")
     with pytest.raises(RddError, match="not supported"):
-        machine.pick_device("meta")
+        pick_device("meta")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert machine.pick_device("auto") == torch.device("cuda")
+    assert pick_device("auto") == torch.device("cuda")
     with pytest.raises(RddError, match="cuda:0 to cuda:1"):
-        machine.pick_device("cuda:2")
+        pick_device("cuda:2")
 
 
 def test_streams_are_named_apart_and_repeat():
     def draw(*names):
-        return torch.rand(3, generator=machine.stream(*names)).tolist()
+        return torch.rand(3, generator=stream(*names)).tolist()
 
     assert draw(0, "a") == draw(0, "a")
     assert len({tuple(draw(*names)) for names in ((0, "a"), (0, "b"), (1, "a"), (0, "a", 1), (0, "a1"))}) == 5
-    assert 0 <= machine.seed_of(0, "x") < 2**63
+    assert 0 <= seed_of(0, "x") < 2**63
 
 
 def test_profiles():
-    assert machine.pick_profile("quick") == "quick"
+    assert pick_profile("quick") == "quick"
     with pytest.raises(RddError, match="did you mean 'quick'"):
-        machine.pick_profile("quik")
+        pick_profile("quik")
 
 
 def test_setup_says_what_it_runs_on(capsys):
-    machine.setup("smoke", "cpu")
+    environment.setup("smoke", "cpu")
     assert "profile smoke: seconds, for tests: the numbers mean nothing" in capsys.readouterr().out
 
 
@@ -64,7 +67,7 @@ def test_unknown_names_the_nearest_only_when_one_is_near():
 
 
 KEPT = """
-import torch, rdd_nb.machine as m
+import torch, rdd_nb.core.device as m
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
 if {tuned}: assert m.tune_allocator()
 before = resident()
@@ -89,18 +92,18 @@ def test_what_the_allocator_kept_is_given_back_between_two_pieces_of_work():
 
 
 def test_nothing_is_given_back_where_nothing_was_kept():
-    said = python("import rdd_nb.machine as m; print(m.release_memory())", MALLOC_ARENA_MAX="2")
+    said = python("import rdd_nb.core.device as m; print(m.release_memory())", MALLOC_ARENA_MAX="2")
     assert said.stdout.strip() == "False"
 
 
 def test_the_allocator_respects_the_environment():
-    said = python("import rdd_nb.machine as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
+    said = python("import rdd_nb.core.device as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
     assert said.stdout.strip() == "False"
 
 
 def test_torchvision_imports_beside_this_torch_whatever_it_was_built_for():
     said = python(
-        "from rdd_nb.machine import torchvision; t = torchvision(); import torch; "
+        "from rdd_nb.core.device import torchvision; t = torchvision(); import torch; "
         "print(t.models.resnet18(num_classes=3)(torch.zeros(2, 3, 32, 32)).shape[1], t.transforms.CenterCrop(2).size)"
     )
     assert said.returncode == 0, said.stderr
@@ -116,8 +119,8 @@ def test_importing_the_package_is_quick_and_does_not_import_torch():
 
 def test_the_package_gives_functions_where_a_room_has_the_same_name():
     said = python(
-        "import rdd_nb.distill, rdd_nb\n"
-        "assert callable(rdd_nb.distill) and callable(rdd_nb.evaluate) and rdd_nb.clustering.kmeans\n"
+        "import rdd_nb.distillation.loop, rdd_nb\n"
+        "assert callable(rdd_nb.distillation.loop) and callable(rdd_nb.evaluation.predictions) and rdd_nb.clustering.kmeans\n"
         "assert all(getattr(rdd_nb, name) is not None for name in dir(rdd_nb))\n"
         "try: rdd_nb.nothing\n"
         "except AttributeError as error: print(error)"
@@ -127,7 +130,7 @@ def test_the_package_gives_functions_where_a_room_has_the_same_name():
 
 
 def test_describe_stands_beside_numbers():
-    said = machine.describe()
+    said = environment.describe()
     assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
     assert said["processor"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert said["device"] == "cpu"
@@ -145,7 +148,7 @@ def test_work_side_by_side_is_work_in_turn(monkeypatch):
         check()
         return item * 10
 
-    assert machine.side_by_side(work, range(6), CPU) == [0, 10, 20, 30, 40, 50]
+    assert side_by_side(work, range(6), CPU) == [0, 10, 20, 30, 40, 50]
 
 
 def test_threads_are_shared_out_and_given_back():
@@ -153,7 +156,7 @@ def test_threads_are_shared_out_and_given_back():
     torch.set_num_threads(4)
     try:
         for count, share in ((1, 4), (2, 2), (3, 1), (5, 1)):
-            got = machine.side_by_side(lambda item, check: torch.get_num_threads(), range(count), CPU)
+            got = side_by_side(lambda item, check: torch.get_num_threads(), range(count), CPU)
             assert got == [share] * count, count
             assert torch.get_num_threads() == 4
     finally:
@@ -178,7 +181,7 @@ def test_what_fails_ends_the_others_and_is_what_is_raised(monkeypatch, error):
             ended.append(item)
 
     with pytest.raises(type(error)):
-        machine.side_by_side(work, range(4), CPU)
+        side_by_side(work, range(4), CPU)
     assert ended == [0], "the one that ran has ended, and those that waited have not begun"
 
 
@@ -186,5 +189,5 @@ def test_other_devices_and_single_threads_work_in_turn(monkeypatch):
     here = threading.current_thread()
     for threads, device in ((1, "cpu"), (8, "meta")):
         monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
-        seen = machine.side_by_side(lambda item, check: threading.current_thread(), range(3), torch.device(device))
+        seen = side_by_side(lambda item, check: threading.current_thread(), range(3), torch.device(device))
         assert seen == [here] * 3

@@ -6,18 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rdd_nb import risk
-from rdd_nb.errors import RddError
-from rdd_nb.matching import (
-    OBJECTIVES,
-    coverage_losses,
-    distribution_loss,
-    gradient_distance,
-    gradient_loss,
-    gradient_losses,
-    group_means_weights,
-    objective_weights,
-)
+from rdd_nb.core.errors import RddError
+from rdd_nb.distillation.matching.distribution import coverage_losses, distribution_loss
+from rdd_nb.distillation.matching.gradient import gradient_distance, gradient_loss, gradient_losses
+from rdd_nb.distillation.matching.objectives import OBJECTIVES, group_means_weights, objective_weights
+from rdd_nb.models import risk
 
 
 def randn(*shape, seed=0, dtype=torch.float64):

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from conftest import rng
 
 import rdd_nb as rdd
-from rdd_nb import clustering, mechanism
-from rdd_nb.clustering import matched_mass
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import sampling_weights
-from rdd_nb.evaluate import Scores
-from rdd_nb.runs import SyntheticSet
-from rdd_nb.study import units
+from rdd_nb import clustering
+from rdd_nb.clustering.shares import matched_mass
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.distillation.initialization import sampling_weights
+from rdd_nb.evaluation import diagnostics
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.experiments.study import units
 
 
 def real(n=60, side=8, minority=True):
@@ -90,7 +91,7 @@ def test_mass_leaves_out_classes_that_nobody_is_marked_in_and_is_nan_without_any
 
 def test_the_data_cover_themselves_at_every_radius():
     data = real()
-    curve = mechanism.coverage_curve(as_synthetic(data, range(60)), data, radii=(0.0, 0.1, 1.0))
+    curve = diagnostics.coverage_curve(as_synthetic(data, range(60)), data, radii=(0.0, 0.1, 1.0))
     assert (curve["share"] == 1).all()
     assert list(curve["side"].unique()) == ["all", "many", "few"]
 
@@ -108,7 +109,7 @@ def test_coverage_counts_who_is_near_in_units_of_a_random_pair(side, size):
         [min(float((x - c).norm()) for c in centres[int(label)]) for x, label in zip(points, data.labels)]
     )
     radii = (0.0, 0.37, 0.61, 0.83, 1.13, 3.0)
-    curve = mechanism.coverage_curve(made, data, radii)
+    curve = diagnostics.coverage_curve(made, data, radii)
     few = data.minority.numpy()
     for name, chosen in (("all", few | True), ("many", ~few), ("few", few)):
         expected = [(nearest[chosen] / unit <= r).mean() for r in radii]
@@ -119,7 +120,7 @@ def test_coverage_counts_who_is_near_in_units_of_a_random_pair(side, size):
 def test_images_of_another_class_cover_nothing():
     data = real()
     swapped = dataclasses.replace(as_synthetic(data, range(60)), labels=1 - data.labels)
-    curve = mechanism.coverage_curve(swapped, data, radii=(0.0, 0.05))
+    curve = diagnostics.coverage_curve(swapped, data, radii=(0.0, 0.05))
     assert (curve["share"] == 0).all()
 
 
@@ -129,7 +130,7 @@ def test_images_of_another_class_cover_nothing():
 def test_cvar_is_the_mean_of_the_largest_losses_of_each_net():
     losses = torch.rand(3, 40, generator=rng(5)).numpy() ** 3
     few = np.arange(40) % 4 == 0
-    curve = mechanism.cvar_curve(scores(losses, few), tails=(0.1, 0.5, 1.0))
+    curve = diagnostics.cvar_curve(scores(losses, few), tails=(0.1, 0.5, 1.0))
     for side, chosen in (("all", few | True), ("many", ~few), ("few", few)):
         ordered = np.sort(losses[:, chosen], axis=1)[:, ::-1]
         n = chosen.sum()  # 40, 30, 10: every tail is whole samples
@@ -138,7 +139,7 @@ def test_cvar_is_the_mean_of_the_largest_losses_of_each_net():
 
 
 def test_one_bad_net_is_not_hidden_by_pooling_the_nets():
-    curve = mechanism.cvar_curve(scores([[0.0] * 10, [4.0] * 10], None), tails=(0.1,))
+    curve = diagnostics.cvar_curve(scores([[0.0] * 10, [4.0] * 10], None), tails=(0.1,))
     assert curve["cvar"].tolist() == [2.0]  # pooled it would be 4
 
 
@@ -148,22 +149,22 @@ def test_one_bad_net_is_not_hidden_by_pooling_the_nets():
 def test_a_trace_has_what_is_known_and_no_more():
     data, made = real(), as_synthetic(real(), [0, 1])
     few = np.arange(6) < 2
-    whole = mechanism.trace(scores(np.ones((1, 6)), few), data)
+    whole = diagnostics.trace(scores(np.ones((1, 6)), few), data)
     assert set(whole["quantity"]) == {"cvar"}
-    full = mechanism.trace(scores(np.ones((1, 6)), few), data, made, torch.ones(60))
-    assert list(full.columns) == list(mechanism.COLUMNS)
+    full = diagnostics.trace(scores(np.ones((1, 6)), few), data, made, torch.ones(60))
+    assert list(full.columns) == list(diagnostics.COLUMNS)
     mass = full[full["quantity"] == "mass"]
     assert mass[["side", "value"]].to_numpy().tolist() == [["few", pytest.approx(0.2)]]
     counts = full.groupby("quantity").size()
-    assert counts["coverage"] == 3 * len(mechanism.RADII)
-    assert counts["cvar"] == 3 * len(mechanism.TAILS)
-    unmarked = mechanism.trace(scores(np.ones((1, 6)), None), real(minority=False), made, torch.ones(60))
+    assert counts["coverage"] == 3 * len(diagnostics.RADII)
+    assert counts["cvar"] == 3 * len(diagnostics.TAILS)
+    unmarked = diagnostics.trace(scores(np.ones((1, 6)), None), real(minority=False), made, torch.ones(60))
     assert set(unmarked["quantity"]) == {"coverage", "cvar"}
     assert set(unmarked["side"]) == {"all"}
 
 
 def test_a_side_without_members_is_left_out():
-    curve = mechanism.cvar_curve(scores(np.ones((1, 4)), np.zeros(4, bool)), tails=(0.5,))
+    curve = diagnostics.cvar_curve(scores(np.ones((1, 4)), np.zeros(4, bool)), tails=(0.5,))
     assert curve["side"].tolist() == ["all", "many"]
 
 
@@ -192,7 +193,7 @@ def chain():
         run = rdd.distill(splits.train, config, groups, progress=False)
         protocol = rdd.Protocol(epochs=60, lr=0.02, width=16, depth=2)
         said = rdd.evaluate(run.synthetic, splits.test, nets=2, protocol=protocol, seed=0)
-        curves = mechanism.trace(said, splits.train, run.synthetic, sampling_weights(splits.train, config, groups))
+        curves = diagnostics.trace(said, splits.train, run.synthetic, sampling_weights(splits.train, config, groups))
         off = curves[curves["side"] == "off-colour"].set_index(["quantity", "x"])["value"]
         found[name] = {
             "mass": float(off["mass"].iloc[0]),

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rdd_nb import networks
-from rdd_nb.errors import RddError
-from rdd_nb.networks import build
+from rdd_nb.core.errors import RddError
+from rdd_nb.models import networks
+from rdd_nb.models.networks import build
 
 
 def images(shape, n=2):

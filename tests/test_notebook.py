@@ -1,4 +1,4 @@
-"""rdd_nb.notebook: notebooks as programs, with the mistakes papermill lets pass."""
+"""rdd_nb.experiments.notebook: notebooks as programs, with the mistakes papermill lets pass."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import papermill
 import pytest
 from nbformat import v4
 
-from rdd_nb import notebook as room
-from rdd_nb import tidy
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.course import cleaning
+from rdd_nb.experiments import notebook as room
 
 PARAMETERS = '''\
 """Change these."""
@@ -161,7 +161,7 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     executed = nbformat.read(out, as_version=4)
     assert executed.cells[-1].outputs[0].data["text/plain"] == "14"
     assert room.problems(out) == [] and path.read_bytes() == before
-    tidy.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
+    cleaning.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
 
 
 def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):

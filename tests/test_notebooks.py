@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import rdd_nb as rdd
-from rdd_nb import course
-from rdd_nb.notebook import inspect, run_notebook
-from rdd_nb.tidy import WIDGET_VIEW, clean
+from rdd_nb.course.cleaning import WIDGET_VIEW, clean
+from rdd_nb.course.exercise import exercises
+from rdd_nb.experiments.notebook import inspect, run_notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -265,7 +265,7 @@ def test_exercises_are_complete(path):
         assert solution.source.endswith(f'course.check("{call[1]}", {call[2]}, strict=True)')
         rest = iter(solution.source.splitlines())
         assert all(line in rest for line in stub.source.splitlines()), "every line of the stub, in this order"
-    assert names == list(course.exercises(path.name[:2])), "every exercise of the room is asked, in its order"
+    assert names == list(exercises(path.name[:2])), "every exercise of the room is asked, in its order"
 
 
 @by_name

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rdd_nb.config import DistillConfig
-from rdd_nb.errors import RddError
-from rdd_nb.study import results
-from rdd_nb.study import tables as study_tables
+from rdd_nb.core.errors import RddError
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.evaluation import results
+from rdd_nb.experiments.study import tables as study_tables
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("study_page", ROOT / "data" / "results" / "page.py")

@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from test_distill import DATA, GROUPS, TINY, final
 
 import rdd_nb as rdd
-from rdd_nb import machine, matching, networks, step, training
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Protocol, predict, train
-from rdd_nb.step import steps
-from rdd_nb.study.plan import load_plan
+from rdd_nb.core.device import PRECISIONS, arithmetic
+from rdd_nb.core.errors import RddError
+from rdd_nb.distillation import matching, step
+from rdd_nb.distillation.step import steps
+from rdd_nb.evaluation.predictions import predict
+from rdd_nb.experiments.study.plan import load_plan
+from rdd_nb.models import networks
+from rdd_nb.models.protocol import Protocol
+from rdd_nb.models.training import _fit, train
 
 CPU = torch.device("cpu")
 COSINE = 0.999  # what a gradient in bfloat16 must have with that in float32, and what the guide to speed promises
@@ -35,8 +39,8 @@ def test_a_networks_gradient_and_features_keep_their_direction(splits, width):
     x, y = splits.train.normalised(torch.arange(128)), splits.train.labels[:128]
     weights = [p for p in net.parameters() if p.ndim > 1]
     gradients, features = {}, {}
-    for precision in machine.PRECISIONS:
-        with machine.arithmetic(precision, CPU):
+    for precision in PRECISIONS:
+        with arithmetic(precision, CPU):
             embedded, logits = net.embed(x), net(x)
         assert embedded.dtype == getattr(torch, precision) and logits.dtype == torch.float32
         found = torch.autograd.grad(F.cross_entropy(logits, y), weights)
@@ -60,7 +64,7 @@ def one_iteration(splits, precision, objective, **settings):
 )
 @pytest.mark.parametrize("kind", ["distribution", "gradient"])
 def test_what_moves_the_pixels_keeps_its_direction(splits, kind, objective, tail, least):
-    full, short = (one_iteration(splits, p, objective, matching=kind, tail=tail) for p in machine.PRECISIONS)
+    full, short = (one_iteration(splits, p, objective, matching=kind, tail=tail) for p in PRECISIONS)
     assert not torch.equal(full.momentum, short.momentum), "or nothing was computed in bfloat16"
     assert cosine(full.momentum, short.momentum) > least
     assert short.losses[0] == pytest.approx(full.losses[0], rel=0.01)
@@ -68,7 +72,7 @@ def test_what_moves_the_pixels_keeps_its_direction(splits, kind, objective, tail
 
 def test_with_more_images_a_class_a_match_of_gradients_magnifies_rounding(splits):
     settings = {"matching": "gradient", "ipc": 10, "seed": 2}
-    full, short = (one_iteration(splits, p, "erm", **settings) for p in machine.PRECISIONS)
+    full, short = (one_iteration(splits, p, "erm", **settings) for p in PRECISIONS)
     assert 0.997 < cosine(full.momentum, short.momentum) < 1, "the guide to speed says 0.9977 to 0.9996"
 
 
@@ -85,7 +89,7 @@ def test_the_training_between_matches_keeps_its_direction(splits, inner, monkeyp
     monkeypatch.setattr(step, "_train_between", watched)
     states = [
         one_iteration(splits, precision, "erm", matching="gradient", width=16, outer=2, inner_data=inner, lr_img=1e-9)
-        for precision in machine.PRECISIONS
+        for precision in PRECISIONS
     ]
     assert len(learnt) == 2 and not torch.equal(*learnt) and cosine(*learnt) > COSINE
     assert cosine(*(state.momentum for state in states)) > 0.97, "after it, from networks that went apart"
@@ -99,7 +103,7 @@ def test_classes_all_at_once_keep_the_direction_too(splits):
     real, labels = real.unflatten(0, (2, 64)), torch.tensor([0, 1])
     weigh = lambda losses: (torch.full((2, 1, 64), 1 / 64), torch.ones(2, 1))  # noqa: E731
     slopes = []
-    for precision in machine.PRECISIONS:
+    for precision in PRECISIONS:
         made = torch.randn(2, 3, *splits.train.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
         loss = matching.gradient_losses(net, real, made, labels, weigh, precision)
         slopes.append(torch.autograd.grad(loss, made)[0])
@@ -128,7 +132,7 @@ def test_evaluation_networks_trained_in_bfloat16_say_nearly_the_same():
     protocol = Protocol(epochs=15, lr=0.02, width=8, depth=2, batch=64)
     scores = [
         predict(train(few, dataclasses.replace(protocol, precision=p), nets=2, device="cpu"), digits.test)
-        for p in machine.PRECISIONS
+        for p in PRECISIONS
     ]
     full, short = (s.accuracy for s in scores)
     assert full.mean() > 0.7, "or they learnt nothing: chance is 0.1"
@@ -141,9 +145,9 @@ def test_evaluation_networks_in_bfloat16_all_at_once_or_one_after_another():
     protocol = Protocol(epochs=2, width=4, depth=2, batch=30, precision="bfloat16")
     nets = [[networks.build("convnet", DATA.shape, 3, width=4, depth=2, seed=i) for i in (0, 1)] for _ in range(3)]
     start = torch.cat([p.detach().flatten() for net in nets[2] for p in net.parameters()])
-    training._fit(nets[0], (0, 1), DATA, protocol, 0, CPU, lambda *_: None)
+    _fit(nets[0], (0, 1), DATA, protocol, 0, CPU, lambda *_: None)
     for i in (0, 1):
-        training._fit([nets[1][i]], [i], DATA, protocol, 0, CPU, lambda *_: None)
+        _fit([nets[1][i]], [i], DATA, protocol, 0, CPU, lambda *_: None)
     together, apart = (
         torch.cat([p.detach().flatten() for net in n for p in net.parameters()]) - start for n in nets[:2]
     )

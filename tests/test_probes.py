@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from conftest import rng
 
-from rdd_nb import probes
-from rdd_nb.datasets import ImageDataset, statistics
-from rdd_nb.errors import RddError
-from rdd_nb.probes import (
+from rdd_nb.clustering import reference_networks
+from rdd_nb.clustering.reference_networks import (
     biased_network,
     biased_probabilities,
     generalised_cross_entropy,
     held_out_probabilities,
     outputs,
 )
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset, statistics
 
 SHADES = (torch.arange(3) * 80)[torch.arange(240) % 3, None, None, None]
 IMAGES = (torch.randint(90, (240, 1, 8, 8), generator=rng(3)) + SHADES).to(torch.uint8)
@@ -109,7 +109,9 @@ def test_a_sample_of_weight_zero_is_never_met():
 
 def test_batches_are_a_quarter_of_a_small_half(monkeypatch):
     met = []
-    monkeypatch.setattr(probes, "_train", lambda net, data, batches, *rest: met.append({len(b) for b in batches}))
+    monkeypatch.setattr(
+        reference_networks, "_train", lambda net, data, batches, *rest: met.append({len(b) for b in batches})
+    )
     for size, batch in ((40, 16), (240, 30), (1200, 128)):
         met.clear()
         data = replace(DATA, images=torch.zeros(size, 1, 8, 8, dtype=torch.uint8), labels=torch.arange(size) % 3)

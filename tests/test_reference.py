@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdd_nb import matching, networks, risk
+from rdd_nb.distillation import matching
+from rdd_nb.models import networks, risk
 
 _path = Path(__file__).parent / "benchmarks" / "reference.py"
 _spec = importlib.util.spec_from_file_location("reference", _path)

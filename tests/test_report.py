@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 import rdd_nb as rdd
-from rdd_nb import report, report_page, subgroups
-from rdd_nb.checks import Finding
-from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.data.validation import Finding
+from rdd_nb.evaluation import subgroups
 from rdd_nb.figures import report_figures
 from rdd_nb.figures.report_figures import agreement, counts, leaks, literal, reach, sheet, shortened
+from rdd_nb.reporting import report, report_page
 
 NASTY = ("<script>alert(1)</script>", "$\\frac{x}$ & co", 'a "quoted" name')
 MACHINE = {"processor": "AMD", "device": "cpu", "cores": 2, "threads": 1, "torch": "2", "date": "2026-01-02"}

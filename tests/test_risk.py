@@ -13,8 +13,8 @@ from hypothesis import given as given_default
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from rdd_nb import risk
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.models import risk
 
 torch.set_num_threads(1)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import rdd_nb as rdd
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import risk_figures
 
 LOSSES = np.array([0.1, 4.0, 0.2, 0.3, 2.0, 0.4, 0.1, 0.9, 1.0, 1.0])

@@ -5,11 +5,10 @@ import torch
 from conftest import rng
 from test_evaluate import quadrants, untrained
 
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import predict
-from rdd_nb.machine import stream
-from rdd_nb.robustness import (
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import stream
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.evaluation.corruptions import (
     CORRUPTIONS,
     cluster_groups,
     corrupt,
@@ -18,6 +17,7 @@ from rdd_nb.robustness import (
     severity_curves,
     spreads,
 )
+from rdd_nb.evaluation.predictions import predict
 
 
 def plain_images(images):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import robustness_figures
 
 SETS = ["plain", "robust"]

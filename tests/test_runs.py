@@ -1,4 +1,4 @@
-"""rdd_nb.runs: what stands on disk is whole, readable by anybody, and never executed."""
+"""rdd_nb.distillation.run_folder: what stands on disk is whole, readable by anybody, and never executed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from rdd_nb.errors import RddError
-from rdd_nb.runs import RunFolder, SyntheticSet, atomic_write, load_synthetic, save_synthetic
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write
+from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic, save_synthetic
+from rdd_nb.distillation.run_folder import RunFolder
 
 torch.set_num_threads(1)
 

@@ -9,10 +9,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rdd_nb import painting, scenarios
-from rdd_nb.datasets import ImageDataset, Splits, load, statistics
-from rdd_nb.errors import RddError
-from rdd_nb.scenarios import scenario
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import scenarios, textures
+from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.data.loading import load
+from rdd_nb.data.scenarios import _register, _registry, scenario
 
 
 def make(train=100, test=20, classes=4, channels=1, size=(6, 6), seed=0):
@@ -78,7 +79,7 @@ def test_coloured_groups_are_named_and_the_minority_is_off_colour():
 def test_coloured_pixels_are_grey_times_colour():
     base = make()
     bent = scenario(base, "coloured")
-    colours = np.array(list(painting.PALETTE.values())[:4])
+    colours = np.array(list(textures.PALETTE.values())[:4])
     for before, after in ((base.train, bent.train), (base.test, bent.test)):
         factors = colours[after.groups.numpy()][:, :, None, None]
         # Halves do not occur, as 255 is odd: rounding is the same in all conventions.
@@ -437,9 +438,9 @@ def test_help():
 
 
 def test_a_scenario_can_be_added(monkeypatch):
-    monkeypatch.setattr(scenarios, "_registry", dict(scenarios._registry))
+    monkeypatch.setattr(scenarios, "_registry", dict(_registry))
 
-    @scenarios._register("inverted")
+    @_register("inverted")
     def inverted(splits, *, seed, strength=1.0):
         """Light becomes dark."""
         images = 255 - splits.train.images

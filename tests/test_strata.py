@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdd_nb import sources, strata
-from rdd_nb.errors import RddError
-from rdd_nb.strata import sort_classes
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import sources, strata
+from rdd_nb.data.strata import sort_classes
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

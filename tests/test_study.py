@@ -1,4 +1,4 @@
-"""rdd_nb.study, but for its tables: what a study runs, that it resumes and shares, and what its table says."""
+"""rdd_nb.experiments.study, but for its tables: what a study runs, that it resumes and shares, and what its table says."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ import pytest
 import torch
 import yaml
 
-from rdd_nb import clustering, datasets
-from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import PROFILES, Protocol, Scores
-from rdd_nb.runs import load_synthetic
-from rdd_nb.scenarios import noisy
-from rdd_nb.study import plan, results
-from rdd_nb.study.plan import load_plan
-from rdd_nb.study.results import differences, load_table, runs_path, summary
-from rdd_nb.study.run import run_study
-from rdd_nb.study.tables import collect, write_tables
-from rdd_nb.study.units import state
+from rdd_nb import clustering
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import loading
+from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.data.scenarios import noisy
+from rdd_nb.data.synthetic_set import load_synthetic
+from rdd_nb.evaluation import results
+from rdd_nb.evaluation.results import differences, load_table, runs_path, summary
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.experiments.study import plan
+from rdd_nb.experiments.study.plan import load_plan
+from rdd_nb.experiments.study.run import run_study
+from rdd_nb.experiments.study.tables import collect, write_tables
+from rdd_nb.experiments.study.units import state
+from rdd_nb.models.protocol import PROFILES, Protocol
 
-room = importlib.import_module("rdd_nb.study.units")
+room = importlib.import_module("rdd_nb.experiments.study.units")
 ROOM = Path(__file__).resolve().parent.parent
 
 STYLE = {"space_name": "style", "num_groups": 2}
@@ -285,7 +288,7 @@ def test_the_shipped_studies_can_be_run(name):
 
 
 def test_label_noise_changes_exactly_so_many_labels_and_nothing_else():
-    data = datasets.load("digits", size=8).train
+    data = loading.load("digits", size=8).train
     made, again = noisy(data, 0.1, 3), noisy(data, 0.1, 3)
     changed = made.labels != data.labels
     assert int(changed.sum()) == round(len(data) * 0.1) and torch.equal(made.labels, again.labels)
@@ -496,7 +499,7 @@ def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
     run(held, "one")
     table, runs, _ = collect("one", held.units)
     assert set(runs["scored_on"]) == {"held-out"}
-    base = datasets.load("digits", size=8)
+    base = loading.load("digits", size=8)
     rest, out = base.train.hold_out(0.25, 0)
     assert set(runs["samples"]) == {len(rest)}
     assert set(table[table["partition"] == "all"]["n"]) == {2 * len(out)}  # as in a test set: upright and turned
@@ -527,7 +530,7 @@ def test_in_this_process_the_threads_are_as_asked_for_and_put_back():
 
 
 def test_two_studies_cannot_work_in_one_folder():
-    from rdd_nb.runs import RunFolder
+    from rdd_nb.distillation.run_folder import RunFolder
 
     Path("out").mkdir()
     with RunFolder("out").lock(), pytest.raises(RddError, match="another process is working"):

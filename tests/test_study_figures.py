@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.evaluation import results
 from rdd_nb.figures import COLOURS, study_figures, swept_figures
-from rdd_nb.study import results
 
 SIDES = {"coloured": ("on-colour", "off-colour"), "rotated": ("upright", "rotated"), "none": ()}
 

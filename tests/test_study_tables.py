@@ -1,4 +1,4 @@
-"""rdd_nb.study.tables: a table grows by what other folders made, and never loses a run unasked."""
+"""rdd_nb.experiments.study.tables: a table grows by what other folders made, and never loses a run unasked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from rdd_nb.cli import main
-from rdd_nb.errors import RddError
-from rdd_nb.study.plan import load_plan
-from rdd_nb.study.results import load_table, mechanism_path, runs_path
-from rdd_nb.study.run import run_study
-from rdd_nb.study.tables import collect, held, join, write_tables
+from rdd_nb.core.errors import RddError
+from rdd_nb.evaluation.results import load_table, mechanism_path, runs_path
+from rdd_nb.experiments.study.plan import load_plan
+from rdd_nb.experiments.study.run import run_study
+from rdd_nb.experiments.study.tables import collect, held, join, write_tables
 
 STUDY = {
     "name": "tiny",

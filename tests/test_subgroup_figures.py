@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 import rdd_nb as rdd
-from rdd_nb import subgroups
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.evaluation import subgroups
 from rdd_nb.figures import subgroup_figures
 
 NAMES = ("many", "few")

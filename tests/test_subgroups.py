@@ -1,4 +1,4 @@
-"""rdd_nb.subgroups: against scipy, statsmodels and fairlearn, and by simulation: do the intervals hold the truth?"""
+"""rdd_nb.evaluation.subgroups: against scipy, statsmodels and fairlearn, and by simulation: do the intervals hold the truth?"""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from rdd_nb import subgroups as sg
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.evaluation import subgroups as sg
 
 torch.set_num_threads(1)
 CHECK = settings(max_examples=40, deadline=None)

@@ -1,4 +1,4 @@
-"""rdd_nb.sweep: runs that end, fail, are killed, take too long, fill the disk; and all of it resumed.
+"""rdd_nb.experiments.sweep: runs that end, fail, are killed, take too long, fill the disk; and all of it resumed.
 
 Kernels are really started and really killed here, so a test takes seconds.
 """
@@ -21,10 +21,11 @@ import psutil
 import pytest
 from nbformat import v4
 
-from rdd_nb import cli, sweep
-from rdd_nb.errors import RddError
-from rdd_nb.files import locked
-from rdd_nb.sweep.record import LOG, read
+from rdd_nb import cli
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import locked
+from rdd_nb.experiments import sweep
+from rdd_nb.experiments.sweep.record import LOG, read
 
 PARAMETERS = """\
 x: float = 1.0
@@ -327,7 +328,7 @@ def test_on_a_scheduler_and_with_a_worker_killed(here, scheduler, capsys):
 
 
 def test_interrupting_a_sweep_ends_its_runs_elsewhere(here, scheduler):
-    from rdd_nb.sweep import cluster
+    from rdd_nb.experiments.sweep import cluster
 
     def interrupt():
         wait_for(lambda: len(begun()) == 2)

@@ -1,4 +1,4 @@
-"""rdd_nb.sweep.grid: which runs there are, and every mistake in a grid told before anything starts."""
+"""rdd_nb.experiments.sweep.grid: which runs there are, and every mistake in a grid told before anything starts."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
 
-from rdd_nb.errors import RddError
-from rdd_nb.sweep import load_grid, make_plan
+from rdd_nb.core.errors import RddError
+from rdd_nb.experiments.sweep.grid import load_grid, make_plan
 
 PARAMETERS = """\
 tail: float = 0.8  # fraction

@@ -1,4 +1,4 @@
-"""rdd_nb.sweep.tables, .summary and .page: what a sweep measured, and what its report says."""
+"""rdd_nb.experiments.sweep.tables, .summary and .page: what a sweep measured, and what its report says."""
 
 import html.parser
 import json
@@ -11,15 +11,16 @@ import pytest
 import torch
 from nbformat import v4
 
-from rdd_nb import __version__, cli, sweep
-from rdd_nb.errors import RddError
+from rdd_nb import __version__, cli
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.synthetic_set import SyntheticSet, save_synthetic
+from rdd_nb.evaluation.intervals import mean_interval
+from rdd_nb.experiments import sweep
+from rdd_nb.experiments.notebook import run_notebook
+from rdd_nb.experiments.study import factorial
+from rdd_nb.experiments.sweep import page, summary, tables
+from rdd_nb.experiments.sweep.record import Record, begin, finish
 from rdd_nb.figures import setting_figures
-from rdd_nb.notebook import run_notebook
-from rdd_nb.runs import SyntheticSet, save_synthetic
-from rdd_nb.study import factorial
-from rdd_nb.subgroups import mean_interval
-from rdd_nb.sweep import page, summary, tables
-from rdd_nb.sweep.record import Record, begin, finish
 
 PARAMETERS = """\
 tail: float = 0.8

@@ -1,4 +1,4 @@
-"""rdd_nb.tidy: executed notebooks made fit for the repository."""
+"""rdd_nb.course.cleaning: executed notebooks made fit for the repository."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nbformat import v4
 from test_notebook import fails, notebook
 
-from rdd_nb import tidy
+from rdd_nb.course import cleaning
 
 
 def stream(text: str, name: str = "stdout"):
@@ -33,7 +33,9 @@ def outputs_of(path: Path) -> list:
 
 def test_clean_removes_what_tools_leave_and_counts(tmp_path):
     path = tmp_path / "a.ipynb"
-    widget = v4.new_output("display_data", data={tidy.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "interactive()"})
+    widget = v4.new_output(
+        "display_data", data={cleaning.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "interactive()"}
+    )
     picture = v4.new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"})
     result = v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=9)
     noise = {
@@ -59,7 +61,7 @@ def test_clean_removes_what_tools_leave_and_counts(tmp_path):
         "language_info": {"name": "python", "version": "3.11"},
     }
     nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), path)
-    tidy.clean(path)
+    cleaning.clean(path)
     nb = nbformat.read(path, as_version=4)
     assert set(nb.metadata) == {"kernelspec", "language_info"} and nb.metadata.language_info == {"name": "python"}
     assert [cell.id for cell in nb.cells] == [ids[0], ids[1], ids[3], ids[4]]
@@ -79,7 +81,7 @@ def test_clean_joins_streams_and_keeps_the_last_of_a_bar(tmp_path):
         stream("   \n"),
         stream("\x1b[31mred\x1b[0m\n"),
     )
-    tidy.clean(path)
+    cleaning.clean(path)
     assert [(o.name, o.text) for o in outputs_of(path)] == [
         ("stdout", "one\n100%|##########|\ntwo\n"),
         ("stderr", "100%"),
@@ -91,9 +93,9 @@ def test_clean_joins_streams_and_keeps_the_last_of_a_bar(tmp_path):
 @settings(max_examples=25, deadline=None)
 def test_cleaning_twice_changes_nothing(tmp_path_factory, pieces):
     path = executed(tmp_path_factory.mktemp("nb") / "a.ipynb", *(stream(text, name) for name, text in pieces))
-    tidy.clean(path)
+    cleaning.clean(path)
     once = path.read_bytes()
-    tidy.clean(path)
+    cleaning.clean(path)
     assert path.read_bytes() == once
 
 
@@ -106,7 +108,7 @@ def test_cells_without_ids_get_the_same_ids_each_time(tmp_path):
     contents = set()
     for _ in range(2):
         path.write_text(json.dumps(old))
-        tidy.clean(path)
+        cleaning.clean(path)
         contents.add(path.read_bytes())
     assert len(contents) == 1
 
@@ -115,9 +117,9 @@ def test_clean_refuses_errors_and_cells_that_did_not_run(tmp_path):
     error = v4.new_output("error", ename="ValueError", evalue="x", traceback=[])
     path = executed(tmp_path / "a.ipynb", error)
     before = path.read_bytes()
-    assert "In [7] raised ValueError: x" in fails(tidy.clean, path)
+    assert "In [7] raised ValueError: x" in fails(cleaning.clean, path)
     assert path.read_bytes() == before
-    assert "In [1] was not executed" in fails(tidy.clean, notebook(tmp_path / "b.ipynb", "1"))
+    assert "In [1] was not executed" in fails(cleaning.clean, notebook(tmp_path / "b.ipynb", "1"))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_clean_refuses_errors_and_cells_that_did_not_run(tmp_path):
 def test_clean_refuses_paths_of_the_machine(tmp_path, text):
     for output in (stream(text), v4.new_output("display_data", data={"text/html": f"<b>{text}</b>"})):
         path = executed(tmp_path / "a.ipynb", output)
-        assert "a path of this machine" in fails(tidy.clean, path)
+        assert "a path of this machine" in fails(cleaning.clean, path)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,6 @@ def test_clean_refuses_paths_of_the_machine(tmp_path, text):
     ],
 )
 def test_clean_lets_other_slashes_pass(tmp_path, text):
-    tidy.clean(
+    cleaning.clean(
         executed(tmp_path / "a.ipynb", stream(text), v4.new_output("display_data", data={"image/png": "+/tmp/a"}))
     )

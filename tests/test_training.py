@@ -1,4 +1,4 @@
-"""rdd_nb.training: the protocol, written out by hand; all nets at once, side by side, in turn; group DRO."""
+"""rdd_nb.models.training: the protocol, written out by hand; all nets at once, side by side, in turn; group DRO."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,13 @@ from conftest import rng
 from test_evaluate import SMALL, as_synthetic, parameters, quadrants, same, untrained
 from torch import nn
 
-from rdd_nb import augment, networks
-from rdd_nb import training as room
-from rdd_nb.datasets import ImageDataset, statistics
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import PROFILES, Protocol, evaluate, predict, train
-from rdd_nb.machine import seed_of, stream
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import seed_of, stream
+from rdd_nb.data.dataset import ImageDataset, statistics
+from rdd_nb.evaluation.predictions import evaluate, predict
+from rdd_nb.models import augmentation, networks
+from rdd_nb.models.protocol import PROFILES, Protocol
+from rdd_nb.models.training import _balanced, _fit, train
 
 
 def by_hand(data, protocol, seed=0, number=0):
@@ -34,7 +35,7 @@ def by_hand(data, protocol, seed=0, number=0):
         if epoch == protocol.epochs // 2 + 1:  # the reference makes a new optimiser here
             velocity = [torch.zeros_like(p) for p in net.parameters()]
         for part in torch.randperm(len(images), generator=draw).split(protocol.batch):
-            x = augment.draw(protocol.augment, len(part), draw)(images[part])
+            x = augmentation.draw(protocol.augment, len(part), draw)(images[part])
             loss = F.cross_entropy(net(x), data.labels[part])
             for p, v, g in zip(net.parameters(), velocity, torch.autograd.grad(loss, list(net.parameters()))):
                 v.mul_(protocol.momentum).add_(g + protocol.weight_decay * p.detach())
@@ -110,7 +111,7 @@ def test_all_nets_at_once_become_the_same_as_one_after_another(strategy, made):
     ]
     start = [parameters(net) for net in together]
     seen = []
-    room._fit(together, range(3), data, protocol, 1, torch.device("cpu"), lambda *now: seen.append(now))
+    _fit(together, range(3), data, protocol, 1, torch.device("cpu"), lambda *now: seen.append(now))
     for net, expected, before in zip(together, apart, start):
         torch.testing.assert_close(parameters(net), parameters(expected), rtol=1e-3, atol=2e-4)
         assert float((parameters(net) - before).abs().max()) > 0.01  # far more than they may differ
@@ -187,7 +188,7 @@ def test_the_error_says_which_net_diverged_and_when():
     with torch.no_grad():
         nets[1].classifier.weight.fill_(torch.nan)
     with pytest.raises(RddError, match="net 1 diverged in epoch 1 "):
-        room._fit(nets, range(2), quadrants(6), SMALL, 0, torch.device("cpu"), lambda *_: None)
+        _fit(nets, range(2), quadrants(6), SMALL, 0, torch.device("cpu"), lambda *_: None)
     with pytest.raises(RddError, match=r"net 1 .*not finite"):
         predict(nets, quadrants(6))
 
@@ -226,7 +227,7 @@ def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
         for epoch in range(3):
             if epoch == 2:
                 optimiser = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4)
-            for part in room._balanced(cells, draw).split(7):
+            for part in _balanced(cells, draw).split(7):
                 losses = F.cross_entropy(net(data.normalised(part)), data.labels[part], reduction="none")
                 means = {k: losses[cells[part] == k].mean() for k in sorted(set(cells[part].tolist()))}
                 held = sum(q[k] for k in means)
@@ -242,13 +243,13 @@ def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
 
 def test_batches_for_group_dro_hold_every_group_alike():
     cells = torch.tensor([0] * 50 + [1] * 7 + [2] + [3] * 20)
-    order = room._balanced(cells, rng())
+    order = _balanced(cells, rng())
     assert order.shape == (78,), "a pass is as long as a plain one"
     met = cells[order]
     for start in range(0, 76, 4):
         assert sorted(met[start : start + 4].tolist()) == [0, 1, 2, 3], "round after round of all"
     assert (order[met == 2] == 57).all() and len(order[met == 0].unique()) > 10
-    again = torch.cat([room._balanced(cells, rng(s)) for s in range(200)])
+    again = torch.cat([_balanced(cells, rng(s)) for s in range(200)])
     share = torch.bincount(again, minlength=78)[50:57] / (again >= 50).logical_and(again < 57).sum()
     assert float((share - 1 / 7).abs().max()) < 0.02, "each member alike"
 
@@ -259,7 +260,7 @@ def test_group_dro_of_all_nets_at_once_is_that_of_one_after_another():
     together = [
         networks.build("convnet", data.shape, 3, width=4, depth=1, seed=seed_of(1, "evaluation", i)) for i in range(2)
     ]
-    room._fit(together, range(2), data, DRO, 1, torch.device("cpu"), lambda *now: None)
+    _fit(together, range(2), data, DRO, 1, torch.device("cpu"), lambda *now: None)
     for net, expected in zip(together, apart):
         torch.testing.assert_close(parameters(net), parameters(expected), rtol=1e-3, atol=2e-4)
 

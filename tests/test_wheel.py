@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 import rdd_nb
-from rdd_nb import shipped, sources
-from rdd_nb.errors import RddError
+from rdd_nb.core import resources
+from rdd_nb.core.errors import RddError
+from rdd_nb.data import sources
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -129,14 +130,14 @@ def notebooks():
 
 
 def test_a_sample_that_an_installation_lost_is_told_as_such(monkeypatch, tmp_path):
-    monkeypatch.setattr(shipped, "in_wheel", lambda: True)
+    monkeypatch.setattr(resources, "in_wheel", lambda: True)
     monkeypatch.setattr(sources, "REPOSITORY_DATA", tmp_path)
     with pytest.raises(RddError, match="install rdd-nb again"):
         rdd_nb.load("fashion-mnist-sample", root=tmp_path)
 
 
 def test_the_repository_is_used_in_place():
-    assert not shipped.in_wheel() and shipped.folder("notebooks") == ROOT / "notebooks"
+    assert not resources.in_wheel() and resources.folder("notebooks") == ROOT / "notebooks"
 
 
 # ------------------------------------------------------------------------------------------------------------ versions

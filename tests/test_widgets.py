@@ -11,23 +11,22 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from rdd_nb import clustering, risk, subgroups
-from rdd_nb.config import DistillConfig
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.distill import distill
-from rdd_nb.errors import RddError
-from rdd_nb.evaluate import Scores
-from rdd_nb.notebook import run_notebook
-from rdd_nb.runs import RunFolder, SyntheticSet
-from rdd_nb.widgets import (
-    ClusterExplorer,
-    DistillationCockpit,
-    RunComparer,
-    SubgroupExplorer,
-    TailExplorer,
-)
-from rdd_nb.widgets.clusters import principal_plane
-from rdd_nb.widgets.subgroups import groupings, lots, value_table
+from rdd_nb import clustering
+from rdd_nb.core.errors import RddError
+from rdd_nb.course.widgets.clusters import ClusterExplorer, principal_plane
+from rdd_nb.course.widgets.cockpit import DistillationCockpit
+from rdd_nb.course.widgets.compare import RunComparer
+from rdd_nb.course.widgets.subgroups import SubgroupExplorer, groupings, lots, value_table
+from rdd_nb.course.widgets.tail import TailExplorer
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.loop import distill
+from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.evaluation import subgroups
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.experiments.notebook import run_notebook
+from rdd_nb.models import risk
 
 
 def shown(explorer):
@@ -475,7 +474,7 @@ def test_an_error_in_a_callback_is_shown_kept_and_raised(monkeypatch):
 def test_a_notebook_with_a_broken_widget_does_not_count_as_run(tmp_path):
     """An error that a browser's click would have met is found in the widget state that the run leaves."""
     code = (
-        "from rdd_nb.widgets import TailExplorer\nexplorer = TailExplorer([1.0, 2.0])\n"
+        "from rdd_nb.course.widgets import TailExplorer\nexplorer = TailExplorer([1.0, 2.0])\n"
         "explorer.compute = lambda tail: 1 / 0\n"
         "try:\n    explorer.tail.value = 0.5\nexcept ZeroDivisionError:\n    pass\nexplorer.panel()"
     )

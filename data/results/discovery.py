@@ -23,9 +23,12 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 import rdd_nb as rdd
-from rdd_nb import clustering, machine, probes
-from rdd_nb.clustering import Groups
-from rdd_nb.datasets import ImageDataset
+from rdd_nb import clustering
+from rdd_nb.clustering import reference_networks
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core import environment
+from rdd_nb.core.random_streams import seed_of
+from rdd_nb.data.dataset import ImageDataset
 
 TABLE = Path(__file__).with_name("discovery.csv")
 SCENARIOS = {
@@ -48,12 +51,12 @@ def _points(points: Callable[[ImageDataset, int], Tensor]) -> Find:
 
 
 def _network(**options: float) -> Find:
-    return _points(lambda data, seed: probes.biased_probabilities(data, seed, device="cpu", **options))  # type: ignore[arg-type]
+    return _points(lambda data, seed: reference_networks.biased_probabilities(data, seed, device="cpu", **options))  # type: ignore[arg-type]
 
 
 def _several(data: ImageDataset, seed: int) -> Tensor:
     return torch.stack(
-        [probes.biased_probabilities(data, machine.seed_of(seed, i), device="cpu") for i in range(4)]
+        [reference_networks.biased_probabilities(data, seed_of(seed, i), device="cpu") for i in range(4)]
     ).mean(0)
 
 
@@ -105,7 +108,7 @@ def main() -> None:
     torch.set_num_threads(1)
     table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["scenario", "signal", "seed"])
     done = set(zip(table["scenario"], table["signal"], table["seed"]))
-    where = {k: v for k, v in machine.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
     for seed, (name, options) in itertools.product(parser.parse_args().seeds, SCENARIOS.items()):
         data = rdd.scenario(rdd.load("fashion-mnist-sample"), name, seed=seed, **options).train
         for signal, find in SIGNALS.items():

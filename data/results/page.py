@@ -27,11 +27,11 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from rdd_nb import clustering
-from rdd_nb.config import DistillConfig
-from rdd_nb.errors import RddError, unknown
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.files import atomic_write
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.evaluation import results
 from rdd_nb.figures import study_figures, swept_figures
-from rdd_nb.runs import atomic_write
-from rdd_nb.study import results
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"

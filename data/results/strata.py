@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 
 import rdd_nb as rdd
-from rdd_nb import machine
-from rdd_nb.start import sampling_weights
+from rdd_nb.core import environment
+from rdd_nb.distillation.initialization import sampling_weights
 
 TABLE = Path(__file__).with_name("strata.csv")
 
@@ -28,7 +28,7 @@ def measure(seed: int) -> pd.DataFrame:
     groups = rdd.discover_groups(data, seed=seed, device="cpu")
     drawn = sampling_weights(data, rdd.DistillConfig(), groups)
     assert data.groups is not None and data.minority is not None
-    where = {k: v for k, v in machine.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
     rows = []
     for place, name in enumerate(data.group_names):
         mine = data.groups == place

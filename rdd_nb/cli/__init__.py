@@ -23,7 +23,7 @@ from rdd_nb.cli.export import command_export
 from rdd_nb.cli.options import Json, Root, Size, complain
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.cli.sweep import command_report, command_sweep
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 
 __all__ = ["main"]
 
@@ -99,7 +99,7 @@ def _with_config_options(
     signature = inspect.signature(command, eval_str=True)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     if wanted:
-        from rdd_nb.config import DistillConfig
+        from rdd_nb.distillation.config import DistillConfig
 
         for name, field in DistillConfig.model_fields.items():
             choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
@@ -159,13 +159,13 @@ def _data_list(as_json: Json = False) -> None:
     \b
     Example: rdd-nb data list
     """
-    from rdd_nb import datasets, scenarios
+    from rdd_nb.data import loading, scenarios
 
     if as_json:
-        print(json.dumps({"datasets": datasets.available(), "scenarios": scenarios.available()}))
+        print(json.dumps({"datasets": loading.available(), "scenarios": scenarios.available()}))
         return
     print("Data sets (--data NAME)")
-    _print_names(datasets.available())
+    _print_names(loading.available())
     print("\nScenarios (--scenario NAME, with --option KEY=VALUE)")
     _print_names(scenarios.available())
 
@@ -181,9 +181,9 @@ def _data_fetch(
     \b
     Example: rdd-nb data fetch cifar10 --root ~/data
     """
-    from rdd_nb import datasets, sources
+    from rdd_nb.data import loading, sources
 
-    splits = datasets.load(name, root, size)
+    splits = loading.load(name, root, size)
     train, where = splits.train, str(sources.default_root() if root is None else root)
     where = name.removeprefix("folder:") if name.startswith("folder:") else where
     said = {

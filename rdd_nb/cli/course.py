@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from rdd_nb import shipped
 from rdd_nb.cli.options import Json
-from rdd_nb.files import put_files
+from rdd_nb.core import resources
+from rdd_nb.core.files import put_files
 
 __all__ = ["command_copy"]
 
@@ -35,12 +35,12 @@ def command_copy(
     Example: rdd-nb course copy my-course
     """
     if student:
-        from rdd_nb.course import student_copies
+        from rdd_nb.course.student_copies import student_copies
 
         with tempfile.TemporaryDirectory() as scratch:
-            contents = {path.name: path.read_bytes() for path in student_copies(shipped.folder("notebooks"), scratch)}
+            contents = {path.name: path.read_bytes() for path in student_copies(resources.folder("notebooks"), scratch)}
     else:
-        contents = {p.name: p.read_bytes() for p in sorted(shipped.folder("notebooks").glob("[0-9]*.ipynb"))}
+        contents = {p.name: p.read_bytes() for p in sorted(resources.folder("notebooks").glob("[0-9]*.ipynb"))}
     written = put_files(folder, contents, force)
     if as_json:
         print(json.dumps({"folder": str(folder), "notebooks": list(contents), "written": [p.name for p in written]}))

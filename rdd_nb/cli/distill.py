@@ -26,11 +26,11 @@ from rdd_nb.cli.options import (
     load,
     pair,
 )
-from rdd_nb.errors import RddError, unknown
+from rdd_nb.core.errors import RddError, unknown
 
 if TYPE_CHECKING:
-    from rdd_nb.config import DistillConfig
-    from rdd_nb.datasets import Splits
+    from rdd_nb.data.dataset import Splits
+    from rdd_nb.distillation.config import DistillConfig
 
 __all__ = ["command_distill", "command_evaluate", "settings_of"]
 
@@ -90,8 +90,8 @@ def command_distill(
     Oracle:  rdd-nb distill --data digits --scenario coloured --groups known
     Yours:   rdd-nb distill --data folder:pets --size 32 --ipc 5 --out runs/pets
     """
-    from rdd_nb.distill import distill
-    from rdd_nb.machine import pick_device
+    from rdd_nb.core.device import pick_device
+    from rdd_nb.distillation.loop import distill
 
     settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
     pick_device(device)
@@ -172,13 +172,16 @@ def command_evaluate(
     """
     from tqdm import tqdm
 
-    from rdd_nb.distill import fingerprint
-    from rdd_nb.evaluate import PROFILES, matched, predict, train
-    from rdd_nb.export import accuracies, group_tables
-    from rdd_nb.files import atomic_write
-    from rdd_nb.machine import describe, pick_device
-    from rdd_nb.runs import RunFolder
-    from rdd_nb.subgroups import gap, worst_group
+    from rdd_nb.core.device import pick_device
+    from rdd_nb.core.environment import describe
+    from rdd_nb.core.files import atomic_write
+    from rdd_nb.distillation.initialization import fingerprint
+    from rdd_nb.distillation.run_folder import RunFolder
+    from rdd_nb.evaluation.predictions import matched, predict
+    from rdd_nb.evaluation.subgroups import gap, worst_group
+    from rdd_nb.models.protocol import PROFILES
+    from rdd_nb.models.training import train
+    from rdd_nb.reporting.export import accuracies, group_tables
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
@@ -238,7 +241,7 @@ def command_evaluate(
 
 def settings_of(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
     """The config: options over ``--set`` over the file over the defaults."""
-    from rdd_nb.config import DistillConfig
+    from rdd_nb.distillation.config import DistillConfig
 
     values: dict[str, Any] = {}
     if file is not None:
@@ -268,8 +271,8 @@ def _groups(splits: Splits, source: dict[str, Any], seed: int, device: str) -> A
 
 
 def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
-    from rdd_nb.robustness import robustness
-    from rdd_nb.subgroups import mean_interval
+    from rdd_nb.evaluation.corruptions import robustness
+    from rdd_nb.evaluation.intervals import mean_interval
 
     table = robustness(trained, test, seed)
     return {str(m): mean_interval(part["value"])._asdict() for m, part in table.groupby("metric", sort=False)}

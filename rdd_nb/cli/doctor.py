@@ -32,8 +32,8 @@ def command_doctor(
     \b
     Example: rdd-nb doctor --data cifar10 --matching gradient --width 128 --iterations 1000
     """
-    from rdd_nb import doctor
-    from rdd_nb.machine import pick_device
+    from rdd_nb.core.device import pick_device
+    from rdd_nb.experiments import doctor
 
     config = settings_of(None, [], {k: v for k, v in fields.items() if v is not None})
     where = pick_device(device)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rdd_nb.cli.options import Json
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 
 __all__ = ["command_export"]
 
@@ -52,11 +52,11 @@ def command_export(
         raise RddError(
             f"export of {run}: say what to write, with --png DIR, --card FILE, --csv FILE or --tensorboard DIR"
         )
-    from rdd_nb import export
-    from rdd_nb.card import card as card_of
-    from rdd_nb.files import atomic_write, put_files
-    from rdd_nb.runs import RunFolder
-    from rdd_nb.scores import Scores
+    from rdd_nb.core.files import atomic_write, put_files
+    from rdd_nb.distillation.run_folder import RunFolder
+    from rdd_nb.evaluation.scores import Scores
+    from rdd_nb.reporting import export
+    from rdd_nb.reporting.card import card as card_of
 
     folder = RunFolder.open(run)
     _, synthetic = folder.metrics, folder.load_synthetic()  # the first complains of a run that is not complete

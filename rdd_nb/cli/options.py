@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rdd_nb.errors import RddError, unknown
+from rdd_nb.core.errors import RddError, unknown
 
 if TYPE_CHECKING:
-    from rdd_nb.datasets import Splits
+    from rdd_nb.data.dataset import Splits
 
 SOURCE, WORK = "Data", "Output and machine"
 
@@ -67,13 +67,14 @@ def typed(text: str) -> Any:
 
 def load(source: dict[str, Any], root: Path | None) -> Splits:
     """The data that ``source`` names, bent by its scenario."""
-    from rdd_nb import datasets, scenarios
+    from rdd_nb.data import loading, scenarios
+    from rdd_nb.data.scenarios import scenario
 
     name, seed = source.get("scenario") or "none", source.get("data_seed") or 0
     if name not in scenarios.available():  # before a long download
         raise unknown("scenario", name, scenarios.available())
-    splits = datasets.load(source["data"], root, source.get("size"))
-    return scenarios.scenario(splits, name, seed=seed, **(source.get("options") or {}))
+    splits = loading.load(source["data"], root, source.get("size"))
+    return scenario(splits, name, seed=seed, **(source.get("options") or {}))
 
 
 def complain(message: str, status: int = 2) -> int:

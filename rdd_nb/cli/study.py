@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, duration, pair
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 
 __all__ = ["command_run", "command_study"]
 
@@ -33,7 +33,7 @@ def command_run(
     """
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
-    from rdd_nb.notebook import inspect, run_notebook
+    from rdd_nb.experiments.notebook import inspect, run_notebook
 
     known = inspect(notebook)
     values: dict[str, Any] = {}
@@ -100,10 +100,11 @@ def command_study(
     \b
     Example: rdd-nb study data/studies/quick.yaml --workers 2 --table data/results/study.csv
     """
-    from rdd_nb.study import results, tables
-    from rdd_nb.study.plan import load_plan
-    from rdd_nb.study.run import Outcome, run_study
-    from rdd_nb.study.units import state
+    from rdd_nb.evaluation import results
+    from rdd_nb.experiments.study import tables
+    from rdd_nb.experiments.study.plan import load_plan
+    from rdd_nb.experiments.study.run import Outcome, run_study
+    from rdd_nb.experiments.study.units import state
 
     plan = load_plan(config)
     folder = out or Path("runs") / f"study-{plan.name}"

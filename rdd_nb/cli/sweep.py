@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rdd_nb.cli.options import WORK, Json, Quiet, complain, duration
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 
 if TYPE_CHECKING:
-    from rdd_nb.sweep import Outcome, Progress
+    from rdd_nb.experiments.sweep.engine import Progress
+    from rdd_nb.experiments.sweep.guard import Outcome
 
 __all__ = ["command_report", "command_sweep"]
 
@@ -77,7 +78,7 @@ def command_sweep(
       product: {tail: [0.2, 0.5, 1.0]}
       seeds: [0, 1, 2]
     """
-    from rdd_nb import sweep
+    from rdd_nb.experiments import sweep
 
     if scheduler is not None and slurm:
         raise RddError("--scheduler and --slurm are two ways to one end: give one of them")
@@ -123,7 +124,7 @@ def _executor(scheduler: str | None, slurm: list[str] | None) -> Iterator[tuple[
     if scheduler is None and not slurm:
         yield None, None
         return
-    from rdd_nb.sweep import cluster
+    from rdd_nb.experiments.sweep import cluster
 
     way = (
         cluster.at_address(scheduler) if scheduler is not None else cluster.on_slurm(cluster.slurm_options(slurm or []))
@@ -179,7 +180,7 @@ def command_report(
     \b
     Example: rdd-nb report runs/tails --outcome worst --outcome mean
     """
-    from rdd_nb.sweep import page
+    from rdd_nb.experiments.sweep import page
 
     written = page.write(out, outcome or ())
     if as_json:

@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from rdd_nb import subgroups
-from rdd_nb.datasets import ImageDataset
-from rdd_nb.errors import RddError
-from rdd_nb.runs import SyntheticSet
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.evaluation import subgroups
 
 if TYPE_CHECKING:
-    from rdd_nb.evaluate import Scores
+    from rdd_nb.evaluation.scores import Scores
 
 __all__ = [
     "BLUE",
@@ -147,7 +147,7 @@ def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
 def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
     """Who is served: accuracy of majority and minority under each method, with intervals, joined by the gap.
 
-    Intervals cover the test sample and the training of the nets (:func:`rdd_nb.subgroups.group_table`).
+    Intervals cover the test sample and the training of the nets (:func:`rdd_nb.evaluation.subgroups.group_table`).
     """
     rows = {name: subgroups.group_table(s, by="minority", level=level).set_index("group") for name, s in scores.items()}
     figure = Figure(figsize=(8.2, 0.62 * len(rows) + 1.5), layout="constrained")

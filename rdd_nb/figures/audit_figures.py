@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
 
 __all__ = ["gradients", "padding", "selection", "verdicts", "wrong_end"]

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, image_sheet, plain
 
 __all__ = ["cells", "coverage", "exemplars", "found", "spaces", "stability", "tried"]
@@ -255,7 +255,7 @@ def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figu
     """Share of real samples within a radius of a set, a panel for each side, a line for each set.
 
     Args:
-        curves: set → columns side, radius, share (:func:`rdd_nb.mechanism.coverage_curve`).
+        curves: set → columns side, radius, share (:func:`rdd_nb.evaluation.diagnostics.coverage_curve`).
     """
     figure = Figure(figsize=(9.5, 3.7), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

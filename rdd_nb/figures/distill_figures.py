@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet, plain
 
 __all__ = ["accuracies", "drift", "forming", "layers", "loss_curve", "pictures", "signed", "throughput", "weights"]
@@ -231,7 +231,7 @@ def accuracies(tables: Mapping[str, pd.DataFrame], level: float = 0.95) -> Figur
     """Accuracy after training on several sets, with intervals, for data that name no minority.
 
     Args:
-        tables: set → :func:`rdd_nb.subgroups.group_table`; its first row is drawn.
+        tables: set → :func:`rdd_nb.evaluation.subgroups.group_table`; its first row is drawn.
         level: of the intervals in the tables, for the label.
     """
     figure = Figure(figsize=(8.2, 0.6 * len(tables) + 1.3), layout="constrained")

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet
-from rdd_nb.synthetic import SyntheticSet
 
 __all__ = ["agreement", "counts", "leaks", "literal", "reach", "sheet"]
 

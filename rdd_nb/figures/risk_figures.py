@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rdd_nb import risk
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
+from rdd_nb.models import risk
 
 __all__ = ["ball", "batches", "disappointment", "group_dro", "spread", "two_layers", "worst_of_a_few"]
 

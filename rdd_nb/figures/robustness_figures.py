@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import COLOURS, GREY, plain
 
 __all__ = ["architectures", "evaluation", "protocols", "selection", "severity"]
@@ -142,7 +142,7 @@ def protocols(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[
 
     Args:
         accuracy: side → a table of shares, a row a protocol, a column a set.
-        parts: side → source → standard deviation (a share), as :func:`rdd_nb.robustness.spreads` gives them.
+        parts: side → source → standard deviation (a share), as :func:`rdd_nb.evaluation.corruptions.spreads` gives them.
     """
     first = next(iter(accuracy.values()))
     styles = _styles(list(first.columns))

@@ -1,6 +1,6 @@
 """The figures of a study, as pure functions from its tidy tables to a matplotlib ``Figure``.
 
-They take what :func:`rdd_nb.study.results.load_table` reads (or :func:`rdd_nb.study.tables.collect` gives) and draw
+They take what :func:`rdd_nb.evaluation.results.load_table` reads (or :func:`rdd_nb.experiments.study.tables.collect` gives) and draw
 means over seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn
 anew. A side of the data has the colour and the marker that it has in :mod:`rdd_nb.figures`, a method a colour and a
 dash.
@@ -17,9 +17,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdd_nb.errors import unknown
+from rdd_nb.core.errors import unknown
+from rdd_nb.evaluation import results
 from rdd_nb.figures import COLOURS
-from rdd_nb.study import results
 
 __all__ = [
     "METHODS",
@@ -56,15 +56,15 @@ class Side(NamedTuple):
 
 
 def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """:func:`rdd_nb.study.results.summary` of :func:`with_worst_class`, which has two sides for every scenario."""
+    """:func:`rdd_nb.evaluation.results.summary` of :func:`with_worst_class`, which has two sides for every scenario."""
     return results.summary(with_worst_class(table), level)
 
 
 def with_worst_class(table: pd.DataFrame) -> pd.DataFrame:
     """A study's table in which the classes are the named groups of scenarios that name no groups and no minority.
 
-    So such a scenario has a worst one too, in :func:`rdd_nb.study.results.summary` and
-    :func:`rdd_nb.study.results.differences`.
+    So such a scenario has a worst one too, in :func:`rdd_nb.evaluation.results.summary` and
+    :func:`rdd_nb.evaluation.results.differences`.
     """
     named = set(table.loc[table["partition"].isin(["group", "minority"]), "scenario"])
     classes = table[(table["partition"] == "class") & ~table["scenario"].isin(named)]
@@ -76,7 +76,7 @@ def sides(said: pd.DataFrame, scenario: str) -> tuple[Side, Side]:
 
     The worst class or stratum stands for the minority where none is marked, and in hidden strata, whose rare strata are
     hidden in different classes, so that their mean hides the one that is lost. A worst of several is, over few samples,
-    a little below the truth (:mod:`rdd_nb.subgroups`).
+    a little below the truth (:mod:`rdd_nb.evaluation.subgroups`).
 
     Args:
         said: from :func:`summary`.
@@ -97,7 +97,7 @@ def sides(said: pd.DataFrame, scenario: str) -> tuple[Side, Side]:
 
 
 def split_name(name: str) -> tuple[str, dict[str, float | str]]:
-    """A name with the point of a grid, as :mod:`rdd_nb.study.plan` writes it, taken apart.
+    """A name with the point of a grid, as :mod:`rdd_nb.experiments.study.plan` writes it, taken apart.
 
     >>> split_name("robust tail=0.2 init=noise")
     ('robust', {'tail': 0.2, 'init': 'noise'})
@@ -220,7 +220,7 @@ def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[s
     averaged. Minority solid with a band of one standard deviation between seeds, majority faint.
 
     Args:
-        mechanism: from :func:`rdd_nb.study.tables.collect` or the table that it is kept in.
+        mechanism: from :func:`rdd_nb.experiments.study.tables.collect` or the table that it is kept in.
         scenario: of the table.
         methods: which, in which order; by default those of :data:`METHODS` that are present.
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from rdd_nb.errors import RddError
+from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, image_sheet, pair, plain
 
 __all__ = ["confusions", "coverage", "dumbbells", "heat_map", "lollipops", "minimum", "tails_and_trust"]
@@ -46,7 +46,7 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
     """Groups from the worst up, with both their intervals and what groups that are all alike would show.
 
     Args:
-        tables: title → :func:`rdd_nb.subgroups.group_table`; empty groups are left out.
+        tables: title → :func:`rdd_nb.evaluation.subgroups.group_table`; empty groups are left out.
         nulls: title → ends ``[k]`` of the band for the worst of the k groups, the second worst, and so on.
         most: groups drawn; the worst.
 
@@ -85,7 +85,7 @@ def dumbbells(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
 
     Args:
         accuracy: a row a group, a column a set: the one before and the one after.
-        change: :func:`rdd_nb.subgroups.compare_groups` of the same groups, in that order.
+        change: :func:`rdd_nb.evaluation.paired_tests.compare_groups` of the same groups, in that order.
     """
     names = [f"{name} ({n:,})" for name, n in zip(change["group"], change["n"])]
     figure = Figure(figsize=(9.5, 0.3 * len(names) + 1.7), layout="constrained")

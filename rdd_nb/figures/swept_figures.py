@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdd_nb.errors import RddError, unknown
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.evaluation import results
 from rdd_nb.figures import COLOURS
 from rdd_nb.figures.study_figures import (
     MARKERS,
@@ -25,7 +26,6 @@ from rdd_nb.figures.study_figures import (
     summary,
     with_worst_class,
 )
-from rdd_nb.study import results
 
 __all__ = ["selection_figure", "sensitivity_figure", "swept"]
 

@@ -11,7 +11,7 @@ W5 as W2 at ipc 50 and 100 classes (only where it is named: a graphics card, or 
 Each is run in turns, ours and the reference (``reference.py``), and medians are compared; W1 and W2 also with the
 method's released code where ``--released`` names a copy (``released.py``). The robust objective (R2) is timed beside
 the plain one, and both in bfloat16 where the machine multiplies it faster than float32. Phases are what the profiler
-finds under the names of :data:`rdd_nb.machine.PHASES`, in a run of its own. Ceilings are measured here: a product of
+finds under the names of :data:`rdd_nb.core.device.PHASES`, in a run of its own. Ceilings are measured here: a product of
 matrices of 2048² and a copy of 256 MB. Random images: the arithmetic does not look at them. JSON on stdout, a line for
 each result on stderr.
 """
@@ -36,11 +36,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import rdd_nb as rdd
-from rdd_nb import machine, networks
-from rdd_nb.clustering import Groups
-from rdd_nb.doctor import ceilings, seconds
-from rdd_nb.evaluate import train
-from rdd_nb.step import steps
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core import environment
+from rdd_nb.core.device import PHASES, pick_device, tune_allocator
+from rdd_nb.distillation.step import steps
+from rdd_nb.experiments.doctor import ceilings, seconds
+from rdd_nb.models import networks
+from rdd_nb.models.training import train
 
 GRADIENT = {"matching": "gradient", "outer": 2, "inner": 2, "ipc": 10}
 WORKLOADS = {
@@ -106,7 +108,7 @@ def phases(work: Callable[[], object], device: torch.device, times: int = 2) -> 
         for _ in range(times):
             work()
     whole = (time.perf_counter() - began) / times
-    found = dict.fromkeys(machine.PHASES, 0.0)
+    found = dict.fromkeys(PHASES, 0.0)
     for event in (e for e in profiler.events() if e.name.startswith("rdd: ")):
         found[event.name.removeprefix("rdd: ")] += event.cpu_time_total / 1e6 / times
         outer = event.cpu_parent
@@ -231,7 +233,7 @@ def words(found: dict) -> str:
             if way in found["W4"]["ratio"]:
                 tenth = found["W4"]["seconds_of_a_tenth"][way]["median"]
                 ratios[name] = [f"{10 * tenth:.0f} s", f"{found['W4']['ratio'][way]:.2f}", "–"]
-    shown = [p for p in (*machine.PHASES, "other") if any(found[n]["phases"].get(p, 0) > 0 for n in names)]
+    shown = [p for p in (*PHASES, "other") if any(found[n]["phases"].get(p, 0) > 0 for n in names)]
     shares: dict[str, object] = {}
     for p in shown:
         shares[p] = [f"{found[n]['phases'].get(p, 0) / sum(found[n]['phases'].values()):.1%}" for n in names]
@@ -293,7 +295,7 @@ def once(name: str, device: str) -> dict[str, float]:
     next(steps(data, rdd.DistillConfig(objective="erm", **settings), None, device=device))
     found = {"seconds": round(time.perf_counter() - began, 1)}
     found["megabytes"] = peak_megabytes()
-    if torch.cuda.is_available() and machine.pick_device(device).type == "cuda":
+    if torch.cuda.is_available() and pick_device(device).type == "cuda":
         found["megabytes_of_the_card"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return found
 
@@ -328,11 +330,11 @@ def main() -> None:
     if asked.words:
         put(PAGE, "speed", words(json.loads(RESULT.read_text(encoding="utf-8"))))
         return
-    device = machine.pick_device(asked.device)
-    machine.tune_allocator()
+    device = pick_device(asked.device)
+    tune_allocator()
     most = ceilings(device)
     asked.bfloat16 = most.has_bfloat16
-    report: dict = {"machine": machine.describe(device), "ceilings": dataclasses.asdict(most)}
+    report: dict = {"machine": environment.describe(device), "ceilings": dataclasses.asdict(most)}
     held: dict = {}
     if asked.add:  # looked at before minutes of measuring
         held = json.loads(RESULT.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 from pages import filled, put, table
 
-from rdd_nb.study import results
+from rdd_nb.evaluation import results
 
 PAGE, RESULTS = Path("docs/how-to/speed.md"), Path("data/results")
 SHOWN = {

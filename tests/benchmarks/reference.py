@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from rdd_nb import augment
-from rdd_nb.config import DistillConfig
-from rdd_nb.evaluate import Protocol
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.models import augmentation
+from rdd_nb.models.protocol import Protocol
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -106,7 +106,7 @@ def iteration(
             members = (labels == c).nonzero()[:, 0]
             chosen = members[torch.randperm(len(members), generator=draw)[: config.batch_real].to(where)]
             pool.append(chosen)
-            transform = augment.draw(config.augment, 1, draw, device=where)
+            transform = augmentation.draw(config.augment, 1, draw, device=where)
             real, mine = transform(images[chosen]), transform(made[c * config.ipc : (c + 1) * config.ipc])
             loss = _matched(net, real, mine, c, None if groups is None else groups[chosen], config)
             loss.backward()
@@ -118,7 +118,7 @@ def iteration(
             data = TensorDataset(images[index], labels[index])
             for _ in range(config.inner):
                 for x, y in DataLoader(data, batch_size=config.batch_net, shuffle=True):
-                    x = augment.draw(config.augment, 1, draw, device=where)(x)
+                    x = augmentation.draw(config.augment, 1, draw, device=where)(x)
                     updates.zero_grad()
                     F.cross_entropy(net(x), y).backward()
                     updates.step()

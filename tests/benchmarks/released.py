@@ -22,7 +22,7 @@ from unittest import mock
 
 import torch
 
-from rdd_nb.machine import torchvision
+from rdd_nb.core.environment import torchvision
 
 
 class _Stub(types.ModuleType):

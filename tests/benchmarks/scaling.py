@@ -5,7 +5,7 @@
 One thing at a time, around ten classes of 32 × 32 RGB, ten images a class, 64 real ones, width 32; gradient matching
 with two matches and an epoch between them, distribution matching with one. Each point is timed by the code that runs
 (medians), and its multiplications and additions are counted by torch. An exponent is the slope of a line through the
-points in logarithms. For each phase (:data:`rdd_nb.machine.PHASES`) it is taken between the first and the last point,
+points in logarithms. For each phase (:data:`rdd_nb.core.device.PHASES`) it is taken between the first and the last point,
 where the phase has at least a hundredth of the time. With --write, the numbers go to data/results/scaling.json, and
 from there, with a picture, into docs/how-to/speed.md (--words does only that).
 """
@@ -25,8 +25,9 @@ from pages import filled, put, table
 from torch.utils.flop_counter import FlopCounterMode
 
 import rdd_nb as rdd
-from rdd_nb import machine
-from rdd_nb.clustering import Groups
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core import environment
+from rdd_nb.core.device import pick_device, tune_allocator
 
 PAGE, RESULT, PICTURE = Path("docs/how-to/speed.md"), Path("data/results/scaling.json"), Path("docs/how-to/scaling.png")
 AXES = {"classes": (10, 20, 50, 100), "ipc": (1, 5, 10, 25, 50), "width": (16, 32, 64, 128), "side": (32, 64, 128)}
@@ -131,9 +132,9 @@ def main() -> None:
     if asked.words:
         found = json.loads(RESULT.read_text(encoding="utf-8"))
     else:
-        device = machine.pick_device(asked.device)
-        machine.tune_allocator()
-        found = {"machine": machine.describe(device)}
+        device = pick_device(asked.device)
+        tune_allocator()
+        found = {"machine": environment.describe(device)}
         for kind in KINDS:
             found[kind] = {}
             for axis, values in AXES.items():

@@ -29,13 +29,16 @@ from matplotlib.figure import Figure
 from pages import filled, put, table
 
 import rdd_nb as rdd
-from rdd_nb import figures, machine
-from rdd_nb.clustering import Groups, kmeans
-from rdd_nb.datasets import ImageDataset, Splits
-from rdd_nb.evaluate import predict, train
+from rdd_nb import figures
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.kmeans import kmeans
+from rdd_nb.core import environment
+from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.distillation.initialization import State, initial_state
+from rdd_nb.distillation.step import steps
+from rdd_nb.evaluation.predictions import predict
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK
-from rdd_nb.start import initial_state
-from rdd_nb.step import State, steps
+from rdd_nb.models.training import train
 
 PAGE, TABLE, PICTURE = Path("docs/how-to/speed.md"), Path("data/results/soonest.csv"), Path("docs/how-to/soonest.png")
 SCENARIOS = {"none": {}, "coloured": {"bias": 0.9}}
@@ -123,7 +126,7 @@ def judged(splits: Splits, state: State, seed: int) -> dict[str, float]:
 def run(part: str, ways: dict[str, tuple[dict, tuple[int, ...]]], scenarios: list[str], seeds: list[int]) -> None:
     """Measure what the table lacks."""
     torch.set_num_threads(1)
-    where = {k: v for k, v in machine.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
     for seed in seeds:
         for name in scenarios:
             base = rdd.load("fashion-mnist-sample", size=16)

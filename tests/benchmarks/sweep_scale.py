@@ -25,8 +25,8 @@ import psutil
 from nbformat import v4
 from pages import filled, put, table
 
-from rdd_nb import sweep
-from rdd_nb.processes import cores
+from rdd_nb.core.processes import cores
+from rdd_nb.experiments import sweep
 
 EMPTY = "import json, pathlib\npathlib.Path(out_dir, 'metrics.json').write_text(json.dumps({'summary': {'x': x}}))"
 BUSY = "import torch\ntorch.manual_seed(seed)\na = torch.randn(600, 600)\nfor _ in range(700):\n    a = (a @ a).tanh()"
@@ -166,9 +166,9 @@ def main() -> None:
     sweep.stands(sweep.make_plan(empty, {"seeds": list(range(asked.runs))}), asked.out / "many")
     found["seconds_to_look_at_all"] = round(time.perf_counter() - began, 2)
     shutil.rmtree(asked.out)
-    from rdd_nb import machine  # only now: it brings torch, and the parent's memory is measured
+    from rdd_nb.core import environment  # only now: it brings torch, and the parent's memory is measured
 
-    found["machine"] = machine.describe()
+    found["machine"] = environment.describe()
     if asked.real is not None:
         found["real"] = folder_of(asked.real)
     print(json.dumps(found, indent=2))

@@ -20,7 +20,7 @@ import chromium
 import nbformat
 import pytest
 
-from rdd_nb.notebook import WIDGETS, problems
+from rdd_nb.experiments.notebook import WIDGETS, problems
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
 CHROMIUM = chromium.find()

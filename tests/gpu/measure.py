@@ -37,11 +37,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "benchmarks")]  # where nothing 
 import bench  # noqa: E402
 
 import rdd_nb as rdd  # noqa: E402
-from rdd_nb import machine, matching, networks, step  # noqa: E402
-from rdd_nb.clustering import Groups  # noqa: E402
-from rdd_nb.doctor import ceilings, seconds  # noqa: E402
-from rdd_nb.evaluate import predict, train  # noqa: E402
-from rdd_nb.step import steps  # noqa: E402
+from rdd_nb.clustering.groups import Groups  # noqa: E402
+from rdd_nb.core import environment
+from rdd_nb.core.device import PRECISIONS, pick_device
+from rdd_nb.distillation import matching, step
+from rdd_nb.distillation.step import steps  # noqa: E402
+from rdd_nb.evaluation.predictions import predict
+from rdd_nb.experiments.doctor import ceilings, seconds  # noqa: E402
+from rdd_nb.models import networks  # noqa: E402
+from rdd_nb.models.training import train  # noqa: E402
 
 #: Cosines; the part of the same answers for networks. See docs/how-to/speed.md for bfloat16.
 ALIKE = {"gradient matching, bfloat16 and float32": 0.995, "networks at once and alone, same answers": 0.95}
@@ -76,7 +80,7 @@ def agreement(asked: argparse.Namespace) -> dict:
     few = held.train.sample(100, seed=0)
     for kind in ("gradient", "distribution"):
         settings = {"matching": kind, "objective": "erm", "width": 32, "iterations": 1}  # 64 real images: one match
-        both = [_moved(asked, few, rdd.DistillConfig(**settings, precision=p), None) for p in machine.PRECISIONS]
+        both = [_moved(asked, few, rdd.DistillConfig(**settings, precision=p), None) for p in PRECISIONS]
         found[f"{kind} matching, bfloat16 and float32"] = cosine(*both)
     config = _config(asked, matching="gradient", objective="robust", outer=2, width=32, iterations=2)
     both = []
@@ -242,12 +246,12 @@ def main() -> None:
         parser.error(f"no step {wrong[0]!r}: there are {', '.join(STEPS)}")
     asked.until = time.monotonic() + 60 * asked.minutes
     try:
-        asked.card = machine.pick_device(asked.device)
+        asked.card = pick_device(asked.device)
     except rdd.RddError as error:
         parser.error(str(error))
     asked.out.mkdir(parents=True, exist_ok=True)
     asked.out = asked.out.resolve()
-    report: dict = {"machine": machine.describe(asked.card), "small": asked.small}
+    report: dict = {"machine": environment.describe(asked.card), "small": asked.small}
     report["ceilings"] = dataclasses.asdict(ceilings(asked.card))
     failed = []
     for name in asked.steps or STEPS:

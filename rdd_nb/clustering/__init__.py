@@ -1,0 +1,31 @@
+"""Groups that nobody named: cells of a synthetic set, k-means in several spaces, densities, and how stable they are.
+
+All of it works **within classes**: a group is a pair (class, id), so that "the worst group" is not just "the hardest
+class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.discovery`.
+"""
+
+from rdd_nb.clustering.density import density_weights
+from rdd_nb.clustering.discovery import discover_groups, learnability
+from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.clustering.kmeans import cells, kmeans, medoids
+from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
+from rdd_nb.clustering.spaces import SPACES, space
+from rdd_nb.clustering.stability import stability
+
+__all__ = [
+    "SPACES",
+    "Groups",
+    "cells",
+    "density_weights",
+    "discover_groups",
+    "group_mass",
+    "group_shares",
+    "group_weights",
+    "kmeans",
+    "known_groups",
+    "learnability",
+    "matched_mass",
+    "medoids",
+    "space",
+    "stability",
+]

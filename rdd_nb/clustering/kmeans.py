@@ -1,0 +1,65 @@
+"""Cells, k-means within classes, and medoids."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from rdd_nb.core.random_streams import seed_of
+
+__all__ = ["cells", "kmeans", "medoids"]
+
+
+def cells(
+    features: Tensor, centres: Tensor, labels: Tensor | None = None, centre_labels: Tensor | None = None
+) -> Tensor:
+    """The Voronoi cell of every sample: the index of its nearest centre (method, Algorithm 1, step 2).
+
+    Args:
+        features: ``[N, D]``, the real samples.
+        centres: ``[M, D]``, the synthetic samples in the same space.
+        labels, centre_labels: int64 ``[N]`` and ``[M]``; given both, only centres of the sample's own class count.
+
+    Returns:
+        int64 ``[N]``, indices into ``centres``.
+
+    >>> cells(torch.tensor([[0.0], [0.9]]), torch.tensor([[0.0], [1.0]]))
+    tensor([0, 1])
+    """
+    distances = torch.cdist(features, centres)
+    if labels is not None and centre_labels is not None:
+        distances = distances.masked_fill(labels[:, None] != centre_labels[None, :], torch.inf)
+    return distances.argmin(1)
+
+
+def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_init: int = 3) -> Tensor:
+    """k-means within each class (scikit-learn's, Lloyd): int64 ``[N]`` ids, 0 … ``num_groups`` − 1.
+
+    A class with fewer distinct samples than ``num_groups`` gets as many groups as it can fill.
+    """
+    ids = torch.zeros(len(labels), dtype=torch.int64)
+    points = features.detach().cpu().flatten(1).double().numpy()
+    for label in labels.unique().tolist():
+        members = (labels.cpu() == label).nonzero()[:, 0]
+        mine = points[members.numpy()]
+        k = min(num_groups, len(np.unique(mine, axis=0)))
+        model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32)
+        ids[members] = torch.from_numpy(model.fit_predict(mine)).long()
+    return ids
+
+
+def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:
+    """The ``count`` rows of ``points`` ``[N, D]`` nearest to the centres of k-means: int64, without repetition.
+
+    Where two centres share their nearest row, or there are fewer distinct rows, the first of the others fill up.
+
+    >>> medoids(torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]), 2).tolist()
+    [1, 4]
+    """
+    ids = kmeans(points, torch.zeros(len(points), dtype=torch.int64), count, seed)
+    centres = torch.stack([points[ids == k].mean(0) for k in ids.unique()])
+    nearest = torch.cdist(points, centres).argmin(0).unique()
+    others = torch.ones(len(points), dtype=torch.bool).index_fill_(0, nearest, False)
+    return torch.cat([nearest, others.nonzero()[:, 0]])[:count]

@@ -1,0 +1,75 @@
+"""Each group's share of its class, the sample weights that give it, and how much of what is matched a group is."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core.errors import RddError
+
+__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass"]
+
+
+def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
+    """The share of ``marked`` samples (bool ``[N]``) in what is matched, averaged over the classes that have some.
+
+    Args:
+        weights: ``[N]``, at least 0: each real sample's part, up to a factor for each class
+            (:func:`rdd_nb.distillation.initialization.sampling_weights`).
+        labels: int64 ``[N]``.
+
+    Returns:
+        A share in [0, 1]; NaN where nothing is marked. In plain matching it is the share that they have in the data.
+
+    >>> weights, labels = torch.tensor([3.0, 1.0, 1.0]), torch.zeros(3, dtype=torch.int64)
+    >>> round(matched_mass(weights, labels, torch.tensor([True, False, False])), 3)
+    0.6
+    """
+    shares = []
+    for label in labels.unique():
+        mine = labels == label
+        if marked[mine].any():
+            shares.append(float((weights[mine] * marked[mine]).sum() / weights[mine].sum()))
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def group_mass(groups: Groups, labels: Tensor, marked: Tensor, power: float = 0.0) -> float:
+    """The :func:`matched_mass` of :func:`group_weights`: how much of what groups match is of ``marked`` samples.
+
+    For a minority of share s, a value of s means that the groups do not see it.
+    """
+    return matched_mass(group_weights(groups, labels, int(labels.max()) + 1, power), labels, marked)
+
+
+def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float = 0.0) -> Tensor:
+    """Each group's share of its class: its size to the ``power``, float64 ``[num_classes, G]``, rows that sum to 1.
+
+    0 gives all groups of a class the same, 1 gives what they have in the data, which is plain matching; in between
+    rare groups are raised in part (sampling at temperature 1/power, as multilingual models draw their languages:
+    Arivazhagan et al., 1907.05019). Where the groups say how ``learnable`` they are, a group of natural share s is
+    raised by s^(−(1 − power)·learnable) instead: in full at 1, not at all at 0.
+
+    Raises:
+        RddError: ``power`` outside [0, 1].
+
+    >>> groups = Groups(torch.tensor([0] * 16 + [1] * 4), 2, "doctest")
+    >>> [group_shares(groups, torch.zeros(20, dtype=torch.int64), 1, power)[0].tolist() for power in (0, 1)]
+    [[0.5, 0.5], [0.8, 0.2]]
+    """
+    if not 0 <= power <= 1:
+        raise RddError(f"group_power={power} must lie in [0, 1]: 0 for equal groups, 1 for their natural sizes")
+    sizes = groups.sizes(labels, num_classes)
+    if groups.learnable is None:
+        raised = sizes.double().pow(power) * (sizes > 0)
+    else:
+        natural = (sizes / sizes.sum(1, keepdim=True).clamp_min(1)).double()
+        raised = natural * natural.clamp_min(1e-12).pow((power - 1) * groups.learnable[:num_classes])
+    return raised / raised.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def group_weights(groups: Groups, labels: Tensor, num_classes: int, power: float = 0.0) -> Tensor:
+    """A weight for each sample, ``[N]``, that gives each group its :func:`group_shares`; the sum is 1 in each class."""
+    shares = group_shares(groups, labels, num_classes, power)
+    sizes = groups.sizes(labels, num_classes)
+    return shares[labels, groups.ids] / sizes[labels, groups.ids]

@@ -1,0 +1,48 @@
+"""Copies of the notebooks without solutions and outputs, for students."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write
+
+__all__ = ["student_copies"]
+
+
+def student_copies(notebooks: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[Path]:
+    """Write a copy for students of every notebook in a folder: solutions out, stubs in, outputs stripped.
+
+    Args:
+        notebooks: the folder; notebooks are files whose names begin with a digit.
+        out: another folder, made if it is not there; copies of the same name are replaced.
+
+    Returns:
+        The copies.
+
+    Raises:
+        RddError: no notebooks there, ``out`` is the same folder, or a file is no notebook.
+    """
+    source, target = Path(notebooks), Path(out)
+    paths = sorted(source.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise RddError(f"{source} holds no notebooks (NN_name.ipynb): give the folder they are in")
+    if target.resolve() == source.resolve():
+        raise RddError(f"out is {target}, where the notebooks are: give another folder, or their solutions are lost")
+    target.mkdir(parents=True, exist_ok=True)
+    return [atomic_write(target / path.name, _student(path)) for path in paths]
+
+
+def _student(path: Path) -> str:
+    import nbformat  # up to three seconds, with jsonschema's grammars, for which no kernel that checks exercises waits
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
+        raise RddError(f"{path} is not a Jupyter notebook: take it out of the folder or mend it") from None
+    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return nbformat.writes(notebook) + "\n"

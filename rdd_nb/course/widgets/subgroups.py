@@ -1,0 +1,316 @@
+"""The subgroup explorer: who is served by which run, and the images of a group that the nets confuse most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.random_streams import seed_of
+from rdd_nb.course.widgets.explorer import INKS, MARKERS, Explorer, choice
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.evaluation import subgroups
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.figures import image_sheet
+from rdd_nb.models import risk
+
+__all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "value_table"]
+
+METRICS = ("accuracy", "CVaR of the loss")
+_GROUPS_SHOWN = 16
+_COLUMNS, _IMAGES = 4, 12
+
+
+def groupings(scores: Scores) -> tuple[str, ...]:
+    """The groupings that ``Scores.table`` can make of these scores, the most telling first."""
+    minority = ("minority",) if scores.minority is not None else ()
+    return (*minority, "group", "class", "class-group") if scores.groups is not None else (*minority, "class")
+
+
+def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float = 0.1) -> pd.DataFrame:
+    """A row a group: group, n, value, low, high, and for accuracy low_simultaneous, high_simultaneous.
+
+    Accuracy comes from :func:`rdd_nb.evaluation.subgroups.group_table`. CVaR is that of each net's losses in the group, averaged
+    over the nets with a t-interval, cut off at 0, which covers the training of the nets and not the draw of the images.
+
+    Raises:
+        RddError: a metric or grouping that is not known, a tail outside (0, 1].
+    """
+    if metric == "accuracy":
+        table = subgroups.group_table(scores, by).rename(columns={"accuracy": "value"})
+        return table[["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"]]
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    ids, names = scores.partition(by)
+    losses = torch.from_numpy(np.asarray(scores.losses, np.float64))
+    groups = torch.from_numpy(np.asarray(ids, np.int64)).expand(losses.shape)
+    values = risk.group_cvar(losses, groups, len(names), tail).values.numpy()
+    rows = []
+    for k, name in enumerate(names):
+        size = int((ids == k).sum())
+        value, low, high = subgroups.mean_interval(values[:, k]) if size else (np.nan,) * 3
+        rows.append((name, size, value, low if np.isnan(low) else max(low, 0.0), high, np.nan, np.nan))
+    return pd.DataFrame(rows, columns=["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"])
+
+
+def lots(scores: Scores, by: str, level: float = 0.95, draws: int = 500) -> pd.DataFrame:
+    """What each group's accuracy would be if lots had dealt the images out to the groups: columns group, low, high.
+
+    The null band of "it does not matter in which group an image is": sizes, nets and overall accuracy stay, and
+    ``level`` of the ``draws`` shuffles (always the same ones) lie within. Of twenty groups that are alike, one is out.
+    """
+    ids, names = scores.partition(by)
+    share, size = scores.correct.mean(0), np.bincount(ids, minlength=len(names))
+    rng = np.random.default_rng(seed_of(0, "lots"))
+    with np.errstate(invalid="ignore"):  # an empty group has no band
+        dealt = [np.bincount(ids, rng.permutation(share), len(names)) / size for _ in range(draws)]
+    low, high = np.quantile(dealt, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return pd.DataFrame({"group": names, "low": low, "high": high})
+
+
+@dataclass(frozen=True, eq=False)
+class SubgroupState:
+    """What the subgroup explorer shows.
+
+    Attributes:
+        by, metric, tail, group: what was chosen.
+        tables: for each run, :func:`value_table`.
+        null: of the first run, ``lots``; None where it is not accuracy that is shown.
+        shown: the groups drawn; all, or those that fare worst under the first run.
+        images: indices into the test set: the selected group's images, those most confused by the first run first.
+        wrong: for each of them, the share of the first run's nets that err.
+        said: for each of them, what the nets that err say most often; its own class where none errs.
+    """
+
+    by: str
+    metric: str
+    tail: float
+    group: str
+    tables: dict[str, pd.DataFrame]
+    null: pd.DataFrame | None
+    shown: tuple[str, ...]
+    images: NDArray[np.int64]
+    wrong: NDArray[np.float64]
+    said: NDArray[np.int64]
+
+
+class SubgroupExplorer(Explorer[SubgroupState]):
+    """Pick runs, a grouping and a measure; pick a group to see its images and what they are taken for.
+
+    ``runs`` holds a toggle button for each run. ``group`` is a list to click in, in the order in which the first picked
+    run serves the groups, the worst first; ``place`` steps through it by the keyboard.
+
+    Args:
+        scores: for each run, what its nets said of ``test``.
+        test: the images they were scored on, in that order.
+
+    Raises:
+        RddError: no scores, or scores of other test samples.
+    """
+
+    def __init__(self, scores: Mapping[str, Scores], test: ImageDataset) -> None:
+        super().__init__()
+        if not scores:
+            raise RddError("the subgroup explorer was given no scores: pass {name: Scores} of at least one run")
+        for name, each in scores.items():
+            if not np.array_equal(each.labels, test.labels.numpy()):
+                raise RddError(
+                    f"the scores of {name!r} are not of {test.name!r} (other labels): pass the same test set"
+                )
+        self._scores, self._test = dict(scores), test
+        self._first = next(iter(self._scores.values()))
+        # a button a run: JupyterLab would take the keys of a list that allows several
+        self.runs = {
+            name: widgets.ToggleButton(value=k < 2, description=name, layout=widgets.Layout(width="auto"))
+            for k, name in enumerate(self._scores)
+        }
+        self.by = choice("grouping", groupings(self._first))
+        self.metric = choice("metric", METRICS)
+        self.tail = widgets.FloatSlider(
+            value=0.1, min=0.01, max=1.0, step=0.01, description="tail", continuous_update=False, disabled=True
+        )
+        self.group = widgets.Select(rows=5, description="group", layout=widgets.Layout(width="280px"))
+        self.place = widgets.IntSlider(
+            value=1, min=1, max=2, description="place", tooltip="1 is served worst", continuous_update=False
+        )
+        self._order(pick_worst=True)
+        self.by.observe(lambda _: self._order(pick_worst=True), names="value")
+        for control in (*self.runs.values(), self.metric, self.tail):
+            control.observe(lambda _: self._order(), names="value")
+        self.place.observe(self._placed, names="value")
+        self._watch(*self.runs.values(), self.by, self.metric, self.tail, self.group)
+
+    def _picked(self) -> tuple[str, ...]:
+        return tuple(name for name, button in self.runs.items() if button.value)
+
+    def _order(self, pick_worst: bool = False) -> None:
+        """Offer the groups of the grouping, those that the first run serves worst first."""
+        scores = self._scores[(*self._picked(), next(iter(self._scores)))[0]]
+        with self._reported(), self._quietly():
+            table = value_table(scores, self.by.value, self.metric.value, self.tail.value)
+            ordered = table.sort_values("value", ascending=self.metric.value == "accuracy", kind="stable")
+            names, before = list(ordered["group"]), self.group.value
+            self.place.max = max(2, len(names))
+            self.group.options = names
+            self.group.value = names[0] if pick_worst else before
+            self.place.value = self.group.index + 1
+
+    def _placed(self, _change: object) -> None:
+        if not self._held:
+            self.group.index = min(self.place.value, len(self.group.options)) - 1
+
+    def choices(self) -> dict[str, object]:
+        """Runs, grouping, metric, tail, group."""
+        self.tail.disabled = self.metric.value == "accuracy"
+        with self._quietly():
+            self.place.value = self.group.index + 1
+        return {"runs": self._picked(), **{k: getattr(self, k).value for k in ("by", "metric", "tail", "group")}}
+
+    def controls(self) -> tuple[widgets.Widget, ...]:
+        """Runs, grouping, metric and tail; then the groups, to click in a list or to step through by place."""
+        row = widgets.HBox([widgets.Label("runs"), *self.runs.values()], layout=widgets.Layout(flex_flow="row wrap"))
+        column = widgets.VBox([row, self.by, self.metric, self.tail])
+        return (column, widgets.VBox([self.group, self.place]))
+
+    def compute(  # type: ignore[override]
+        self, runs: Sequence[str], by: str, metric: str, tail: float, group: str
+    ) -> SubgroupState:
+        """The runs' tables, and the group's images in the order in which the first run confuses them."""
+        if not runs:
+            raise RddError("no run is picked: pick at least one")
+        tables = {name: value_table(self._scores[name], by, metric, tail) for name in runs}
+        first = tables[runs[0]]
+        present = first[first["n"] > 0]
+        worst_first = present.sort_values("value", ascending=metric == "accuracy", kind="stable")["group"]
+        keep = {group, *worst_first.head(_GROUPS_SHOWN - (group not in set(worst_first.head(_GROUPS_SHOWN))))}
+        scores = self._scores[runs[0]]
+        ids, names = scores.partition(by)
+        classes = len(scores.class_names)
+        mine = np.flatnonzero(ids == names.index(group))
+        wrong = 1 - scores.correct[:, mine].mean(0)
+        order = np.lexsort((-scores.losses[:, mine].mean(0), -wrong))
+        errors = [((scores.predictions[:, mine] == k) & (scores.labels[mine] != k)).sum(0) for k in range(classes)]
+        said = np.where(wrong > 0, np.argmax(errors, axis=0), scores.labels[mine])
+        return SubgroupState(
+            by,
+            metric,
+            tail,
+            group,
+            tables,
+            lots(scores, by) if metric == "accuracy" else None,
+            tuple(name for name in names if name in keep),
+            mine[order],
+            wrong[order],
+            said[order],
+        )
+
+    def draw(self, state: SubgroupState) -> Figure:
+        """Lollipops of the groups, a marker a run; and the images of the selected group."""
+        figure = Figure(figsize=(9.6, max(4.8, 0.32 * len(state.shown) + 1.6)), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        self._lollipops(left, state)
+        self._gallery(right, state)
+        return figure
+
+    def _lollipops(self, axes: Axes, state: SubgroupState) -> None:
+        scale = 100 if state.metric == "accuracy" else 1
+        places = {name: y for y, name in enumerate(state.shown)}
+        axes.axhspan(places[state.group] - 0.5, places[state.group] + 0.5, color="#EEEEEE", zorder=0)
+        if state.null is not None:
+            null = state.null[state.null["group"].isin(places)].dropna()
+            y = null["group"].map(places).to_numpy(float)
+            told = f"if groups did not matter to {next(iter(state.tables))!r} (95%)"
+            axes.barh(
+                y, (null["high"] - null["low"]) * 100, 0.9, null["low"] * 100, color="#D0D0D0", label=told, zorder=1
+            )
+        for k, (run, table) in enumerate(state.tables.items()):
+            place = list(self._scores).index(run)  # so that a run keeps its looks when others are put away
+            ink, marker = INKS[place % len(INKS)], MARKERS[place % len(MARKERS)]
+            rows = table[table["group"].isin(places) & (table["n"] > 0)]
+            y = rows["group"].map(places).to_numpy(float) + 0.6 * ((k + 0.5) / len(state.tables) - 0.5)
+            axes.hlines(y, rows["low_simultaneous"] * scale, rows["high_simultaneous"] * scale, ink, linewidth=1)
+            axes.hlines(y, rows["low"] * scale, rows["high"] * scale, ink, linewidth=3.5, alpha=0.55)
+            axes.plot(rows["value"] * scale, y, marker, color=ink, markersize=7, label=run)
+        axes.set_yticks(range(len(places)), list(places), fontsize=9)
+        axes.set_ylim(len(places) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        if state.metric == "accuracy":
+            axes.set(xlim=(-1.5, 101.5), xlabel="test accuracy in %; thick: 95%, thin: 95% for all groups at once")
+        else:
+            axes.set(xlabel=f"mean of the worst {state.tail:.0%} of losses, in nats; thick: 95% over nets")
+            axes.set_xlim(left=0)
+        axes.grid(axis="x", color="#E5E5E5")
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+
+    def _gallery(self, axes: Axes, state: SubgroupState) -> None:
+        run = next(iter(state.tables))
+        axes.set_title(
+            f"{state.group}: what {run!r} confuses most\n(in brackets: share of its nets that err)", fontsize=9
+        )
+        axes.set_anchor("N")
+        chosen = state.images[:_IMAGES]
+        if not len(chosen):
+            axes.text(0.5, 0.5, "no test image", ha="center", transform=axes.transAxes)
+            axes.set_axis_off()
+            return
+        images = self._test.images[torch.from_numpy(chosen)]
+        height, width = images.shape[2:]
+        room = int(0.75 * height)  # under each image, for what it is taken for
+        image_sheet(axes, torch.nn.functional.pad(images, (0, 0, 0, room), value=255).numpy(), _COLUMNS)
+        names = self._test.class_names
+        for k, (index, said, wrong) in enumerate(zip(chosen, state.said, state.wrong)):
+            x = (k % _COLUMNS) * (width + 2) + width / 2
+            y = (k // _COLUMNS) * (height + room + 2) + height
+            truth = names[int(self._test.labels[index])]
+            words = f"{_short(truth)}\n" + (f"→ {_short(names[said])}\n({wrong:.0%})" if wrong else "right")
+            axes.text(x, y, words, ha="center", va="top", fontsize=7, linespacing=1.0)
+
+    def describe(self, state: SubgroupState) -> str:
+        """The selected group under each run, its place among the groups, and its commonest confusion."""
+        run, table = next(iter(state.tables.items()))
+        parts = []
+        for name, each in state.tables.items():
+            row = each[each["group"] == state.group].iloc[0]
+            parts.append(f"{name} {_told(row, state.metric)}")
+        mine = table[table["group"] == state.group].iloc[0]
+        words = f"{state.group}, {int(mine['n']):,} test images. {_heading(state)}: {'; '.join(parts)}."
+        if state.null is not None and mine["n"]:
+            null = state.null[state.null["group"] == state.group].iloc[0]
+            where = "below" if mine["value"] < null["low"] else "above" if mine["value"] > null["high"] else "within"
+            words += (
+                f" Under {run!r} that is {where} what chance alone would show, {null['low']:.1%} to {null['high']:.1%}."
+            )
+        missed = state.said[state.wrong >= 0.5]
+        if len(missed):
+            words += (
+                f" At least half of the nets of {run!r} err on {len(missed):,} of them, most often saying "
+                f"{self._test.class_names[int(np.bincount(missed).argmax())]}."
+            )
+        hidden = int((table["n"] > 0).sum()) - sum(name in state.shown for name in table.loc[table["n"] > 0, "group"])
+        if hidden:
+            words += f" The {len(state.shown)} groups that fare worst are drawn, {hidden} others are not."
+        return words
+
+
+def _heading(state: SubgroupState) -> str:
+    return "Accuracy" if state.metric == "accuracy" else f"Mean of the worst {state.tail:.0%} of losses"
+
+
+def _told(row: pd.Series, metric: str) -> str:
+    if metric == "accuracy":
+        return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    return f"{row['value']:.2f} nats [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 9 else name[:8] + "."

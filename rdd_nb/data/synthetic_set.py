@@ -1,0 +1,174 @@
+"""The synthetic set: a few images a class with all that their use needs, and its file, safe to open from strangers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import rdd_nb
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write, one_line, without_folders
+
+__all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
+
+FORMAT, FORMAT_VERSION = "rdd_nb.synthetic", "1"
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet:
+    """A distilled set: ``ipc`` images for each class, in the units the networks see.
+
+    Attributes:
+        images: float32 ``[M, C, H, W]``, normalised: ``(pixel / 255 - mean) / std``; ``M = ipc × classes``.
+        labels: int64 ``[M]`` in ``0..K-1``; every class occurs exactly ``ipc`` times, in any order.
+        class_names: K names.
+        mean, std: per channel, of ``pixel / 255``, of the real training set; length C.
+        ipc: images per class.
+        meta: where it comes from (dataset, scenario, matching, objective, seed, …), strings only.
+
+    Raises:
+        RddError: shapes, types or ranges that do not fit each other, or pixels that are not finite.
+
+    >>> s = SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,), ipc=1)
+    >>> s.num_classes, s.shape, int(s.to_uint8()[0, 0, 0, 0])
+    (2, (1, 4, 4), 128)
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    ipc: int
+    meta: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or images.dtype != torch.float32 or 0 in images.shape:
+            raise RddError(f"synthetic images are {_shape(images)}: give float32 [M, C, H, W], none of them 0")
+        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+            raise RddError(f"synthetic labels are {_shape(labels)}: give int64 [{len(images)}], one for each image")
+        if not len(self.mean) == len(self.std) == images.shape[1]:
+            raise RddError(
+                f"mean {self.mean} and std {self.std}: give one number for each of {images.shape[1]} channels"
+            )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise RddError(f"mean {self.mean} and std {self.std} must be finite, and std above 0")
+        if int(labels.min()) < 0 or int(labels.max()) >= len(self.class_names):
+            raise RddError(f"synthetic labels reach outside 0..{len(self.class_names) - 1}: name every class")
+        counts = torch.bincount(labels, minlength=len(self.class_names)).tolist()
+        if any(count != self.ipc for count in counts):
+            raise RddError(f"ipc is {self.ipc} but the classes have {counts} synthetic images: give ipc of each")
+        if not bool(torch.isfinite(images).all()):
+            raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes, K."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def to_uint8(self) -> Tensor:
+        """The images as ordinary pixels, uint8 ``[M, C, H, W]`` on the CPU: denormalised, clamped and rounded."""
+        mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return ((self.images.detach().cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
+        """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU: float32 ``[C, H, W]``, int64 ``[]``.
+
+        The images are normalised, ``(pixel / 255 - mean) / std`` with the ``mean`` and ``std`` of the real training set
+        that are kept here: normalise test images with the same two, and do not normalise these again.
+
+        >>> s = SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,), ipc=1)
+        >>> image, label = s.as_tensor_dataset()[1]
+        >>> image.shape, int(label)
+        (torch.Size([1, 4, 4]), 1)
+        """
+        return torch.utils.data.TensorDataset(self.images.detach().cpu(), self.labels.cpu())
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Path:
+    """Write ``synthetic`` as safetensors, atomically; returns the path. Equal sets give equal bytes.
+
+    The tensors are ``images`` (float32, normalised) and ``labels`` (int64). The metadata, all strings: ``format``
+    ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation`` ``"pixels"``, ``ipc``, ``class_names``, ``mean``,
+    ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it. Any safetensors reader opens it.
+
+    Raises:
+        RddError: the place is not writable or full.
+    """
+    tensors = {"images": synthetic.images.detach().cpu().contiguous(), "labels": synthetic.labels.cpu().contiguous()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "parameterisation": "pixels",
+        "ipc": str(synthetic.ipc),
+        "class_names": json.dumps(list(synthetic.class_names)),
+        "mean": json.dumps(list(synthetic.mean)),
+        "std": json.dumps(list(synthetic.std)),
+        "rdd_nb": rdd_nb.__version__,
+        "meta": json.dumps({str(k): without_folders(str(v)) for k, v in synthetic.meta.items()}, sort_keys=True),
+    }
+    data = safetensors.torch.save(tensors, metadata)
+    # The library writes the header in the order of a hash map, another one each time: write it sorted instead.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return atomic_write(path, len(header).to_bytes(8, "little") + header + data[end:])
+
+
+def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
+    """Read a set that :func:`save_synthetic` wrote. Nothing in the file is executed.
+
+    Raises:
+        RddError: no such file; not safetensors, or truncated; safetensors of something else; another format version;
+            tensors that do not fit each other or the metadata.
+    """
+    make = "make one with `rdd-nb distill` or rdd_nb.data.synthetic_set.save_synthetic"
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            said, names = file.metadata() or {}, sorted(file.keys())
+            # clone: the library may map the file, and a later truncation of it would then kill the process
+            tensors = {name: file.get_tensor(name).clone() for name in ("images", "labels") if name in names}
+    except OSError as error:
+        raise RddError(f"cannot read the synthetic set {path} ({error.strerror or error}): {make}") from None
+    except safetensors.SafetensorError as error:
+        raise RddError(f"{path} is truncated or no safetensors file ({error}): copy it again, or {make}") from None
+    if said.get("format") != FORMAT:
+        raise RddError(f"{path} holds the tensors {', '.join(names[:4]) or '(none)'}, not a synthetic set: {make}")
+    if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") != "pixels":
+        raise RddError(
+            f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
+            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} (pixels): use the rdd_nb that wrote it"
+        )
+    try:
+        return SyntheticSet(
+            images=tensors["images"],
+            labels=tensors["labels"],
+            class_names=tuple(map(str, json.loads(said["class_names"]))),
+            mean=tuple(map(float, json.loads(said["mean"]))),
+            std=tuple(map(float, json.loads(said["std"]))),
+            ipc=int(said["ipc"]),
+            meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
+        )
+    except RddError as error:
+        raise RddError(f"{path} does not fit together: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RddError(f"{path} is a damaged synthetic set ({one_line(error)}): {make}") from None

@@ -1,0 +1,1 @@
+"""Distillation: a config, the first images, what is matched, one step, the loop around it, and the run's folder."""

@@ -1,0 +1,187 @@
+"""The distillation loop: a config, steps (:mod:`rdd_nb.distillation.step`), checkpoints, and resume to the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core.device import pick_device, release_memory
+from rdd_nb.core.environment import describe
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.initialization import State, check, fingerprint, initial_state, sampling_weights
+from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.distillation.step import steps
+
+__all__ = [
+    "DistillConfig",
+    "Run",
+    "State",
+    "distill",
+    "fingerprint",
+    "initial_state",
+    "sampling_weights",
+    "saved_state",
+    "steps",
+]
+
+
+RECENT = 10  # iterations: what the bar tells the speed of
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished distillation: the synthetic set, what it was made with, and how it went (a row an iteration)."""
+
+    synthetic: SyntheticSet
+    config: DistillConfig
+    history: pd.DataFrame
+    path: Path | None = None
+
+
+def distill(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: bool | str = True,
+    source: dict[str, Any] | None = None,
+) -> Run:
+    """Distil ``data`` into ``config.ipc`` images a class.
+
+    Args:
+        data: the training set.
+        config: see :class:`DistillConfig`.
+        groups: known or discovered; without them the robust objective uses the cells of the synthetic set.
+        out: a run folder. An interrupted run in it, made with the same config and data, goes on where its last
+            checkpoint stands and ends with the same bits as an uninterrupted one. A finished one is just loaded.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        progress: show a bar on stderr; a string becomes its label.
+        source: how to get the data again (such as its name and scenario); kept in the run's ``config.json``.
+
+    Raises:
+        RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written.
+    """
+    if out is None:
+        return _run(data, config, groups, None, device, progress)
+    pick_device(device)
+    check(data, config, groups)  # before there is a folder: the mended command may want the same one
+    said = {"distill": config.model_dump(mode="json"), "data": fingerprint(data, groups), "source": source or {}}
+    folder = RunFolder(out).create(said)
+    with folder.lock():
+        if folder.complete:
+            return Run(folder.load_synthetic(), config, folder.history, folder.path)
+        return _run(data, config, groups, folder, device, progress)
+
+
+def _run(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None,
+    folder: RunFolder | None,
+    device: str,
+    progress: bool | str,
+) -> Run:
+    if folder is not None and folder.has_checkpoint:
+        state = saved_state(folder, data, config)
+    else:
+        state = initial_state(data, config, groups)
+    saved = state.iteration
+
+    def save(current: State) -> None:
+        if folder is not None:
+            folder.save_checkpoint({k: v.cpu() if torch.is_tensor(v) else v for k, v in vars(current).items()})
+
+    bar = tqdm(
+        total=config.num_iterations,
+        initial=state.iteration,
+        desc=progress if isinstance(progress, str) else f"{config.matching} {config.objective}",
+        disable=not progress,
+        mininterval=2.0,
+        unit="it",
+    )
+    try:
+        for state in steps(data, config, groups, state, device):  # noqa: B020 (the last one is what counts)
+            bar.update()
+            recent = state.seconds[-RECENT:]
+            rate = config.matched(data.num_classes) * len(recent) / max(sum(recent), 1e-9)  # a coarse clock may tell 0
+            bar.set_postfix_str(f"loss={state.losses[-1]:.3g}, {rate:,.0f} images/s", refresh=False)
+            if state.iteration % config.checkpoint_every == 0:
+                save(state)
+                saved = state.iteration
+    except BaseException:  # also Ctrl-C: keep what is done, then let it through
+        if state.iteration > saved:
+            save(state)
+        raise
+    finally:
+        bar.close()
+        release_memory()
+    meta = {
+        "dataset": data.name,
+        "matching": config.matching,
+        "objective": config.objective,
+        "reference": config.reference,
+        "groups": "none" if groups is None else groups.source,
+        "seed": str(config.seed),
+    }
+    synthetic = SyntheticSet(
+        images=state.images.cpu(),
+        labels=torch.arange(data.num_classes).repeat_interleave(config.ipc),
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        ipc=config.ipc,
+        meta=meta,
+    )
+    history = pd.DataFrame(
+        {
+            "iteration": range(1, state.iteration + 1),
+            "loss": state.losses,
+            "seconds": state.seconds,
+            "weighing": state.weighing,
+        }
+    )
+    if folder is not None:
+        folder.write_history(history.to_dict("records"))
+        folder.save_synthetic(synthetic)
+        folder.write_metrics(
+            {
+                "iterations": state.iteration,
+                "loss": state.losses[-1],
+                "seconds": sum(state.seconds),
+                "machine": describe(pick_device(device)),
+            }
+        )
+    return Run(synthetic, config, history, folder.path if folder else None)
+
+
+def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:
+    """The state in a run folder's checkpoint, to go on from with :func:`steps`.
+
+    Raises:
+        RddError: the checkpoint is not one of this config and data.
+    """
+    held = folder.load_checkpoint()
+    shape = (data.num_classes * config.ipc, *data.shape)
+    try:
+        state = State(**held)
+        counted = {len(each) for each in (state.losses, state.seconds, state.weighing)}
+        fits = state.images.shape == shape == state.momentum.shape and counted == {state.iteration}
+    except (TypeError, AttributeError):
+        fits = False
+    if not fits:
+        raise RddError(
+            f"{folder.path / 'checkpoint.pt'} is no checkpoint of this run (it should hold images {list(shape)}): "
+            "delete it to start this run afresh"
+        )
+    return state

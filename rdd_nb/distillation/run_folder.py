@@ -1,0 +1,260 @@
+"""Run folders and the synthetic set: what a run leaves on disk, written atomically and safe to open from strangers.
+
+A run folder holds ``config.json``, ``history.csv``, ``synthetic.safetensors``, ``checkpoint.pt``, ``figures/`` and
+``metrics.json``. The last is written last: where it stands, the run is complete. Nothing here ever unpickles an
+arbitrary object, and no absolute path of the machine is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write, locked, one_line, unwritable, without_folders
+from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic, save_synthetic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["RunFolder", "SyntheticSet", "atomic_write", "load_synthetic", "save_synthetic"]
+
+
+class RunFolder:
+    """One run on disk. ``RunFolder(path).create(config)`` begins or resumes it, ``RunFolder.open(path)`` reads it.
+
+    All writes are atomic. The folder is safe to share: of absolute paths only the last part is stored, so two data
+    folders of one name look alike here; tell them apart with another key in ``config``.
+
+    >>> import tempfile
+    >>> run = RunFolder(tempfile.mkdtemp()).create({"ipc": 1, "seed": 0})
+    >>> run.write_metrics({"accuracy": 0.5})
+    >>> RunFolder.open(run.path).complete, run.metrics
+    (True, {'accuracy': 0.5})
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def create(self, config: Mapping[str, Any], overwrite: bool = False) -> RunFolder:
+        """Make the folder and write ``config.json``; a run with the same config is left as it is, to be resumed.
+
+        With ``overwrite`` the files of an earlier run (and no others) are removed first.
+
+        Raises:
+            RddError: the folder cannot be written, or holds a run with another config.
+        """
+        plain = _plain(config, "config")
+        try:
+            (self.path / "figures").mkdir(parents=True, exist_ok=True)
+            if overwrite:  # metrics.json first: a folder half removed must not look complete
+                for name in ("metrics.json", "checkpoint.pt", "history.csv", "synthetic.safetensors", "config.json"):
+                    (self.path / name).unlink(missing_ok=True)
+                for figure in (self.path / "figures").iterdir():
+                    if figure.suffix in (".png", ".svg", ".pdf"):
+                        figure.unlink()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        if (self.path / "config.json").exists():
+            there, wanted = _leaves(self.config), _leaves(plain)
+            keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
+            if keys:
+                told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
+                more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
+                raise RddError(
+                    f"{self.path} holds another run ({'; '.join(told)}{more}): use another folder, or overwrite it"
+                )
+            return self
+        atomic_write(self.path / "config.json", json.dumps(plain, indent=2) + "\n")
+        return self
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The run that stands at ``path``.
+
+        Raises:
+            RddError: there is none, or its ``config.json`` cannot be read.
+        """
+        run = cls(path)
+        if not (run.path / "config.json").is_file():
+            raise RddError(f"no run in {run.path} (it has no config.json): give the `out` folder of `rdd-nb distill`")
+        _ = run.config
+        return run
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` says."""
+        return self._json("config.json", "use another folder, or overwrite it")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run ended: ``metrics.json`` is there and whole."""
+        with contextlib.suppress(RddError):
+            return self.metrics is not None
+        return False
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` says; RddError while the run is not complete."""
+        return self._json("metrics.json", "the run is not complete; start it again and it resumes")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write ``metrics.json`` and so declare the run complete: call it last. Numbers that are not finite → null."""
+        atomic_write(self.path / "metrics.json", json.dumps(_plain(metrics, "metrics"), indent=2) + "\n")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """``history.csv`` as a table, one row a step; empty when nothing is written yet."""
+        path = self.path / "history.csv"
+        if not path.exists():
+            return pd.DataFrame()
+        try:
+            return pd.read_csv(path, float_precision="round_trip")
+        except pd.errors.EmptyDataError:  # written from no rows
+            return pd.DataFrame()
+        except (OSError, ValueError) as error:
+            raise RddError(f"cannot read {path} ({one_line(error)}): delete it") from None
+
+    def write_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
+        """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
+        table = pd.DataFrame([_plain(row, "history") for row in rows])
+        atomic_write(self.path / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+
+    def append_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
+        """Add rows to ``history.csv`` (rewritten as a whole, atomically: append some steps at a time, not each)."""
+        self.write_history([*self.history.to_dict("records"), *rows])
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint is there to resume from."""
+        return (self.path / "checkpoint.pt").is_file()
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write ``checkpoint.pt``: a dict of tensors, numbers, strings, and lists, tuples or dicts of these.
+
+        Raises:
+            RddError: the state holds something that could not be loaded back safely, or the place is not writable.
+        """
+        _check_state(state, "state")
+        buffer = io.BytesIO()  # in memory first: torch reports a full disk in many ways, atomic_write in one
+        torch.save(dict(state), buffer)
+        atomic_write(self.path / "checkpoint.pt", buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any]:
+        """Read ``checkpoint.pt`` with ``weights_only=True``, tensors on the CPU: no code in it can run.
+
+        Raises:
+            RddError: there is none, or it is truncated, foreign, or holds anything but tensors and plain values.
+        """
+        path = self.path / "checkpoint.pt"
+        mend = "delete it to start this run afresh"
+        if not path.is_file():
+            raise RddError(f"no checkpoint in {self.path}: the run has not saved one yet")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
+        except Exception as error:  # torch raises a dozen kinds for a file that is damaged or not its own
+            name = type(error).__name__
+            raise RddError(f"{path} is truncated, foreign or unsafe ({name}), and was not loaded: {mend}") from None
+        if not isinstance(state, dict):
+            raise RddError(f"{path} holds a {type(state).__name__}, not the state of a run: {mend}")
+        return state
+
+    def save_figure(self, name: str, figure: Figure, dpi: int = 110) -> Path:
+        """Write a matplotlib figure to ``figures/<name>.png`` (or ``.svg``, ``.pdf`` where the name says so)."""
+        if not re.fullmatch(r"[\w][\w .+-]*", name):
+            raise RddError(f"a figure cannot be called {name!r}: use letters, digits, - and _")
+        suffix = next((s for s in (".png", ".svg", ".pdf") if name.endswith(s)), "")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=(suffix or ".png")[1:], dpi=dpi, bbox_inches="tight")
+        with contextlib.suppress(OSError):  # if it fails, the write below says why
+            (self.path / "figures").mkdir(exist_ok=True)
+        return atomic_write(self.path / "figures" / (name if suffix else name + ".png"), buffer.getvalue())
+
+    def save_synthetic(self, synthetic: SyntheticSet) -> Path:
+        """Write ``synthetic.safetensors``; see :func:`save_synthetic`."""
+        return save_synthetic(self.path / "synthetic.safetensors", synthetic)
+
+    def load_synthetic(self) -> SyntheticSet:
+        """Read ``synthetic.safetensors``; see :func:`load_synthetic`."""
+        return load_synthetic(self.path / "synthetic.safetensors")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; see :func:`rdd_nb.core.files.locked`."""
+        with locked(self.path):
+            yield
+
+    def _json(self, name: str, mend: str) -> dict[str, Any]:
+        try:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RddError(f"cannot read {self.path / name} ({error.strerror}): {mend}") from None
+        except ValueError as error:
+            raise RddError(f"{self.path / name} is not whole JSON ({one_line(error)}): {mend}") from None
+        if not isinstance(value, dict):
+            raise RddError(f"{self.path / name} is not a JSON object: {mend}")
+        return value
+
+
+def _plain(value: Any, where: str) -> Any:
+    """``value`` in the types of JSON: numpy and torch numbers become Python's, NaN null, absolute paths their name."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    elif isinstance(value, Tensor):
+        value = value.detach().cpu().tolist()
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, os.PathLike)):
+        return without_folders(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    raise RddError(
+        f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
+    )
+
+
+def _leaves(config: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
+    """What a config holds by dotted name, as ``distill.tail``, so that a message names just what differs."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        found |= _leaves(value, f"{inside}{name}.") if nested else {f"{inside}{name}": value}
+    return found
+
+
+def _check_state(value: Any, where: str) -> None:
+    """Refuse at saving what ``weights_only=True`` would refuse at loading, when hours of work are lost."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, (str, int)):
+                raise RddError(f"the checkpoint's {where} has the key {key!r}: use strings or integers")
+            _check_state(item, f"{where}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _check_state(item, f"{where}[{i}]")
+    elif type(value) not in (bool, int, float, str, type(None), torch.nn.Parameter) and not isinstance(value, Tensor):
+        raise RddError(
+            f"the checkpoint's {where} is a {type(value).__name__}, which cannot be loaded back safely: give tensors, "
+            "numbers, strings, lists, tuples or dicts"
+        )

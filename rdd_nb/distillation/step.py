@@ -1,0 +1,342 @@
+"""One iteration of a distillation: a pure step over a small state, and the phases that its time goes to.
+
+One iteration is one network's life: it is born random, its statistics are matched ``outer`` times, and between two
+matches it is trained for ``inner`` epochs. Networks do not outlive an iteration and every random draw comes from a
+stream named after the seed and the iteration, so the images, their momentum and the iteration number are the whole
+state of a run. That is what a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdd_nb import clustering
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.core.device import arithmetic, phase, pick_device, tune_allocator
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import seed_of, stream
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.distillation import matching
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.initialization import State, check, initial_state, sampling_weights
+from rdd_nb.models import augmentation, networks, risk
+from rdd_nb.models.training import descend
+
+__all__ = ["steps"]
+
+#: The largest feature map that is made where no gradient is wanted.
+MAP_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}
+#: The largest feature map of real images whose gradient is wanted, over the classes that are taken together. A graph
+#: keeps some four of that size: 8 GB, of the 16 that a small card has.
+GRAPH_BYTES = {"cuda": 2 * 2**30}
+
+
+class _Sampler:
+    """Class-balanced batches of real indices ``[C, B]``, each class by its own probabilities, without a sync.
+
+    Systematic sampling: one uniform point in each of B equal slices of the class's cumulative distribution. With the
+    samples ordered by group, each group gets its share of every batch to within one sample.
+    """
+
+    def __init__(self, labels: Tensor, num_classes: int, probabilities: Tensor, order: Tensor, device: torch.device):
+        members = [order[labels[order] == c] for c in range(num_classes)]
+        longest = max(map(len, members))
+        self.index = torch.zeros(num_classes, longest, dtype=torch.int64)
+        self.cdf = torch.full((num_classes, longest), 2.0, dtype=torch.float64)
+        self.last = torch.tensor([[len(m) - 1] for m in members], device=device)
+        for c, m in enumerate(members):
+            mass = probabilities[m].double()
+            self.index[c, : len(m)] = m
+            self.cdf[c, : len(m)] = (mass / mass.sum()).cumsum(0)
+        self.index, self.cdf = self.index.to(device), self.cdf.to(device)
+
+    def draw(self, batch: int, generator: torch.Generator) -> Tensor:
+        classes, device = len(self.index), self.index.device
+        points = torch.rand(classes, batch, generator=generator, device=device, dtype=torch.float64)
+        points = (points + torch.arange(batch, device=device)) / batch
+        where = torch.searchsorted(self.cdf, points, right=True).minimum(self.last)
+        return self.index.gather(1, where)
+
+
+class _Problem:
+    """What stays fixed through a distillation: the data on its device, the groups, the sampler."""
+
+    def __init__(self, data: ImageDataset, config: DistillConfig, groups: Groups | None, device: torch.device):
+        self.data, self.config, self.device = data, config, device
+        self.classes = data.num_classes
+        self.synthetic_labels = torch.arange(self.classes, device=device).repeat_interleave(config.ipc)
+        self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.groups = None if groups is None else groups.ids.to(device)
+        self.num_groups = config.ipc if groups is None else groups.num_groups
+        self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
+        self.weighing = 0.0
+        order = torch.randperm(len(data), generator=stream(config.seed, "order"))
+        mass = sampling_weights(data, config, groups)
+        if config.objective in ("robust", "group") and groups is not None:
+            shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
+            self.group_shares = shares.to(device)
+            order = order[groups.ids[order].argsort(stable=True)]
+        self.sampler = _Sampler(data.labels, self.classes, mass, order, device)
+
+    def real(self, index: Tensor) -> Tensor:
+        """The images at ``index`` (any shape), normalised, ``[index.numel(), channels, H, W]``."""
+        with phase("data"):
+            return (self.images[index.flatten()].float() / 255 - self.mean) / self.std
+
+    def weights(
+        self, index: Tensor, features: Callable[[], tuple[Tensor, Tensor]], losses: Callable[[], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """:func:`rdd_nb.distillation.matching.objective_weights` of the batch at ``index`` ``[C, B]``.
+
+        ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, ipc, D]``; it is called where no groups are
+        given and the objective is robust, whose groups are then the cells of the synthetic set (Algorithm 1).
+        """
+        c, began = self.config, time.perf_counter()
+        with phase("risk"):
+            if self.groups is not None:
+                groups = self.groups[index]
+            elif c.objective == "robust":
+                with torch.no_grad():
+                    groups = torch.cdist(*features()).argmin(2)
+            else:
+                groups = torch.zeros_like(index)
+            shares = None if self.group_shares is None else self.group_shares[self.labels[index[:, 0]]]
+            found = matching.objective_weights(
+                c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight, shares
+            )
+        self.weighing += time.perf_counter() - began
+        return found
+
+    def network(self, iteration: int) -> nn.Module:
+        c = self.config
+        seed = seed_of(c.seed, "network", iteration)
+        with phase("network"):
+            net = networks.build(
+                c.network, self.data.shape, self.classes, width=c.width, depth=c.depth, norm=c.norm, seed=seed
+            )
+            return net.to(self.device).train()
+
+
+def steps(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None = None,
+    state: State | None = None,
+    device: str = "auto",
+) -> Iterator[State]:
+    """Distil, one iteration at a time: yields the state after each, starting from ``state`` or from the beginning.
+
+    The same data, config, groups and state give the same bits on the same machine.
+
+    Raises:
+        RddError: ``ipc`` too large, groups missing or of the wrong length, a loss that is no longer finite.
+    """
+    tune_allocator()
+    where = pick_device(device)
+    check(data, config, groups)
+    state = state or initial_state(data, config, groups)
+    problem = _Problem(data, config, groups, where)
+    state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
+    while state.iteration < config.num_iterations:
+        state = _step(problem, state)
+        yield state
+
+
+def _step(problem: _Problem, state: State) -> State:
+    """One iteration: a fresh network, ``outer`` matches, training in between. Leaves ``state`` untouched."""
+    config, began = problem.config, time.perf_counter()
+    problem.weighing = 0.0
+    net = problem.network(state.iteration)
+    draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
+    augment_draw = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
+    images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
+    losses, finite, told = [], [], [0.0]
+    for match in range(config.outer):
+        with phase("data"):
+            index = problem.sampler.draw(config.batch_real, draw)
+        transform = augmentation.draw(config.augment, problem.classes, augment_draw, device=problem.device)
+        matched = _match_gradients if config.matching == "gradient" else _match_distributions
+        try:
+            loss, gradient = matched(problem, net, index, images, transform)
+        except RddError:  # on the CPU the risk looks at its losses
+            raise _lost(config, state.iteration, match, "losses of the real images are") from None
+        with torch.no_grad():
+            momentum.mul_(config.momentum_img).add_(gradient)
+            images -= config.step_size * momentum
+        losses.append(loss.detach())
+        finite.append(images.detach().isfinite().all())
+        last = match + 1 == config.outer
+        if last or not images.is_cuda:  # to read them is to wait for the card: there, once an iteration
+            told = torch.stack(losses).tolist()
+            _check_finite(config, state.iteration, told, torch.stack(finite).tolist())
+        if not last and config.inner:
+            with phase("training between"):
+                _train_between(problem, net, index, images.detach(), draw, augment_draw)
+    return State(
+        state.iteration + 1,
+        images.detach(),
+        momentum,
+        (*state.losses, sum(told) / config.outer),
+        (*state.seconds, time.perf_counter() - began),
+        (*state.weighing, problem.weighing),
+    )
+
+
+def _check_finite(config: DistillConfig, iteration: int, losses: list[float], finite: list[bool]) -> None:
+    """Of each match of an iteration (counted from 0): the loss, and whether the images after it were finite."""
+    for match, (loss, fine) in enumerate(zip(losses, finite)):
+        if not (math.isfinite(loss) and fine):
+            what = "images are" if math.isfinite(loss) else f"matching loss is {loss},"
+            raise _lost(config, iteration, match, what)
+
+
+def _lost(config: DistillConfig, iteration: int, match: int, what: str) -> RddError:
+    between = f" or lr_net (now {config.lr_net:g})" if config.outer > 1 and config.inner else ""
+    return RddError(
+        f"the {what} no longer finite at iteration {iteration + 1}, match {match + 1}: lower lr_img "
+        f"(now {config.step_size:g}){between} or change tail; the last checkpoint is kept"
+    )
+
+
+def _match_distributions(
+    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augmentation.Transform
+) -> tuple[Tensor, Tensor]:
+    config, classes = problem.config, problem.classes
+    slots = torch.arange(classes, device=problem.device)
+    pixels = problem.real(index)
+    with phase("augmentation"):
+        pixels = transform(pixels, slots.repeat_interleave(config.batch_real))
+        drawn = transform(images, problem.synthetic_labels)
+    with phase("real side"), torch.no_grad(), arithmetic(config.precision, problem.device):
+        parts = pixels.split(_at_a_time(config, pixels))
+        found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
+        real = found.view(classes, config.batch_real, -1)
+    with phase("synthetic side"):
+        made = net.embed(drawn).view(classes, config.ipc, -1)  # type: ignore[operator]
+    weights, shares = problem.weights(
+        index, lambda: (real, made.detach()), lambda: matching.coverage_losses(real, made.detach())
+    )
+    loss = matching.distribution_loss(real, made, weights, shares)
+    with phase("backward"):
+        return loss, torch.autograd.grad(loss, images)[0]
+
+
+def _at_a_time(config: DistillConfig, pixels: Tensor) -> int:
+    """How many images go through the network together where no gradient is wanted: all, if their maps are small.
+
+    A feature map that leaves the cache costs more than its arithmetic: at width 128, 2,560 images of 32 pixels take
+    3.1 s together and 1.6 s in parts of 256 (two cores, AVX-512), and 1.3 GB a map less memory.
+    """
+    return max(1, MAP_BYTES["cuda" if pixels.is_cuda else "cpu"] // _map_bytes(config, pixels.shape[1:]))
+
+
+def _map_bytes(config: DistillConfig, shape: tuple[int, ...]) -> int:
+    """Of the largest feature map, float32, of one image ``shape`` (C, H, W)."""
+    return config.width * shape[1] * shape[2] * 4
+
+
+def _match_gradients(
+    problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augmentation.Transform
+) -> tuple[Tensor, Tensor]:
+    config, device = problem.config, problem.device
+    gradient, total = torch.zeros_like(images), torch.zeros((), device=device)
+    at_a_time = _classes_at_a_time(problem, net)
+    for first in range(0, problem.classes, at_a_time):
+        labels = torch.arange(first, min(first + at_a_time, problem.classes), device=device)
+        rows, mine = slice(first, first + len(labels)), slice(first * config.ipc, (first + len(labels)) * config.ipc)
+        pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
+        with phase("augmentation"):
+            real = transform(pixels, labels.repeat_interleave(config.batch_real))
+            made = transform(part, labels.repeat_interleave(config.ipc))
+
+        def weigh(
+            losses: Tensor, rows: slice = rows, real: Tensor = real, made: Tensor = made
+        ) -> tuple[Tensor, Tensor]:
+            def features(x: Tensor) -> Tensor:
+                return net.embed(x).unflatten(0, (len(losses), -1))  # type: ignore[operator]
+
+            return problem.weights(index[rows], lambda: (features(real), features(made)), lambda: losses)
+
+        if len(labels) == 1:
+            loss = matching.gradient_loss(net, real, made, first, weigh, config.precision)
+        else:
+            many = (len(labels), -1)
+            real, made = real.unflatten(0, many), made.unflatten(0, many)
+            loss = matching.gradient_losses(net, real, made, labels, weigh, config.precision)
+        with phase("backward"):
+            gradient[mine] = torch.autograd.grad(loss, part)[0]
+        total += loss.detach()
+    return total, gradient
+
+
+def _classes_at_a_time(problem: _Problem, net: nn.Module) -> int:
+    """How many classes' gradients are taken together: on a card as many as its memory bears, on the CPU one.
+
+    There the graph of the double backward is the memory's peak, and grouped convolutions take 1.2 to 1.6 times as long
+    as one class after another; a card would wait for its small launches. Networks that keep running statistics
+    (BatchNorm) see one class after another everywhere.
+    """
+    budget, config = GRAPH_BYTES.get(problem.device.type, 0), problem.config
+    if any(True for _ in net.buffers()):
+        return 1
+    return min(problem.classes, max(1, budget // (config.batch_real * _map_bytes(config, problem.data.shape))))
+
+
+def _train_between(
+    problem: _Problem,
+    net: nn.Module,
+    index: Tensor,
+    images: Tensor,
+    draw: torch.Generator,
+    augment_draw: torch.Generator,
+) -> None:
+    """Train the network for ``inner`` epochs: on the batch just matched and as many fresh samples, or on the images.
+
+    With ``reference=robust`` the loss is the double objective over cells plus the plain mean (R1).
+    """
+    config, device = problem.config, problem.device
+    if config.inner_data == "real":
+        pool = torch.cat([index, problem.sampler.draw(config.batch_real, draw)], 1).flatten()
+        labels = problem.labels[pool]
+    else:
+        pool, labels = torch.arange(len(images), device=device), problem.synthetic_labels
+
+    def loss(part: Tensor) -> Tensor:
+        x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
+        transform = augmentation.draw(config.augment, 1, augment_draw, device=device)
+        with arithmetic(config.precision, device):
+            features = net.embed(transform(x)).to(x.dtype)  # type: ignore[operator]
+        losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
+        if config.reference == "robust":
+            return _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])
+        return losses.mean()
+
+    batches = (
+        part
+        for _ in range(config.inner)
+        for part in torch.randperm(len(pool), generator=draw, device=device).split(config.batch_net)
+    )
+    descend(net.parameters(), batches, loss, lr=config.lr_net)
+
+
+def _robust_reference_loss(
+    problem: _Problem, net: nn.Module, losses: Tensor, features: Tensor, images: Tensor, index: Tensor, labels: Tensor
+) -> Tensor:
+    """The paper's robust problem on a minibatch: mean and worst cell's CVaR, and the plain mean (method, R1)."""
+    config = problem.config
+    if problem.groups is not None:
+        groups = labels * problem.num_groups + problem.groups[index]
+    else:  # Voronoi cells of the synthetic set over all classes, in the current network's features
+        with torch.no_grad():
+            groups = clustering.cells(features, net.embed(images))  # type: ignore[operator]
+    cells = problem.classes * problem.num_groups
+    return risk.robust_risk(losses, groups, cells, config.tail, config.mean_weight, config.max_weight, erm_weight=1.0)

@@ -1,0 +1,199 @@
+"""What the tidy tables of a study say: means over seeds with intervals, and paired differences.
+
+Tables in which nothing stands a thousand times: one has a row for each scenario × method × seed × net ×
+partition × group, with ``n`` samples and ``correct`` of them; the other, ``NAME-runs.csv``, a row for each run, with
+all that it was measured on. They are joined by scenario, method and seed (:func:`load_table` with ``runs=True``). A
+third, ``NAME-mechanism.csv``, has the curves of :mod:`rdd_nb.evaluation.diagnostics`, as means over seeds.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.evaluation.intervals import mean_interval
+from rdd_nb.evaluation.subgroups import worst_group
+
+__all__ = [
+    "differences",
+    "load_table",
+    "mechanism_path",
+    "overview",
+    "runs_path",
+    "summary",
+]
+
+KEYS = ["study", "scenario", "method", "seed"]
+COLUMNS = [*KEYS, "net", "partition", "group", "n", "correct"]
+PathLike = str | os.PathLike[str]
+
+
+def mechanism_path(path: PathLike) -> Path:
+    """Where the curves lie, beside the table at ``path``: ``study.csv`` has ``study-mechanism.csv``."""
+    return Path(path).with_name(f"{Path(path).stem}-mechanism.csv")
+
+
+def runs_path(path: PathLike) -> Path:
+    """Where the second table lies, beside the one at ``path``.
+
+    >>> runs_path("results/study.csv").name
+    'study-runs.csv'
+    """
+    return Path(path).with_name(f"{Path(path).stem}-runs.csv")
+
+
+def load_table(path: PathLike, runs: bool = False) -> pd.DataFrame:
+    """Read a study's table; with ``runs`` each row gets the columns of its run, from the table beside it.
+
+    Raises:
+        RddError: no such file, or one that is no table of a study.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"group": str, "method": str, "scenario": str}, keep_default_na=False)
+        beside = pd.read_csv(runs_path(path), dtype={"method": str, "scenario": str}) if runs else None
+    except (OSError, ValueError) as error:
+        raise RddError(f"cannot read the table of a study {path} ({error}): `rdd-nb study` writes one") from None
+    if list(table.columns) != COLUMNS:
+        raise RddError(f"{path} has the columns {', '.join(table.columns[:6])} …, not those of a study's table")
+    return table if beside is None else table.merge(beside, on=KEYS, how="left", validate="many_to_one")
+
+
+# --- what a table says --------------------------------------------------------------------------------------------
+
+
+def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each scenario, method, seed and group, as the mean over nets; empty groups are left out.
+
+    With two more partitions: ``balanced`` (the mean of the class accuracies) and ``worst`` (the worst named group, or
+    side of the minority: a minimum, with the simultaneous band of :func:`rdd_nb.evaluation.subgroups.worst_group`).
+    """
+    one = table[table["n"] > 0].assign(accuracy=lambda t: t["correct"] / t["n"])
+    keys = ["scenario", "method", "seed"]
+    means = one.groupby([*keys, "partition", "group"], sort=False).agg(
+        accuracy=("accuracy", "mean"), n=("n", "first"), nets=("net", "nunique")
+    )
+    means = means.reset_index()
+    classes = means[means["partition"] == "class"].groupby(keys, sort=False)
+    balanced = classes.agg(accuracy=("accuracy", "mean"), n=("n", "sum"), nets=("nets", "first")).reset_index()
+    worst = []
+    for key, part in table.groupby(keys, sort=False):
+        by = next((p for p in ("group", "minority") if p in set(part["partition"])), None)
+        if by is not None:
+            mine = part[part["partition"] == by]
+            found = worst_group(mine)
+            named = {"group": "worst", "accuracy": found.value, "band_low": found.low, "band_high": found.high}
+            size = mine.loc[mine["group"] == found.group, "n"].iloc[0]
+            worst.append({**dict(zip(keys, key)), **named, "n": size, "nets": mine["net"].nunique()})
+    parts = [means, balanced.assign(partition="balanced", group="balanced")]
+    if worst:
+        parts.append(pd.DataFrame(worst).assign(partition="worst"))
+    return pd.concat(parts, ignore_index=True).reindex(columns=[*means.columns, "band_low", "band_high"])
+
+
+def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """For each scenario, method, partition and group: the accuracy over seeds, as a fraction.
+
+    Args:
+        table: from :func:`load_table` or :func:`rdd_nb.experiments.study.tables.collect`.
+        level: of the intervals.
+
+    Returns:
+        Columns scenario, method, partition, group, seeds, nets (of each seed), n (test samples, in the first seed),
+        mean (over seeds, of the means over nets), sd (between seeds), low, high (t-interval over seeds; NaN for one
+        seed), band_low, band_high. The last two are given for ``worst`` alone: means over seeds of the ends of its
+        band. Its mean, low and high are of raw minima, which lie below the truth; the named groups stand beside it.
+    """
+    if table.empty:
+        raise RddError("the table has no rows: no run is finished")
+    found = []
+    keys = ["scenario", "method", "partition", "group"]
+    for key, part in _by_seed(table).groupby(keys, sort=False):
+        value, low, high = mean_interval(part["accuracy"], level)
+        found.append(
+            {
+                **dict(zip(keys, key)),
+                "seeds": len(part),
+                "nets": int(part["nets"].iloc[0]),
+                "n": int(part["n"].iloc[0]),
+                "mean": value,
+                "sd": part["accuracy"].std(ddof=1) if len(part) > 1 else np.nan,
+                "low": low,
+                "high": high,
+                "band_low": part["band_low"].mean(),
+                "band_high": part["band_high"].mean(),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.95) -> pd.DataFrame:
+    """What each method gains on ``baseline``, paired over seeds: the same seed is the same scenario and test set.
+
+    The interval is a t-interval over the seeds' differences, so it is about new seeds, that is, about scenario,
+    groups, distillation and nets drawn anew. (:func:`rdd_nb.evaluation.paired_tests.paired_difference` compares two runs sample by
+    sample, from their ``scores.npz``.)
+
+    Returns:
+        Columns scenario, method, partition, group, seeds (that both have), difference, sd, low, high; scenarios
+        without the baseline are left out.
+
+    Raises:
+        RddError: no scenario has the baseline.
+    """
+    if baseline not in set(table["method"]):
+        raise unknown("method", baseline, set(table["method"]), "the table")
+    means = _by_seed(table)
+    keys = ["scenario", "seed", "partition", "group"]
+    base = means[means["method"] == baseline][[*keys, "accuracy"]]
+    pairs = means[means["method"] != baseline].merge(base, on=keys, suffixes=("", "_base"))
+    pairs["difference"] = pairs["accuracy"] - pairs["accuracy_base"]
+    found = []
+    for key, part in pairs.groupby(["scenario", "method", "partition", "group"], sort=False):
+        value, low, high = mean_interval(part["difference"], level)
+        sd = part["difference"].std(ddof=1) if len(part) > 1 else np.nan
+        found.append((*key, len(part), value, sd, low, high))
+    names = ["scenario", "method", "partition", "group", "seeds", "difference", "sd", "low", "high"]
+    return pd.DataFrame(found, columns=names)
+
+
+def overview(table: pd.DataFrame, baseline: str = "plain") -> str:
+    """A compact text: for each scenario a line a method, with accuracies in % and the gain on the baseline.
+
+    Each entry is a mean over seeds, ± standard deviation between them, and in brackets the gain in points.
+    """
+    said = summary(table)
+    gains = differences(table, baseline) if baseline in set(table["method"]) else None
+    lines: list[str] = []
+    for scenario, part in said.groupby("scenario", sort=False):
+        shown = part[part["partition"].isin(["all", "minority", "balanced", "worst", "robustness"])]
+        two = [shown.loc[shown["partition"] == name, "mean"].to_numpy() for name in ("all", "balanced")]
+        if np.allclose(*two):  # classes of equal size: one column says both
+            shown = shown[shown["partition"] != "balanced"]
+        columns = list(dict.fromkeys(zip(shown["partition"], shown["group"])))
+        width = max(len(str(m)) for m in shown["method"])
+        lines += ["", f"{scenario} ({int(shown['seeds'].max())} seeds × {int(shown['nets'].max())} nets; % right)"]
+        lines.append(" " * width + "".join(f"{name[-18:]:>20}" for _, name in columns))
+        for method, mine in shown.groupby("method", sort=False):
+            cells = mine.set_index(["partition", "group"])
+            lines.append(
+                f"{method:{width}}" + "".join(f"{_cell(cells, gains, scenario, method, c):>20}" for c in columns)
+            )
+    return "\n".join(lines[1:])
+
+
+def _cell(cells: pd.DataFrame, gains: pd.DataFrame | None, scenario: Any, method: Any, column: tuple[str, str]) -> str:
+    if column not in cells.index:
+        return "–"
+    row: Any = cells.loc[column]
+    text = f"{100 * row['mean']:.1f}" + ("" if np.isnan(row["sd"]) else f" ±{100 * row['sd']:.1f}")
+    if gains is not None:
+        mine = gains[(gains["scenario"] == scenario) & (gains["method"] == method)]
+        mine = mine[(mine["partition"] == column[0]) & (mine["group"] == column[1])]
+        if len(mine):
+            text += f" ({100 * mine['difference'].iloc[0]:+.1f})"
+    return text

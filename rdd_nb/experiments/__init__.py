@@ -1,0 +1,1 @@
+"""Experiments: notebooks run by papermill, sweeps over their parameters, studies, and what a machine will take."""

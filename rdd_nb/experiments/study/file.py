@@ -1,0 +1,194 @@
+"""What a study's YAML says, checked to the last key: its own keys, its scenarios' and its methods'.
+
+:func:`rdd_nb.experiments.study.plan.load_plan` explains the keys, and makes units of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Hashable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml  # type: ignore[import-untyped, unused-ignore]
+
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.models.protocol import PROFILES, Protocol
+
+__all__ = [
+    "MethodKeys",
+    "ScenarioKeys",
+    "StudyKeys",
+    "base_protocol",
+    "changed_protocol",
+    "checked",
+    "label",
+    "points",
+    "read_study",
+    "told",
+]
+
+Names = list[str]
+Grid = dict[str, list[Any]]
+
+
+class _Keys(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+
+
+class StudyKeys(_Keys):
+    """The keys of the file; scenarios and methods are still as YAML reads them."""
+
+    name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$")
+    data: str = "fashion-mnist-sample"
+    size: int | None = pydantic.Field(None, ge=1)
+    seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1)
+    nets: int = pydantic.Field(3, ge=1)
+    profile: str | None = None
+    protocol: dict[str, Any] | None = None
+    hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
+    distill: dict[str, Any] = {}
+    scenarios: dict[str, Any] = pydantic.Field(min_length=1)
+    methods: dict[str, Any] = pydantic.Field(min_length=1)
+
+
+class ScenarioKeys(_Keys):
+    """The keys of one scenario; what is not named here is an option of the scenario itself."""
+
+    model_config = pydantic.ConfigDict(extra="allow")  # the scenario's own options
+
+    scenario: str
+    data: str | None = None
+    size: int | None = pydantic.Field(None, ge=1)
+    label_noise: float = pydantic.Field(0.0, ge=0, lt=1)
+    robustness: bool = False
+    grid: Grid = {}
+    methods: Names | None = pydantic.Field(None, min_length=1)
+    skip: Names = pydantic.Field([], alias="except")
+
+
+class MethodKeys(_Keys):
+    """The keys of one method."""
+
+    coreset: str | None = None
+    ipc: int | None = pydantic.Field(None, ge=1)
+    config: dict[str, Any] | None = None
+    whole: dict[str, Any] | None = None
+    groups: str | dict[str, dict[str, Any]] | None = None
+    grid: Grid = {}
+    scenarios: Names | None = pydantic.Field(None, min_length=1)
+    skip: Names = pydantic.Field([], alias="except")
+
+
+def read_study(path: str | Path) -> StudyKeys:
+    """The keys of the study in the YAML file ``path``; those within its scenarios and methods are checked later.
+
+    Raises:
+        RddError: one line that says what is wrong, where, and how to mend it.
+    """
+    file = Path(path)
+    try:
+        held = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader of ours
+    except OSError as error:
+        raise RddError(f"cannot read the study {file} ({error.strerror}): give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RddError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    except RddError as error:
+        raise RddError(f"{file}: {error}") from None
+    study = checked(StudyKeys, held, str(file))
+    if len(set(study.seeds)) < len(study.seeds):
+        raise RddError(f"{file}: seeds {study.seeds} name one twice: give each once")
+    return study
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with numbers like 5e-4 as numbers (as YAML 1.2 has them) and without a key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise RddError(f"line {key_node.start_mark.line + 1}: {key!r} stands there twice: give another name")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+K = TypeVar("K", bound=_Keys)
+
+
+def checked(model: type[K], read: Any, where: str) -> K:
+    """``read`` as ``model``, or one line on what is wrong in it."""
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    if not isinstance(read, dict):
+        raise RddError(f"{where} is {read!r}, not a mapping: write some of {', '.join(known)}")
+    for key in read:
+        if not isinstance(key, str):
+            raise RddError(f"{where}: the key {key!r} is a {type(key).__name__}, as YAML reads it: put it in quotes")
+        near = get_close_matches(key, known, n=1, cutoff=0.8)
+        if key not in known and (model.model_config["extra"] == "forbid" or near):
+            raise unknown("key", key, known, where)
+    try:
+        return model.model_validate(read)
+    except pydantic.ValidationError as error:
+        said = [
+            f"{'.'.join(map(str, e['loc']))}{'' if e['type'] == 'missing' else '=' + repr(e['input'])}: "
+            f"{e['msg'][0].lower()}{e['msg'][1:]}"
+            for e in error.errors()
+        ]
+        raise RddError(f"{where}: {'; '.join(said)}") from None
+
+
+def told(where: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives; its complaint says ``where``."""
+    try:
+        return make()
+    except RddError as error:
+        raise RddError(f"{where}: {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody expected
+        raise RddError(f"{where}: {' '.join(str(error).split())}: check the kinds of its values") from None
+
+
+def base_protocol(study: StudyKeys, where: str) -> Protocol:
+    """How a study trains its networks: its profile with its ``protocol`` over it; that alone, over the reference."""
+    if study.profile is not None and study.profile not in PROFILES:
+        raise unknown("profile", study.profile, PROFILES, where)
+    plain = study.profile is None and study.protocol is not None
+    base = Protocol() if plain else PROFILES[study.profile or "quick"]
+    made = changed_protocol(base, study.protocol or {}, f"{where}, protocol")
+    if made.objective != "erm":
+        raise RddError(f"{where}, protocol: objective={made.objective} is for whole sets: say it in a method's `whole`")
+    return made
+
+
+def changed_protocol(base: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
+    """``base`` with ``changes``, whose names are checked."""
+    known = vars(base)
+    for name in changes:
+        if name not in known:
+            raise unknown("key", name, known, where)
+    made: Protocol = told(where, lambda: dataclasses.replace(base, **changes))
+    return made
+
+
+def points(grid: Grid, where: str) -> list[dict[str, Any]]:
+    """Every combination of a grid's values; ``[{}]`` without a grid."""
+    for key, values in grid.items():
+        if not values:
+            raise RddError(f"{where}: the grid of {key!r} is empty: list at least one value")
+        if len({repr(value) for value in values}) < len(values):
+            raise RddError(f"{where}: the grid of {key!r} names a value twice: give each once")
+    return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+
+
+def label(name: str, point: Mapping[str, Any]) -> str:
+    """``name`` with a point of its grid: ``robust tail=0.2``."""
+    return " ".join([name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in point.items())])

@@ -1,0 +1,254 @@
+"""Which runs a sweep has: a grid in YAML or Python, checked against the notebook, as a plan of named runs.
+
+A grid says what is the same in all runs and what varies; what varies is crossed, all with all::
+
+    fixed: {profile: quick, scenario: coloured}
+    conditions:                       # named, each a few parameters
+      plain: {objective: erm}
+      robust: {objective: robust}
+    product: {ipc: [1, 10], tail: [0.2, 0.8]}   # every combination
+    list: [{iterations: 100, lr_img: 5.0}, {iterations: 500, lr_img: 1.0}]   # values that go together
+    seeds: [0, 1, 2]                  # of the parameter `seed`
+
+Every part may be left out. A file may also hold a list of such grids, one after another: what only one condition has
+(such as a tail that plain matching does not know) is swept in a grid of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.experiments.notebook import Parameter, fitted, inspect, source_of
+
+__all__ = ["Plan", "Run", "load_grid", "make_plan"]
+
+PARTS = ("fixed", "conditions", "product", "list", "seeds")
+OUT = "out_dir"  #: the parameter that a sweep sets itself: each run has a folder of its own
+StrPath = str | os.PathLike[str]
+Grid = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        name: what is particular about it in the sweep, such as ``robust, tail=0.2, seed=1``.
+        stem: what is particular about it in its grid; the same, unless another grid of the sweep has such a run, too.
+        condition: the name of its condition; "" without any.
+        given: the parameters that the grid gives it.
+        parameters: all parameters of the notebook, defaults too, but for ``out_dir``.
+    """
+
+    name: str
+    stem: str
+    condition: str
+    given: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Its folder's name: readable, and different where any parameter differs."""
+        readable = re.sub(r"[^\w=.,+-]+", "-", self.stem.replace(", ", ",")).strip("-.,")[:80] or "run"
+        return f"{readable}-{_digest(self.parameters)[:6]}"
+
+    def key(self, source: str, version: str) -> str:
+        """What a finished run is known by: its parameters, the notebook's code and the package's version."""
+        return _digest([dict(self.parameters), source, version])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep.
+
+    Attributes:
+        notebook: path of the ``.ipynb`` file.
+        grid: as it was given, in the types of JSON.
+        runs: in order.
+        swept: names of the parameters that differ between runs, in the notebook's order.
+        source: digest of the notebook's code (:func:`rdd_nb.experiments.notebook.source_of`).
+        takes_out: whether it has an ``out_dir``, which is then set to each run's folder.
+    """
+
+    notebook: Path
+    grid: Any
+    runs: tuple[Run, ...]
+    swept: tuple[str, ...]
+    source: str
+    takes_out: bool
+
+
+def load_grid(path: StrPath) -> Any:
+    """The grid in a YAML (or JSON) file.
+
+    Raises:
+        RddError: no such file, or none that is YAML.
+    """
+    import yaml  # type: ignore[import-untyped, unused-ignore]
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except OSError as error:
+        raise RddError(f"cannot read the grid {path} ({error.strerror}): give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f", line {line + 1}"
+        raise RddError(f"{path} is no YAML{where}: {getattr(error, 'problem', None) or 'not a text'}") from None
+
+
+def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
+    """All runs of a grid over a notebook, checked before anything starts.
+
+    Args:
+        notebook: an ``.ipynb`` file with a cell tagged ``parameters``.
+        grid: a mapping as in this room's description, or a list of such.
+
+    Raises:
+        RddError: a part or a parameter that is not known (the nearest is named), a value of the wrong type, a parameter
+            that two parts vary, no run at all, or a run that is there twice.
+    """
+    path = Path(notebook)
+    known = inspect(path)
+    if not known:
+        raise RddError(f"{path.name} has no parameters to sweep over: tag the cell that holds them `parameters`")
+    grids = list(grid) if isinstance(grid, Sequence) and not isinstance(grid, str) else [grid]
+    runs = tuple(run for one in grids for run in _expanded(one, known, path.name))
+    if not runs:
+        raise RddError("the grid has no runs: name a parameter and its values, such as product: {tail: [0.2, 0.8]}")
+    there: dict[str, Run] = {}
+    for run in runs:
+        twin = there.setdefault(_digest(run.parameters), run)
+        if twin is not run:
+            raise RddError(f"the grid has one run twice: {run.name!r} is {twin.name!r}; every parameter is the same")
+    told = [{name: _text(value) for name, value in run.parameters.items()} for run in runs]
+    swept = tuple(name for name in known if name != OUT and len({t[name] for t in told}) > 1)
+    return Plan(path, json.loads(json.dumps(grid)), _told_apart(runs, swept), swept, source_of(path), OUT in known)
+
+
+def _told_apart(runs: tuple[Run, ...], swept: Sequence[str]) -> tuple[Run, ...]:
+    """The runs, those of one name with all that varies behind it."""
+    often = Counter(run.name for run in runs)
+    told = []
+    for run in runs:
+        more = [f"{k}={_text(run.parameters[k])}" for k in swept if f"{k}=" not in run.name]
+        told.append(replace(run, name=", ".join([run.name, *more])) if often[run.name] > 1 else run)
+    return tuple(told)
+
+
+def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator[Run]:
+    """The runs of one grid, in its order."""
+    if not isinstance(grid, Mapping):
+        raise RddError(f"a grid is a mapping with the parts {', '.join(PARTS)}, not {_short(grid)}")
+    for part in grid:
+        if part in known:
+            raise RddError(f"{part!r} stands at the top of the grid: put it under `product`, or under `fixed`")
+        if part not in PARTS:
+            raise unknown("part of a grid", part, PARTS)
+    fixed = _mapping(grid, "fixed")
+    conditions = _mapping(grid, "conditions") or {"": {}}
+    for name, values in conditions.items():
+        if not isinstance(values, Mapping):
+            raise RddError(f"condition {name!r} is {_short(values)}: give its parameters, such as {{tail: 0.2}}")
+    product = {name: _values(values, f"product: {name}") for name, values in _mapping(grid, "product").items()}
+    together = _values(grid["list"], "list") if "list" in grid else [{}]
+    for values in together:
+        if not isinstance(values, Mapping):
+            raise RddError(f"list: {_short(values)} should be a mapping of parameters, such as {{ipc: 1, tail: 0.5}}")
+    seeds = [{"seed": s} for s in _values(grid["seeds"], "seeds")] if "seeds" in grid else [{}]
+    _check_parts(
+        {
+            "conditions": {name for values in conditions.values() for name in values},
+            "product": set(product),
+            "list": {name for values in together for name in values},
+            "seeds": {"seed"} if "seeds" in grid else set(),
+        },
+        {*fixed},
+        known,
+        where,
+    )
+    fixed = fitted(known, fixed, where)
+    based = {name: fitted(known, values, f"{where} (condition {name!r})") for name, values in conditions.items()}
+    points = [[fitted(known, {name: value}, where) for value in values] for name, values in product.items()]
+    rows, seeds = ([fitted(known, values, where) for values in part] for part in (together, seeds))
+    defaults = {name: parameter.default for name, parameter in known.items() if name != OUT}
+    for condition, base in based.items():
+        for parts in itertools.product(*points, rows, seeds):
+            varied = {name: value for part in parts for name, value in part.items()}
+            given = {**fixed, **base, **varied}
+            name = ", ".join([str(condition)] * bool(condition) + [f"{k}={_text(v)}" for k, v in varied.items()])
+            name = name or "the only one"
+            yield Run(name, name, str(condition), given, _canonical({**defaults, **given}, known))
+
+
+def _canonical(parameters: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Parameters in the types of JSON; where the default is a float, 1 becomes 1.0, so that both are one run."""
+    plain: dict[str, Any] = json.loads(json.dumps(parameters))
+    for name, value in plain.items():
+        if isinstance(known[name].default, float) and type(value) is int:
+            plain[name] = float(value)
+    return plain
+
+
+def _check_parts(parts: Mapping[str, set[str]], fixed: set[str], known: Mapping[str, Parameter], where: str) -> None:
+    """Whether every parameter is known, and varied by one part only."""
+    for part, names in {"fixed": fixed, **parts}.items():
+        for name in sorted(map(str, names)):
+            if name == OUT:
+                raise RddError(f"{part} sets {OUT}, which a sweep sets itself: each run gets a folder of its own")
+            if name not in known:
+                raise unknown("parameter", name, [n for n in known if n != OUT], where)
+    for (one, first), (other, second) in itertools.combinations(parts.items(), 2):
+        for name in sorted(first & second):
+            raise RddError(f"both {one} and {other} set {name!r}: leave it to one of them")
+
+
+def _mapping(grid: Grid, part: str) -> Mapping[str, Any]:
+    value = grid.get(part)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise RddError(f"{part} is {_short(value)}: give a mapping, such as {part}: {{tail: …}}")
+    return value
+
+
+def _values(values: Any, what: str) -> list[Any]:
+    if not isinstance(values, (list, tuple)):
+        raise RddError(f"{what} is {_short(values)}: give a list of values, in brackets")
+    if not values:
+        raise RddError(f"{what} is an empty list, so the grid has no runs: give values, or leave it out")
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RddError(f"{what} holds {value}, which is no number to run with")
+    return list(values)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _text(value: Any) -> str:
+    """A value as names show it.
+
+    >>> [_text(v) for v in (0.5, "a", None, [1, 2], {"depth": 4})]
+    ['0.5', 'a', 'none', '[1,2]', '{depth:4}']
+    """
+    if isinstance(value, str):
+        return value
+    return "none" if value is None else json.dumps(value, separators=(",", ":")).replace('"', "")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,263 @@
+"""A distilled set in other people's hands: as PNG files, as a table of whom it serves, and on TensorBoard's page.
+
+:func:`image_folder` writes what torchvision's ``ImageFolder``, Hugging Face's ``imagefolder`` and our own
+``folder:PATH`` read, with the card of :mod:`rdd_nb.reporting.card` beside it. For a ``DataLoader``, which needs no files, see
+:meth:`rdd_nb.data.synthetic_set.SyntheticSet.as_tensor_dataset`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import atomic_write, put_files, unwritable
+from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.subgroups import group_table
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = [
+    "Rounding",
+    "accuracies",
+    "class_folders",
+    "group_tables",
+    "image_folder",
+    "needs_tensorboard",
+    "rounding",
+    "tensorboard",
+]
+
+#: What a table of :func:`accuracies` holds of :func:`rdd_nb.evaluation.subgroups.group_table`.
+COLUMNS = ("group", "n", "nets", "accuracy", "low", "high", "low_simultaneous", "high_simultaneous")
+EVENTS = "events.out.tfevents.rdd_nb"  # TensorBoard reads what has "tfevents" in its name
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}  # Windows
+# Where one stands alone in a path, Hugging Face's imagefolder takes it for the name of a split.
+SPLITS = re.compile(r"(?i)(?<![^-._ \d])((?:train|test)(?:ing)?|validation|valid|val|dev|evaluation|eval)(?![^-._ \d])")
+LONGEST = 60  # characters of a folder's name; file systems allow 255 bytes
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+class Rounding(NamedTuple):
+    """What is lost where images become pixels of 8 bits."""
+
+    largest: float  #: the largest difference, in grey levels (of 255)
+    clipped: float  #: the share of values below 0 or above 255, in 0..1
+
+
+def rounding(synthetic: SyntheticSet) -> Rounding:
+    """How far :meth:`SyntheticSet.to_uint8 <rdd_nb.data.synthetic_set.SyntheticSet.to_uint8>` lies from the images themselves.
+
+    A distilled value may be darker than black or brighter than white. Rounding alone moves a value by half a grey level
+    at most; more than that is clipping.
+
+    >>> s = SyntheticSet(torch.tensor([[[[0.0, 1.2]]]]), torch.tensor([0]), ("a",), (0.0,), (1.0,), ipc=1)
+    >>> rounding(s)
+    Rounding(largest=51.0, clipped=0.5)
+    """
+    exact = _levels(synthetic)
+    outside = (exact < -0.5) | (exact > 255.5)  # what rounds to 0 or 255 is not clipped
+    largest = float((exact - synthetic.to_uint8()).abs().max())
+    return Rounding(round(largest, 3), float(outside.double().mean()))
+
+
+def _levels(synthetic: SyntheticSet) -> Tensor:
+    """The images in grey levels, float64 ``[M, C, H, W]``, neither rounded nor clipped."""
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (synthetic.mean, synthetic.std))
+    return (synthetic.images.detach().cpu().double() * std + mean) * 255
+
+
+def class_folders(class_names: Sequence[str]) -> tuple[str, ...]:
+    """A name for each class's folder that every file system takes: no slashes, no reserved or hidden names, no twins.
+
+    Nor is it one that readers take for a split.
+
+    >>> class_folders(["T-shirt", "ankle boot", "cat/dog", "..", "Con", "con", "test tube"])
+    ('T-shirt', 'ankle boot', 'cat_dog', 'class', 'Con_', 'con_-2', 'classtest tube')
+    """
+    taken: set[str] = set()
+    folders = []
+    for name in class_names:
+        plain = re.sub(r"[^\w .+-]", "_", unicodedata.normalize("NFKC", name))[:LONGEST].strip(" .") or "class"
+        plain = SPLITS.sub(r"class\1", plain)
+        plain += "_" if plain.partition(".")[0].casefold() in RESERVED else ""
+        unique, count = plain, 1
+        while unique.casefold() in taken:  # some file systems do not tell Cat from cat
+            count += 1
+            unique = f"{plain}-{count}"
+        taken.add(unique.casefold())
+        folders.append(unique)
+    return tuple(folders)
+
+
+def image_folder(
+    synthetic: SyntheticSet, folder: str | os.PathLike[str], card: str = "", force: bool = False
+) -> list[Path]:
+    """Write a set as ``folder/<class>/<nnn>.png`` with ``metadata.csv`` and, where it is given, its card ``README.md``.
+
+    The columns of ``metadata.csv`` are ``file_name`` and ``label``, the class's own name; a folder's name may differ
+    from it (:func:`class_folders`). Pixels are rounded to 8 bits and clipped (:func:`rounding`). The same set gives the
+    same bytes, so that the same call completes a folder whose writing was interrupted.
+
+    Args:
+        synthetic: of grey or RGB images.
+        folder: a new or empty one, or one that holds nothing but these files.
+        card: the text of ``README.md``, see :func:`rdd_nb.reporting.card.card`.
+        force: replace files of these names that differ, such as a card that somebody filled in.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        RddError: images of another number of channels; the folder holds other files; it cannot be written.
+    """
+    channels = synthetic.shape[0]
+    if channels not in (1, 3):
+        raise RddError(f"images of {channels} channels cannot be PNG files: use the synthetic.safetensors of the run")
+    names, count = class_folders(synthetic.class_names), [0] * synthetic.num_classes
+    digits = max(3, len(str(synthetic.ipc - 1)))
+    contents: dict[str, bytes | str] = {}
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["file_name", "label"])
+    for pixels, label in zip(synthetic.to_uint8().numpy(), synthetic.labels.tolist()):
+        name = f"{names[label]}/{count[label]:0{digits}}.png"
+        contents[name] = _png(pixels)
+        rows.writerow([name, synthetic.class_names[label]])
+        count[label] += 1
+    contents["metadata.csv"] = table.getvalue()
+    if card:
+        contents["README.md"] = card
+    other = _others(Path(folder), contents)
+    if other:
+        raise RddError(f"{folder} holds other files ({other}): give a new folder, or remove what is in this one")
+    return put_files(folder, contents, force)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(
+        buffer, format="PNG"
+    )
+    return buffer.getvalue()
+
+
+def _others(folder: Path, contents: Mapping[str, Any]) -> str:
+    """The first file in a folder that is none of ``contents``: who reads the folder would take it for one of them."""
+    found = sorted(p.relative_to(folder) for p in folder.rglob("*") if not p.is_dir() and p.name[0] != ".")
+    mine = {*contents, "README.md"}
+    return next((str(path) for path in found if path.as_posix() not in mine), "")
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+
+
+def group_tables(scores: Scores) -> dict[str, pd.DataFrame]:
+    """Accuracies of all, of majority and minority, and of the groups (of the classes, where no groups are named).
+
+    Each is a :func:`rdd_nb.evaluation.subgroups.group_table`, by the partition's name.
+    """
+    by = ["minority"] * (scores.minority is not None) + ["group"] * (scores.groups is not None) or ["class"]
+    return {name: group_table(scores, name) for name in ("all", *by)}
+
+
+def accuracies(tables: Mapping[str, pd.DataFrame], run: str) -> pd.DataFrame:
+    """The tables of :func:`group_tables` as one tidy table, fit for a CSV file.
+
+    Args:
+        tables: partition → accuracies.
+        run: what to call the run, such as its folder's name.
+
+    Returns:
+        One row a group: run, partition, group, n (test images), nets, accuracy, low and high (the 95 % interval of one
+        group looked at alone), low_simultaneous and high_simultaneous (all groups of the partition at once).
+    """
+    parts = [table[list(COLUMNS)].assign(run=run, partition=name) for name, table in tables.items()]
+    return pd.concat(parts, ignore_index=True)[["run", "partition", *COLUMNS]]
+
+
+# --------------------------------------------------------------------------------------------------------- TensorBoard
+
+
+def needs_tensorboard() -> type[SummaryWriter]:
+    """The class that writes for TensorBoard.
+
+    Raises:
+        RddError: the package ``tensorboard`` is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise RddError("TensorBoard is not installed: pip install tensorboard, and run this again") from None
+    return SummaryWriter
+
+
+def tensorboard(run: RunFolder, folder: str | os.PathLike[str]) -> Path:
+    """Write a finished run for TensorBoard: history and accuracies as scalars, images as a grid, the config as text.
+
+    Every column of the history is a scalar of the iteration; "relative" time is the time that the run took. Accuracies,
+    where the run has been evaluated, stand at the last iteration, with the ends of their intervals. The file has always
+    the same name, so that writing it again replaces it, and it tells nothing about the machine.
+
+    Args:
+        run: a finished one.
+        folder: made if it is not there; one for each run below a folder that is given to ``tensorboard --logdir``.
+
+    Returns:
+        The file.
+
+    Raises:
+        RddError: no TensorBoard here; the run is not finished; the folder cannot be written.
+    """
+    writer_of = needs_tensorboard()
+    _, synthetic, history, config = run.metrics, run.load_synthetic(), run.history, run.config
+    clock = history["seconds"].cumsum().tolist() if "seconds" in history else [0.0] * len(history)
+    steps = history["iteration"].tolist() if "iteration" in history else list(range(1, len(history) + 1))
+    step, at = (steps[-1], clock[-1]) if steps else (0, 0.0)
+    with tempfile.TemporaryDirectory() as scratch:
+        with writer_of(scratch) as writer:
+            for column in history.columns.drop("iteration", errors="ignore"):
+                for number, value, seconds in zip(steps, history[column].tolist(), clock):
+                    writer.add_scalar(f"history/{column}", value, number, walltime=seconds)
+            writer.add_image("synthetic", _grid(synthetic), step, walltime=at)
+            lines = [f"| {name} | {value} |" for name, value in (config.get("distill") or {}).items()]
+            writer.add_text("config", "\n".join(["| setting | value |", "|---|---|", *lines]), step, walltime=at)
+            if (run.path / "scores.npz").is_file():
+                table = accuracies(group_tables(Scores.load(run.path / "scores.npz")), run.path.name)
+                for row in table[table["n"] > 0].to_dict("records"):
+                    for name in ("accuracy", "low", "high"):
+                        tag = f"{name}/{row['partition']}/{row['group']}"
+                        writer.add_scalar(tag, row[name], step, walltime=at)
+        (written,) = Path(scratch).iterdir()
+        data = written.read_bytes()
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(Path(folder), error) from None
+    return atomic_write(Path(folder) / EVENTS, data)
+
+
+def _grid(synthetic: SyntheticSet) -> Tensor:
+    """uint8 ``[C, K·H, ipc·W]``: a row of images for each class."""
+    channels, height, width = synthetic.shape
+    ordered = synthetic.to_uint8()[synthetic.labels.cpu().argsort(stable=True)]
+    rows = ordered.view(synthetic.num_classes, synthetic.ipc, channels, height, width).permute(2, 0, 3, 1, 4)
+    return rows.reshape(channels, synthetic.num_classes * height, synthetic.ipc * width)
