@@ -4,11 +4,6 @@ import pytest
 import torch
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    """A fresh generator on the CPU."""
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     before = torch.get_num_threads()

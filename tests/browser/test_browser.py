@@ -32,7 +32,7 @@ WAIT = 60_000  # milliseconds; a busy machine is slow, not broken
 
 DATA = """\
 import torch, rdd_nb as rdd
-from rdd_nb import widgets
+from rdd_nb.course import widgets
 torch.set_num_threads(1)
 data = rdd.scenario(rdd.load("fashion-mnist-sample"), "coloured", seed=0)
 train, test = data.train.sample(60, 0), data.test.sample(30, 0)
@@ -40,7 +40,7 @@ train, test = data.train.sample(60, 0), data.test.sample(30, 0)
 SCORES = """\
 from rdd_nb.distill import initial_state
 from rdd_nb.evaluate import Protocol
-from rdd_nb.runs import SyntheticSet
+from rdd_nb.data.synthetic_set import SyntheticSet
 def pick(seed):
     images = initial_state(train, rdd.DistillConfig(ipc=10, init="real", seed=seed)).images
     labels = torch.arange(10).repeat_interleave(10)
@@ -51,7 +51,7 @@ scores = {name: rdd.evaluate(s, test, nets=2, protocol=protocol, device="cpu") f
 """
 TAIL = """\
 import torch
-from rdd_nb import widgets
+from rdd_nb.course import widgets
 losses = torch.empty(400).exponential_(generator=torch.Generator().manual_seed(0))
 explorer = widgets.TailExplorer(losses, tail=0.2, groups=["rare" if x > 2 else "common" for x in losses.tolist()])
 """

@@ -1,6 +1,6 @@
 """A notebook run a thousand times: a grid of parameters, each run in its own process and folder, resumed at any time.
 
-    from rdd_nb import sweep
+    from rdd_nb.experiments import sweep
 
     plan = sweep.make_plan("notebooks/03_distillation.ipynb", {"product": {"tail": [0.2, 0.8]}, "seeds": [0, 1, 2]})
     result = sweep.run_sweep(plan, "runs/tails", workers=2)

@@ -1,0 +1,193 @@
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from rdd_nb.core import environment
+from rdd_nb.core.device import pick_device, side_by_side
+from rdd_nb.core.environment import pick_profile
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.random_streams import seed_of, stream
+
+
+def python(code, **environment):
+    import os
+
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, timeout=120
+    )
+
+
+def test_devices(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(RddError, match=r"sees no CUDA here: use device=auto"):
+        pick_device("cuda")
+    with pytest.raises(RddError, match="unknown device 'gpu'"):
+        pick_device("gpu")
+    with pytest.raises(RddError, match="not supported"):
+        pick_device("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto") == torch.device("cuda")
+    with pytest.raises(RddError, match="cuda:0 to cuda:1"):
+        pick_device("cuda:2")
+
+
+def test_streams_are_named_apart_and_repeat():
+    def draw(*names):
+        return torch.rand(3, generator=stream(*names)).tolist()
+
+    assert draw(0, "a") == draw(0, "a")
+    assert len({tuple(draw(*names)) for names in ((0, "a"), (0, "b"), (1, "a"), (0, "a", 1), (0, "a1"))}) == 5
+    assert 0 <= seed_of(0, "x") < 2**63
+
+
+def test_profiles():
+    assert pick_profile("quick") == "quick"
+    with pytest.raises(RddError, match="did you mean 'quick'"):
+        pick_profile("quik")
+
+
+def test_setup_says_what_it_runs_on(capsys):
+    environment.setup("smoke", "cpu")
+    assert "profile smoke: seconds, for tests: the numbers mean nothing" in capsys.readouterr().out
+
+
+def test_unknown_names_the_nearest_only_when_one_is_near():
+    assert "did you mean" not in str(unknown("dataset", "zzz", ["digits"]))
+    assert str(unknown("dataset", "digit", ["digits"], "the list")).startswith(
+        "unknown dataset 'digit' in the list: did"
+    )
+
+
+KEPT = """
+import torch, rdd_nb.core.device as m
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
+if {tuned}: assert m.tune_allocator()
+before = resident()
+x = torch.ones(16_000_000)  # 64 MB: above what glibc ever keeps by itself
+del x
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
+def test_the_allocator_keeps_its_pages():
+    """Counted in bytes, not in seconds: a large tensor's memory is given back when it dies unless this is tuned."""
+    plain, tuned = (int(python(KEPT.format(tuned=t)).stdout) for t in (False, True))
+    assert plain < 16e6
+    assert tuned > 48e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
+def test_what_the_allocator_kept_is_given_back_between_two_pieces_of_work():
+    given = KEPT.format(tuned=True).replace("print(", "assert m.release_memory()\nprint(")
+    assert given.count("release_memory") == 1 and int(python(given).stdout) < 16e6
+
+
+def test_nothing_is_given_back_where_nothing_was_kept():
+    said = python("import rdd_nb.core.device as m; print(m.release_memory())", MALLOC_ARENA_MAX="2")
+    assert said.stdout.strip() == "False"
+
+
+def test_the_allocator_respects_the_environment():
+    said = python("import rdd_nb.core.device as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
+    assert said.stdout.strip() == "False"
+
+
+def test_torchvision_imports_beside_this_torch_whatever_it_was_built_for():
+    said = python(
+        "from rdd_nb.core.device import torchvision; t = torchvision(); import torch; "
+        "print(t.models.resnet18(num_classes=3)(torch.zeros(2, 3, 32, 32)).shape[1], t.transforms.CenterCrop(2).size)"
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split(maxsplit=1)[0] == "3"
+
+
+def test_importing_the_package_is_quick_and_does_not_import_torch():
+    start = time.perf_counter()
+    said = python("import sys, rdd_nb; assert 'torch' not in sys.modules; print(len(dir(rdd_nb)))")
+    assert said.returncode == 0, said.stderr
+    assert time.perf_counter() - start < 5
+
+
+def test_every_public_name_and_layer_is_given_when_it_is_asked_for():
+    said = python(
+        "import rdd_nb\n"
+        "assert callable(rdd_nb.distill) and callable(rdd_nb.evaluate) and rdd_nb.clustering.kmeans\n"
+        "assert all(getattr(rdd_nb, name) is not None for name in dir(rdd_nb))\n"
+        "try: rdd_nb.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    assert said.returncode == 0, said.stderr
+    assert "no attribute 'nothing'" in said.stdout
+
+
+def test_describe_stands_beside_numbers():
+    said = environment.describe()
+    assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
+    assert said["processor"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
+    assert said["device"] == "cpu"
+
+
+CPU = torch.device("cpu")
+
+
+def test_work_side_by_side_is_work_in_turn(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    met = threading.Barrier(2, timeout=30)  # each pair of items waits for one another: they run at the same time
+
+    def work(item, check):
+        met.wait()
+        check()
+        return item * 10
+
+    assert side_by_side(work, range(6), CPU) == [0, 10, 20, 30, 40, 50]
+
+
+def test_threads_are_shared_out_and_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for count, share in ((1, 4), (2, 2), (3, 1), (5, 1)):
+            got = side_by_side(lambda item, check: torch.get_num_threads(), range(count), CPU)
+            assert got == [share] * count, count
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("error", [RddError("the second one"), KeyboardInterrupt()])
+def test_what_fails_ends_the_others_and_is_what_is_raised(monkeypatch, error):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    began, ended = threading.Event(), []
+
+    def work(item, check):
+        if item == 1:
+            assert began.wait(30)
+            raise error
+        began.set()
+        try:
+            for _ in range(3000):
+                time.sleep(0.01)
+                check()
+        finally:
+            ended.append(item)
+
+    with pytest.raises(type(error)):
+        side_by_side(work, range(4), CPU)
+    assert ended == [0], "the one that ran has ended, and those that waited have not begun"
+
+
+def test_other_devices_and_single_threads_work_in_turn(monkeypatch):
+    here = threading.current_thread()
+    for threads, device in ((1, "cpu"), (8, "meta")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
+        seen = side_by_side(lambda item, check: threading.current_thread(), range(3), torch.device(device))
+        assert seen == [here] * 3

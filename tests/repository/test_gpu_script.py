@@ -1,0 +1,57 @@
+"""The script that waits for a graphics card does its work: rehearsed on the CPU."""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rdd_nb.distillation import step
+
+SCRIPT = Path(__file__).parents[1] / "gpu" / "measure.py"
+
+
+@pytest.fixture(scope="module")
+def measure():
+    held = list(sys.path)
+    spec = importlib.util.spec_from_file_location("measure", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = held
+
+
+def test_busy_time_is_counted_once(measure):
+    assert measure.covered([(5, 6), (0, 4), (1, 2), (3, 4.5)]) == 5.5 and measure.covered([]) == 0
+
+
+def test_a_budget_holds_within_and_not_after(measure):
+    before = dict(step.GRAPH_BYTES)
+    with pytest.raises(KeyError), measure._budget(torch.device("cpu"), 7):
+        assert step.GRAPH_BYTES["cpu"] == 7
+        raise KeyError
+    assert before == step.GRAPH_BYTES
+
+
+def test_what_disagrees_fails_by_name_and_number(measure, monkeypatch):
+    asked = argparse.Namespace(card=torch.device("cpu"), device="cpu", small=True)
+    monkeypatch.setattr(measure, "_moved", lambda asked, data, config, groups: torch.randn(100))
+    with pytest.raises(AssertionError, match="classes at once and apart: "):
+        measure.agreement(asked)
+
+
+def test_a_rehearsal_keeps_what_it_found_and_says_what_failed(tmp_path):
+    words = [sys.executable, SCRIPT, "--out", tmp_path / "a", "--device", "cpu", "--small", "agreement", "bench"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "a" / "gpu.json").read_text())
+    assert found["machine"]["processor"] and found["small"]
+    assert found["agreement"]["classes at once and apart"] > 0.999 and "would run" in found["bench"]
+    words[3:4] = [tmp_path / "b", "--minutes", "0"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 1 and "not done: agreement, bench" in done.stderr
+    assert json.loads((tmp_path / "b" / "gpu.json").read_text())["bench"]["not begun"]
