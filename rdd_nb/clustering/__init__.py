@@ -10,7 +10,7 @@ from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
-from rdd_nb.clustering.stability import stability
+from rdd_nb.clustering.agreement import stability
 
 __all__ = [
     "SPACES",

@@ -142,6 +142,8 @@ def check_fits(data: ImageDataset, ipc: int, groups: Groups | None) -> None:
     Raises:
         RddError: one of them does not hold.
     """
+    if ipc < 1:
+        raise RddError(f"ipc={ipc}: ask for at least 1 image per class")
     smallest = int(data.class_counts.argmin())
     if ipc > data.class_counts[smallest]:
         raise RddError(

@@ -22,6 +22,7 @@ def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
     Returns:
         A share in [0, 1]; NaN where nothing is marked. In plain matching it is the share that they have in the data.
 
+    >>> import torch
     >>> weights, labels = torch.tensor([3.0, 1.0, 1.0]), torch.zeros(3, dtype=torch.int64)
     >>> round(matched_mass(weights, labels, torch.tensor([True, False, False])), 3)
     0.6
@@ -53,6 +54,7 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
     Raises:
         RddError: ``power`` outside [0, 1].
 
+    >>> import torch
     >>> groups = Groups(torch.tensor([0] * 16 + [1] * 4), 2, "doctest")
     >>> [group_shares(groups, torch.zeros(20, dtype=torch.int64), 1, power)[0].tolist() for power in (0, 1)]
     [[0.5, 0.5], [0.8, 0.2]]

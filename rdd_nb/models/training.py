@@ -24,7 +24,7 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.models import augmentation, networks
 from rdd_nb.models.protocol import Protocol
-from rdd_nb.models.risk.cvar import group_cvar
+from rdd_nb.models.risk.tail_risk import group_cvar
 from rdd_nb.models.risk.online import GroupDRO
 
 __all__ = ["SMALL_BATCH", "cosine", "descend", "train"]

@@ -110,7 +110,7 @@ def test_a_sample_of_weight_zero_is_never_met():
 def test_batches_are_a_quarter_of_a_small_half(monkeypatch):
     met = []
     monkeypatch.setattr(
-        reference_networks, "_train", lambda net, data, batches, *rest: met.append({len(b) for b in batches})
+        reference_networks, "_fit", lambda net, data, batches, *rest: met.append({len(b) for b in batches})
     )
     for size, batch in ((40, 16), (240, 30), (1200, 128)):
         met.clear()

@@ -1,4 +1,5 @@
-import subprocess
+"""Devices, the memory allocator, and work side by side."""
+
 import sys
 import threading
 import time
@@ -6,20 +7,9 @@ import time
 import pytest
 import torch
 
-from rdd_nb.core import environment
 from rdd_nb.core.device import pick_device, side_by_side
-from rdd_nb.core.environment import pick_profile
-from rdd_nb.core.errors import RddError, unknown
-from rdd_nb.core.random_streams import seed_of, stream
-
-
-def python(code, **environment):
-    import os
-
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, timeout=120
-    )
+from rdd_nb.core.errors import RddError
+from tests.core.helpers import python
 
 
 def test_devices(monkeypatch):
@@ -37,33 +27,6 @@ def test_devices(monkeypatch):
     assert pick_device("auto") == torch.device("cuda")
     with pytest.raises(RddError, match="cuda:0 to cuda:1"):
         pick_device("cuda:2")
-
-
-def test_streams_are_named_apart_and_repeat():
-    def draw(*names):
-        return torch.rand(3, generator=stream(*names)).tolist()
-
-    assert draw(0, "a") == draw(0, "a")
-    assert len({tuple(draw(*names)) for names in ((0, "a"), (0, "b"), (1, "a"), (0, "a", 1), (0, "a1"))}) == 5
-    assert 0 <= seed_of(0, "x") < 2**63
-
-
-def test_profiles():
-    assert pick_profile("quick") == "quick"
-    with pytest.raises(RddError, match="did you mean 'quick'"):
-        pick_profile("quik")
-
-
-def test_setup_says_what_it_runs_on(capsys):
-    environment.setup("smoke", "cpu")
-    assert "profile smoke: seconds, for tests: the numbers mean nothing" in capsys.readouterr().out
-
-
-def test_unknown_names_the_nearest_only_when_one_is_near():
-    assert "did you mean" not in str(unknown("dataset", "zzz", ["digits"]))
-    assert str(unknown("dataset", "digit", ["digits"], "the list")).startswith(
-        "unknown dataset 'digit' in the list: did"
-    )
 
 
 KEPT = """
@@ -99,41 +62,6 @@ def test_nothing_is_given_back_where_nothing_was_kept():
 def test_the_allocator_respects_the_environment():
     said = python("import rdd_nb.core.device as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
     assert said.stdout.strip() == "False"
-
-
-def test_torchvision_imports_beside_this_torch_whatever_it_was_built_for():
-    said = python(
-        "from rdd_nb.core.device import torchvision; t = torchvision(); import torch; "
-        "print(t.models.resnet18(num_classes=3)(torch.zeros(2, 3, 32, 32)).shape[1], t.transforms.CenterCrop(2).size)"
-    )
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.split(maxsplit=1)[0] == "3"
-
-
-def test_importing_the_package_is_quick_and_does_not_import_torch():
-    start = time.perf_counter()
-    said = python("import sys, rdd_nb; assert 'torch' not in sys.modules; print(len(dir(rdd_nb)))")
-    assert said.returncode == 0, said.stderr
-    assert time.perf_counter() - start < 5
-
-
-def test_every_public_name_and_layer_is_given_when_it_is_asked_for():
-    said = python(
-        "import rdd_nb\n"
-        "assert callable(rdd_nb.distill) and callable(rdd_nb.evaluate) and rdd_nb.clustering.kmeans\n"
-        "assert all(getattr(rdd_nb, name) is not None for name in dir(rdd_nb))\n"
-        "try: rdd_nb.nothing\n"
-        "except AttributeError as error: print(error)"
-    )
-    assert said.returncode == 0, said.stderr
-    assert "no attribute 'nothing'" in said.stdout
-
-
-def test_describe_stands_beside_numbers():
-    said = environment.describe()
-    assert {"torch", "processor", "cores", "threads", "date", "device", "rdd_nb"} <= set(said)
-    assert said["processor"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
-    assert said["device"] == "cpu"
 
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from rdd_nb.experiments.study.plan import load_plan
 from rdd_nb.models import networks
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import _fit, train
-from tests.distillation.test_loop import DATA, GROUPS, TINY, final
+from tests.distillation.helpers import DATA, GROUPS, TINY, final
 
 CPU = torch.device("cpu")
 COSINE = 0.999  # what a gradient in bfloat16 must have with that in float32, and what the guide to speed promises

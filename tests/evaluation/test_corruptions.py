@@ -16,7 +16,7 @@ from rdd_nb.evaluation.corruptions import (
     spreads,
 )
 from rdd_nb.evaluation.predictions import predict
-from tests.evaluation.test_predictions import quadrants, untrained
+from tests.evaluation.helpers import quadrants, untrained
 from tests.helpers import rng
 
 

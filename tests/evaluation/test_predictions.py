@@ -1,57 +1,19 @@
-"""rdd_nb.evaluation.predictions and the scores: what trained nets say of each test sample."""
+"""What trained networks predict for each test sample."""
 
-import dataclasses
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.data.dataset import ImageDataset, statistics
-from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.evaluation.predictions import evaluate, predict
 from rdd_nb.evaluation.scores import Scores
 from rdd_nb.models import networks
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
-from tests.helpers import rng
-
-SMALL = Protocol(epochs=4, width=4, depth=1, batch=5)
-
-
-def quadrants(count, seed=0, noise=80, groups=False, channels=1):
-    """Images of 8 × 8 whose class (of three) is the quadrant that is brighter; an odd place in it is group "odd"."""
-    labels = torch.arange(count) % 3
-    pixels = 20 + noise * torch.rand(count, channels, 8, 8, generator=rng(seed))
-    for label in range(3):
-        i, j = (4 * k for k in divmod(label, 2))
-        pixels[labels == label, :, i : i + 4, j : j + 4] += 60
-    images = pixels.to(torch.uint8)
-    extra = {}
-    if groups:
-        extra = {
-            "groups": torch.arange(count) // 3 % 2,
-            "group_names": ("even", "odd"),
-            "minority": torch.arange(count) % 5 == 0,
-            "minority_names": ("often", "seldom"),
-        }
-    return ImageDataset(images, labels, ("a", "b", "c"), *statistics(images), name="quadrants", **extra)
-
-
-def as_synthetic(data):
-    return SyntheticSet(
-        data.normalised(), data.labels, data.class_names, data.mean, data.std, ipc=int(data.class_counts[0])
-    )
-
-
-def parameters(net):
-    return torch.cat([p.detach().flatten() for p in net.parameters()])
-
-
-def same(a, b):
-    return torch.equal(parameters(a), parameters(b))
+from tests.evaluation.helpers import SMALL, as_synthetic, quadrants, untrained
 
 
 def test_trained_nets_know_an_easy_set():
@@ -97,18 +59,6 @@ def test_the_test_set_is_seen_in_the_units_of_the_training_set():
     assert not np.array_equal(predict([net], foreign).losses, b.losses)
 
 
-# --- scores -------------------------------------------------------------------------------------------------------
-
-
-def untrained(count=2):
-    return [networks.build("convnet", (1, 8, 8), 3, width=4, depth=1, seed=i).eval() for i in range(count)]
-
-
-@pytest.fixture(scope="module")
-def scores():
-    return predict(untrained(), quadrants(61, groups=True))
-
-
 @pytest.mark.parametrize("batch", [7, 512])
 def test_predictions_losses_and_confidence_are_those_of_the_nets(batch):
     test, nets = quadrants(31, groups=True), untrained(3)
@@ -123,85 +73,6 @@ def test_predictions_losses_and_confidence_are_those_of_the_nets(batch):
     assert found.losses.dtype == found.confidence.dtype == np.float32 and found.predictions.dtype == np.int16
     assert (found.labels == test.labels.numpy()).all() and (found.groups == test.groups.numpy()).all()
     assert (found.minority == test.minority.numpy()).all() and found.class_names == test.class_names
-
-
-NAMES = {
-    "all": ["all"],
-    "class": ["a", "b", "c"],
-    "group": ["even", "odd"],
-    "minority": ["often", "seldom"],
-    "class-group": ["a / even", "a / odd", "b / even", "b / odd", "c / even", "c / odd"],
-}
-
-
-@pytest.mark.parametrize("by", NAMES)
-def test_tables_count_each_group_of_each_net(scores, by):
-    table = scores.table(by)
-    assert list(table.columns) == ["net", "group", "n", "correct"]
-    assert list(table["group"]) == NAMES[by] * 2 and list(table["net"]) == sorted([0, 1] * len(NAMES[by]))
-    sums = table.groupby("net")[["n", "correct"]].sum()
-    assert (sums["n"] == 61).all() and (sums["correct"] == scores.correct.sum(1)).all()
-    belongs = {
-        "all": lambda j: "all",
-        "class": lambda j: "abc"[scores.labels[j]],
-        "group": lambda j: scores.group_names[scores.groups[j]],
-        "minority": lambda j: "seldom" if scores.minority[j] else "often",
-        "class-group": lambda j: f"{'abc'[scores.labels[j]]} / {scores.group_names[scores.groups[j]]}",
-    }[by]
-    for row in table.itertuples():
-        mine = [j for j in range(61) if belongs(j) == row.group]
-        assert row.n == len(mine) and row.correct == sum(scores.correct[row.net, j] for j in mine)
-
-
-def test_a_table_of_your_own_groups_keeps_the_empty_ones(scores):
-    ids = np.where(np.arange(61) < 20, 0, 2)
-    table = scores.table_of(ids, ("first", "none", "rest"))
-    assert list(table["n"]) == [20, 0, 41] * 2 and list(table["correct"])[1::3] == [0, 0]
-    assert list(table["correct"])[::3] == [int(c[:20].sum()) for c in scores.correct]
-
-
-def test_ids_that_fit_no_name_are_refused(scores):
-    for ids in (np.full(61, 2), np.full(61, -1), np.zeros(60, dtype=int), np.zeros(61)):
-        with pytest.raises(RddError, match="group ids"):
-            scores.table_of(ids, ("a", "b"))
-
-
-def test_class_accuracy_is_that_of_the_class_table(scores):
-    table = scores.table("class")
-    np.testing.assert_allclose(scores.class_accuracy.flatten(), table["correct"] / table["n"])
-    lonely = predict(untrained(1), quadrants(9).subset(torch.tensor([0, 2, 3])))
-    assert np.isnan(lonely.class_accuracy).tolist() == [[False, True, False]]
-
-
-def test_scores_that_do_not_fit_together_are_refused(scores):
-    with pytest.raises(RddError, match=r"each be \[nets, N\]"):
-        dataclasses.replace(scores, losses=scores.losses[:, 1:])
-    with pytest.raises(RddError, match=r"groups must be \[61\]"):
-        dataclasses.replace(scores, groups=scores.groups[1:])
-
-
-def test_tables_without_groups_or_of_an_unknown_kind_are_refused(scores):
-    bare = predict(untrained(1), quadrants(9))
-    for by in ("group", "minority", "class-group"):
-        with pytest.raises(RddError, match="names no groups"):
-            bare.table(by)
-    assert bare.groups is None and bare.minority is None and len(bare.table("class")) == 3
-    with pytest.raises(RddError, match="did you mean 'minority'"):
-        scores.table("minorty")
-
-
-def test_scores_come_back_from_disk(scores, tmp_path):
-    for kept in (scores, predict(untrained(1), quadrants(9))):
-        path = kept.save(tmp_path / "scores.npz")
-        back = Scores.load(path)
-        for name, value in vars(kept).items():
-            found = getattr(back, name)
-            if isinstance(value, np.ndarray):
-                assert found.dtype == value.dtype and np.array_equal(found, value), name
-            else:
-                assert found == value, name
-        by = "class" if kept.groups is None else "class-group"
-        pd.testing.assert_frame_equal(back.table(by), kept.table(by))
 
 
 def _explode():

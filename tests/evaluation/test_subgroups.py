@@ -1,4 +1,4 @@
-"""rdd_nb.evaluation.subgroups: against scipy, statsmodels and fairlearn, and by simulation: do the intervals hold the truth?"""
+"""Subgroup statistics against fairlearn and by simulation: do the intervals hold the truth?"""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ import pandas as pd
 import pytest
 import torch
 from fairlearn.metrics import MetricFrame, equalized_odds_difference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
+from tests.evaluation.helpers import CHECK, counts
 
 torch.set_num_threads(1)
-CHECK = settings(max_examples=40, deadline=None)
-counts = st.lists(
-    st.integers(0, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=8
-)
-levels = st.sampled_from([0.5, 0.9, 0.95, 0.999])
 
 
 @pytest.fixture(autouse=True)
@@ -48,53 +41,6 @@ def simulate(rng, nets: int, n: int, groups: int, p: float, net_sd: float = 0.0,
     training = rng.normal(0, net_sd, (nets, groups, 1))
     own = rng.normal(0, np.sqrt(1 - shared), (nets, groups, n))
     return ((hard + training + own) / np.sqrt(1 + net_sd**2) < stats.norm.ppf(p)).sum(axis=2)
-
-
-# Intervals of one count
-
-
-@given(counts, levels)
-@CHECK
-def test_intervals_equal_scipy_and_statsmodels(pairs, level):
-    right, n = np.array(pairs).T
-    for ours, scipy_name, statsmodels_name in (
-        (sg.wilson(right, n, level), "wilson", "wilson"),
-        (sg.clopper_pearson(right, n, level), "exact", "beta"),
-    ):
-        for low, high, r, m in zip(*ours, right, n):
-            if m == 0:
-                assert np.isnan(low) and np.isnan(high)
-                continue
-            theirs = stats.binomtest(int(r), int(m)).proportion_ci(level, scipy_name)
-            assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-            other = proportion_confint(int(r), int(m), 1 - level, statsmodels_name)
-            assert (low, high) == pytest.approx(other, abs=1e-9)
-            assert 0 <= low <= r / m <= high <= 1
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "level"),
-    [([5], [4], 0.95), ([-1], [4], 0.95), ([np.nan], [4], 0.95), ([1], [4], 95), ([1], [4], 0)],
-)
-def test_counts_and_levels_that_do_not_fit(correct, n, level):
-    for function in (sg.wilson, sg.clopper_pearson, sg.minimum_band):
-        with pytest.raises(RddError):
-            function(correct, n, level)
-
-
-def test_mean_interval_is_the_t_interval():
-    x = np.array([0.71, 0.69, 0.74, 0.66])
-    ours = sg.mean_interval(x, 0.9)
-    theirs = stats.ttest_1samp(x, 0).confidence_interval(0.9)
-    assert (ours.value, ours.low, ours.high) == pytest.approx((x.mean(), theirs.low, theirs.high))
-    single = sg.mean_interval([0.5])
-    assert single.value == 0.5 and np.isnan(single.low) and np.isnan(single.high)
-    for bad in ([], [0.5, np.nan]):
-        with pytest.raises(RddError):
-            sg.mean_interval(bad)
-
-
-# Tables by group
 
 
 class Scores:
@@ -206,9 +152,6 @@ def test_accuracy_by_group_equals_fairlearn():
     assert sg.minimum_band(right, n).value == pytest.approx(frame.group_min())
 
 
-# The minimum over groups
-
-
 def test_only_the_band_holds_the_true_minimum():
     rng, k, n, p, reps = np.random.default_rng(0), 20, 50, 0.7, 1000
     right = rng.binomial(n, p, (reps, k))
@@ -288,9 +231,6 @@ def test_minimum_by_groups_sees_a_weak_group_and_averages_nets():
         sg.minimum_by_groups(correct, {"mine": groups[:-1]})
 
 
-# Shrinkage and disparities
-
-
 @given(counts)
 @CHECK
 def test_shrink_lies_between_the_group_and_the_mean(pairs):
@@ -309,16 +249,6 @@ def test_shrink_at_its_ends():
     np.testing.assert_allclose(sg.shrink([3, 0], [3, 0]), [1, np.nan])
     np.testing.assert_allclose(sg.shrink([1, 0, 1], [1, 1, 1]), [2 / 3] * 3)  # single samples tell nothing apart
     assert np.isnan(sg.shrink([0], [0])).all()
-
-
-def test_shrink_estimates_better_and_recovers_the_prior():
-    rng, k = np.random.default_rng(0), 400
-    truth, n = rng.beta(14, 6, k), rng.integers(5, 60, k)
-    right = rng.binomial(n, truth)
-    got = sg.shrink(right, n)
-    oracle = (right + 14) / (n + 20)
-    assert np.mean((got - truth) ** 2) < 0.6 * np.mean((right / n - truth) ** 2)
-    assert np.mean((got - truth) ** 2) < 1.05 * np.mean((oracle - truth) ** 2)
 
 
 def test_gap_skips_empty_groups():
@@ -362,127 +292,3 @@ def test_recall_range_of_two_classes_is_fairlearns_equalised_odds():
     pred = np.where(rng.random(400) < 0.1 + 0.1 * groups, 1 - y, y)
     theirs = equalized_odds_difference(y, pred, sensitive_features=groups)
     assert sg.recall_range(y, pred, groups).maximum == pytest.approx(theirs)
-
-
-# Two methods
-
-
-@pytest.mark.parametrize(("nets", "n", "sd"), [(1, 300, 0.0), (3, 30, 0.2), (5, 500, 0.2)])
-def test_paired_difference_holds_the_truth(nets, n, sd):
-    rng, covered = np.random.default_rng(0), []
-    for _ in range(300):
-        hard = rng.normal(0, np.sqrt(0.7), n)
-        a, b = (
-            hard + rng.normal(0, sd, (nets, 1)) + rng.normal(0, np.sqrt(0.3), (nets, n))
-            < stats.norm.ppf(p) * np.sqrt(1 + sd**2)
-            for p in (0.9, 0.7)
-        )
-        got = sg.paired_difference(a, b)
-        assert (got.p_value < 0.05) == (not got.low <= 0 <= got.high)
-        covered.append(got.low <= 0.2 <= got.high)
-    assert np.mean(covered) >= 0.92
-
-
-def test_paired_difference_pairs():
-    rng = np.random.default_rng(0)
-    b = rng.binomial(1, 0.6, 400)
-    a = b.copy()
-    a[np.flatnonzero(b == 0)[:20]] = 1
-    paired, shuffled = sg.paired_difference(a, b), sg.paired_difference(a, rng.permutation(b))
-    assert paired.value == shuffled.value == pytest.approx(0.05)
-    assert paired.p_value < 1e-3 < 0.05 < shuffled.p_value
-    swapped = sg.paired_difference(b, a)
-    assert (swapped.value, swapped.low, swapped.high) == pytest.approx((-paired.value, -paired.high, -paired.low))
-
-
-def test_paired_difference_at_its_ends():
-    same = sg.paired_difference([1, 0, 1], [1, 0, 1])
-    assert same.value == 0 and same.p_value == pytest.approx(1) and same.low < 0 < same.high
-    few = sg.paired_difference(np.ones(3), np.zeros(3))
-    assert few.value == 1 and few.low < 0.5 and few.p_value > 0.05  # three of three prove little
-    many = sg.paired_difference(np.ones((2, 50_000)), np.zeros((2, 50_000)))
-    assert many.low > 0.99 and many.high <= 1 and 0 <= many.p_value < 1e-6
-    for a, b in (([1, 0], [1]), ([0.5], [1]), ([], [])):
-        with pytest.raises(RddError):
-            sg.paired_difference(a, b)
-
-
-@given(st.integers(0, 12), st.integers(0, 12))
-@CHECK
-def test_mcnemar_equals_statsmodels(only_a, only_b):
-    a, b = np.repeat([1, 0, 1], [only_a, only_b, 5]), np.repeat([0, 1, 1], [only_a, only_b, 5])
-    theirs = statsmodels_mcnemar([[5, only_a], [only_b, 0]], exact=True).pvalue
-    assert sg.mcnemar(a, b) == pytest.approx(min(float(theirs), 1))
-
-
-def test_mcnemar_compares_single_nets():
-    with pytest.raises(RddError, match="one net"):
-        sg.mcnemar(np.ones((2, 3)), np.ones((2, 3)))
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
-@settings(max_examples=15, deadline=None)
-def test_holm_equals_statsmodels(p):
-    np.testing.assert_allclose(sg.holm(p), multipletests(p, method="holm")[1])
-
-
-def test_holm_leaves_out_nan():
-    np.testing.assert_allclose(sg.holm([0.04, np.nan, 0.01]), [0.04, np.nan, 0.02])
-
-
-def test_compare_groups_finds_the_group_that_changed():
-    rng = np.random.default_rng(0)
-    groups = np.array(["a", "b", "c"])[np.arange(900) % 3]
-    b = rng.binomial(1, 0.6, (3, 900))
-    a = np.where((groups == "b") & (rng.random(900) < 0.7), 1, b)
-    got = sg.compare_groups(a, b, groups).set_index("group")
-    assert got["n"].tolist() == [300] * 3 and got["difference"]["a"] == 0
-    assert got["difference"]["b"] == pytest.approx((a - b)[:, groups == "b"].mean())
-    assert got["p_holm"]["b"] < 0.05 <= got["p_holm"]["a"]
-    np.testing.assert_allclose(got["p_holm"], sg.holm(got["p_value"]))
-
-
-# Coverage of real data
-
-
-def features(seed: int, n: int, m: int, dim: int = 3):
-    g = torch.Generator().manual_seed(seed)
-    real, synthetic = torch.randn(n, dim, generator=g), torch.randn(m, dim, generator=g)
-    return real, torch.randint(0, 3, (n,), generator=g), synthetic, torch.randint(0, 2, (m,), generator=g)
-
-
-@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 9), st.sampled_from([1, 7, 2048]))
-@CHECK
-def test_nearest_distance_is_the_nearest_of_the_class(seed, n, m, chunk):
-    real, labels, synthetic, synthetic_labels = features(seed, n, m)
-    got = sg.nearest_distance(real, labels, synthetic, synthetic_labels, chunk)
-    for i in range(n):
-        same = synthetic[synthetic_labels == labels[i]]
-        expected = min((float((real[i] - s).norm()) for s in same), default=float("inf"))
-        assert float(got[i]) == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_sample_covers_itself_at_radius_zero():
-    images = torch.randn(50, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 1000
-    labels = torch.arange(50) % 5
-    assert sg.coverage(images, labels, images[:10], labels[:10], [0.0]).tolist() == [0.2]
-
-
-def test_coverage_grows_and_splits_by_group():
-    real, labels, synthetic, synthetic_labels = features(0, 200, 6)
-    radii = [0.0, 0.5, 1.0, 2.0, 100.0]
-    overall = sg.coverage(real, labels, synthetic, synthetic_labels, radii)
-    assert (np.diff(overall) >= 0).all()
-    assert overall[-1] == pytest.approx(float((labels < 2).float().mean()))  # class 2 has no synthetic sample
-    groups = torch.arange(200) % 3
-    table = sg.coverage_by_group(real, labels, synthetic, synthetic_labels, groups, radii)
-    assert list(table.columns) == ["group", "n", "radius", "share"] and len(table) == 15
-    weighted = (table["share"] * table["n"]).groupby(table["radius"]).sum() / 200
-    np.testing.assert_allclose(weighted.to_numpy(), overall)
-
-
-def test_coverage_needs_equal_features():
-    real, labels, synthetic, synthetic_labels = features(0, 5, 4)
-    for wrong in ((real[:, :2], labels, synthetic, synthetic_labels), (real, labels[:3], synthetic, synthetic_labels)):
-        with pytest.raises(RddError, match="same features"):
-            sg.coverage(*wrong, [1.0])

@@ -558,7 +558,7 @@ def test_bad_input_is_refused_in_one_line(name):
 
 def test_where_values_cannot_be_read_bad_ones_become_nan(monkeypatch):
     """What happens on an accelerator, played on the CPU: no look at a value, and no fault that passes unseen."""
-    monkeypatch.setattr(risk, "_readable", lambda x: False)
+    monkeypatch.setattr("rdd_nb.models.risk.validation.readable", lambda x: False)
     x, groups = tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[0, 1, -1], [1, 1, 0]])
 
     def spoils_only_the_first_row(losses=x, groups=groups, tail=0.5, weights=None, through_groups=True):

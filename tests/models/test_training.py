@@ -1,4 +1,4 @@
-"""rdd_nb.models.training: the protocol, written out by hand; all nets at once, side by side, in turn; group DRO."""
+"""The one trainer, written out by hand; all networks at once, side by side, in turn; group DRO."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset, statistics
 from rdd_nb.evaluation.predictions import evaluate, predict
 from rdd_nb.models import augmentation, networks
-from rdd_nb.models.protocol import PROFILES, Protocol
+from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import _balanced, _fit, train
-from tests.evaluation.test_predictions import SMALL, as_synthetic, parameters, quadrants, same, untrained
+from tests.evaluation.helpers import SMALL, as_synthetic, parameters, quadrants, same, untrained
 from tests.helpers import rng
 
 
@@ -41,34 +41,6 @@ def by_hand(data, protocol, seed=0, number=0):
                 v.mul_(protocol.momentum).add_(g + protocol.weight_decay * p.detach())
                 p.data.sub_(rate * v)
     return net
-
-
-# --- the protocol -------------------------------------------------------------------------------------------------
-
-
-def test_the_defaults_are_the_reference_protocol():
-    p = Protocol()
-    assert (p.epochs, p.lr, p.momentum, p.weight_decay, p.batch, p.augment) == (300, 0.01, 0.9, 5e-4, 256, "none")
-    assert (p.network, p.width, p.depth, p.norm) == ("convnet", 128, 3, "instance")
-    assert set(PROFILES) == {"smoke", "quick", "full"} and PROFILES["full"] == p
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        *({"epochs": 0}, {"batch": 0}, {"width": -1}, {"depth": 1.5}, {"steps": 0}, {"epochs": True}),
-        *({"lr": 0.0}, {"lr": float("nan")}, {"weight_decay": "5e-4"}, {"momentum": 1.0}, {"weight_decay": -1.0}),
-    ],
-)
-def test_a_protocol_out_of_range_names_the_field(bad):
-    with pytest.raises(RddError, match=next(iter(bad))):
-        Protocol(**bad)
-
-
-def test_unknown_names_are_refused_before_any_training():
-    for field, name, meant in (("augment", "flp", "flip"), ("network", "convet", "convnet"), ("norm", "bach", "batch")):
-        with pytest.raises(RddError, match=f"did you mean '{meant}'"):
-            Protocol(**{field: name})
 
 
 def watch_rates(monkeypatch):
@@ -206,9 +178,6 @@ def test_a_number_of_steps_replaces_the_epochs(monkeypatch, steps, slow_from):
 def test_no_nets_is_an_error():
     with pytest.raises(RddError, match="nets=0"):
         train(quadrants(6), SMALL, nets=0)
-
-
-# --- group DRO on the whole set -----------------------------------------------------------------------------------
 
 
 DRO = Protocol(epochs=3, lr=0.05, width=4, depth=1, batch=7, objective="group-dro", group_step=0.5)

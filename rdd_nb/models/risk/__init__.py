@@ -13,11 +13,11 @@ NaN, which whoever watches the loss then sees.
 Small batches make CVaR look safe: exponential losses have CVaR 3.30 at tail 0.1, but the average over batches of 8 is
 2.72, of 32 it is 3.16, of 128 it is 3.27. See :func:`effective_tail` and :class:`DualCVaR`.
 
-:mod:`~rdd_nb.models.risk.cvar` has CVaR and CVaR within groups, :mod:`~rdd_nb.models.risk.robust` the double objective,
+:mod:`~rdd_nb.models.risk.tail_risk` has CVaR and CVaR within groups, :mod:`~rdd_nb.models.risk.robust` the double objective,
 :mod:`~rdd_nb.models.risk.online` the risks that keep a state from batch to batch.
 """
 
-from rdd_nb.models.risk.cvar import (
+from rdd_nb.models.risk.tail_risk import (
     GroupRisk,
     cvar,
     cvar_weights,

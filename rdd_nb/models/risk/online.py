@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.models.risk.cvar import GroupRisk, group_cvar
+from rdd_nb.models.risk.tail_risk import GroupRisk, group_cvar
 from rdd_nb.models.risk.validation import at_least_float32, checked_tail, flag, wide_dtype
 
 __all__ = ["DualCVaR", "GroupDRO"]

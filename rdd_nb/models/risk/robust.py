@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.models.risk.cvar import group_cvar_weights, risk_of_parts
+from rdd_nb.models.risk.tail_risk import group_cvar_weights, risk_of_parts
 from rdd_nb.models.risk.validation import at_least_float32, flag, wide_dtype
 
 __all__ = ["robust_risk", "robust_weights"]

@@ -1,0 +1,27 @@
+"""The config says what is wrong with it."""
+
+import pytest
+
+from rdd_nb.core.errors import RddError
+from rdd_nb.distillation.config import DistillConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"tail": 0}, "tail=0"),
+        ({"tail": 1.5}, "tail=1.5"),
+        ({"tails": 0.2}, "did you mean 'tail'"),
+        ({"objective": "robst"}, "did you mean 'robust'"),
+        ({"network": "convnt"}, "did you mean 'convnet'"),
+        ({"reference": "robust"}, "outer ≥ 2"),
+        ({"mean_weight": 0, "max_weight": 0}, "nothing is left"),
+        ({"augment": "colour"}, "did you mean 'color'"),
+        ({"ipc": 0}, "ipc=0"),
+    ],
+)
+def test_a_config_that_cannot_be_says_so_in_one_line(values, words):
+    with pytest.raises(RddError) as caught:
+        DistillConfig(**values)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
