@@ -154,7 +154,7 @@ def _root(
 
 
 def _data_list(as_json: Json = False) -> None:
-    """List the data sets and the scenarios that bend them into named groups.
+    """List the data sets and the scenarios that shift them into named groups.
 
     \b
     Example: rdd-nb data list

@@ -17,7 +17,7 @@ SOURCE, WORK = "Data", "Output and machine"
 
 Data = Annotated[str, typer.Option(help="A data set: see `rdd-nb data list`.", metavar="NAME", rich_help_panel=SOURCE)]
 Scenario = Annotated[
-    str, typer.Option(help="How it is bent: see `rdd-nb data list`.", metavar="NAME", rich_help_panel=SOURCE)
+    str, typer.Option(help="How it is shifted: see `rdd-nb data list`.", metavar="NAME", rich_help_panel=SOURCE)
 ]
 Options = Annotated[
     list[str] | None,
@@ -25,7 +25,7 @@ Options = Annotated[
         "--option", help="An option of the scenario, such as bias=0.95.", metavar="KEY=VALUE", rich_help_panel=SOURCE
     ),
 ]
-DataSeed = Annotated[int, typer.Option(help="Decides which images the scenario bends.", rich_help_panel=SOURCE)]
+DataSeed = Annotated[int, typer.Option(help="Decides which images the scenario shifts.", rich_help_panel=SOURCE)]
 Size = Annotated[int | None, typer.Option(help="Resize images to squares of so many pixels.", rich_help_panel=SOURCE)]
 Root = Annotated[
     Path | None,
@@ -66,7 +66,7 @@ def typed(text: str) -> Any:
 
 
 def load(source: dict[str, Any], root: Path | None) -> Splits:
-    """The data that ``source`` names, bent by its scenario."""
+    """The data that ``source`` names, shifted by its scenario."""
     from rdd_nb.data import loading, scenarios
     from rdd_nb.data.scenarios import scenario
 

@@ -4,13 +4,13 @@ All of it works **within classes**: a group is a pair (class, id), so that "the 
 class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.discovery`.
 """
 
+from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import discover_groups, learnability
 from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
-from rdd_nb.clustering.agreement import stability
 
 __all__ = [
     "SPACES",

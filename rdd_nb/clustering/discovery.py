@@ -30,9 +30,9 @@ def discover_groups(
     """Groups within each class, found without any group label: k-means in the space called ``space_name``.
 
     The default looks at the class probabilities of a briefly trained, deliberately biased network
-    (:func:`rdd_nb.clustering.reference_networks.biased_probabilities`). That finds the rare and the badly served, and also what is badly
-    served because it cannot be told apart, or is wrongly labelled. So each group is tried (:func:`learnability`), and
-    what cannot be learnt is not raised; ``learnable=False`` leaves this out.
+    (:func:`rdd_nb.clustering.reference_networks.biased_probabilities`). That finds the rare and the badly served, and
+    also what is badly served because it cannot be told apart, or is wrongly labelled. So each group is tried
+    (:func:`learnability`), and what cannot be learnt is not raised; ``learnable=False`` leaves this out.
 
     Raises:
         RddError: no such space, or ``num_groups`` below 1.
@@ -54,9 +54,10 @@ def learnability(
     A group may be badly served because it is rare, which raising it mends, or because its images look like another
     class or wear a wrong label, which raising it makes worse: it takes from the class what it cannot give to the group.
     The difference shows out of sample. Two small networks, each trained on half of the data with all groups raised to
-    ``power``, judge the other half (:func:`rdd_nb.clustering.reference_networks.held_out_probabilities`); a group's learnability is twice the
-    mean probability of the right class, at most 1: from an even chance on, a group counts in full. The trial is ours;
-    networks that judge what they have not met are known from finding wrong labels (Northcutt et al., 1911.00068).
+    ``power``, judge the other half (:func:`rdd_nb.clustering.reference_networks.held_out_probabilities`); a group's
+    learnability is twice the mean probability of the right class, at most 1: from an even chance on, a group counts in
+    full. The trial is ours; networks that judge what they have not met are known from finding wrong labels (Northcutt
+    et al., 1911.00068).
 
     Returns:
         float64 ``[num_classes, num_groups]`` in [0, 1]; 0 for an empty group.

@@ -44,6 +44,6 @@ def known_groups(data: ImageDataset) -> Groups:
     """
     if data.groups is None:
         raise RddError(
-            f"dataset {data.name!r} names no groups: discover them (groups=discovered) or bend it by a scenario"
+            f"dataset {data.name!r} names no groups: discover them (groups=discovered) or use a scenario that shifts it"
         )
     return Groups(data.groups, data.num_groups, "known")

@@ -1,4 +1,4 @@
-"""Reference networks: small ones, trained for a moment on the real data, that say who hides in it. No group label is read.
+"""Reference networks: small ones, trained briefly on the real data, that say who hides in it. No group label is read.
 
 One is biased on purpose and betrays those who break the rule (:func:`biased_probabilities`). Others are trained on one
 part of the data with the rare raised and asked about the other part (:func:`held_out_probabilities`): what they
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BATCH = 128
-FEWEST_STEPS = 100  # of a held-out network: on a thousand images, four passes would teach it nothing
+FEWEST_STEPS = 100  # of a held-out network: on a thousand images, four epochs would teach it nothing
 
 
 def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
@@ -91,7 +91,7 @@ def held_out_probabilities(
     weights: Tensor,
     seed: int = 0,
     *,
-    passes: float = 4,
+    epochs: float = 4,
     width: int = 16,
     device: str = "auto",
 ) -> Tensor:
@@ -101,8 +101,8 @@ def held_out_probabilities(
 
     Args:
         weights: ``[N]``, at least 0: how often a sample is met, relative to the others.
-        passes: how many images are met in training, in halves of the data, in at least 100 batches; the step size
-            falls to 0 as a cosine. A batch has 128 images, or a quarter of what a small half has (at least 16).
+        epochs: over each half, in at least 100 batches; the step size falls to 0 as a cosine. A batch has 128 images,
+        or a quarter of what a small half has (at least 16).
 
     Raises:
         RddError: fewer than two samples, or weights of another length.
@@ -119,7 +119,7 @@ def held_out_probabilities(
     def judge(half: int, check: Callable[[], None]) -> None:
         met, asked, net = order[half::2], order[1 - half :: 2], nets[half]
         batch = min(BATCH, max(16, len(met) // 4))
-        steps = max(FEWEST_STEPS, math.ceil(passes * len(met) / batch))
+        steps = max(FEWEST_STEPS, math.ceil(epochs * len(met) / batch))
         draw = stream(seed, "held-out network", half, "batches")
         drawn = torch.multinomial(weights[met].double(), steps * batch, replacement=True, generator=draw)
         losses = functools.partial(F.cross_entropy, reduction="none")

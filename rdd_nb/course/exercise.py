@@ -1,9 +1,9 @@
 """The course's exercises: a check that says what is wrong and how to go on, and student copies of the notebooks.
 
-A notebook asks ``course.check("01-exact-cvar", cvar)``; the cases, and the hints by kind of mistake, stand in the module
-``exercises_01``, which is found by the first part of the exercise's name. An exercise holds a right answer and the
-wrong ones that people really give, each with its hint: an answer that agrees with a wrong one gets its hint, so tests
-can feed every hint the mistake it is for.
+A notebook asks ``course.check("01-exact-cvar", cvar)``; the cases, and the hints by kind of mistake, stand in the
+module ``exercises_01``, which is found by the first part of the exercise's name. An exercise holds a right answer and
+the wrong ones that people really give, each with its hint: an answer that agrees with a wrong one gets its hint, so
+tests can feed every hint the mistake it is for.
 
 In the committed notebook an exercise is four cells: the task (tag ``exercise``), a stub that runs but does nothing yet
 (``exercise-stub``), the check (``check``), and a solution (``solution``) that ends with the check again, strictly.

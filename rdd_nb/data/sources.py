@@ -1,6 +1,7 @@
 """Where the pixels come from: the shipped sample, scikit-learn, torchvision's downloads, or a folder of images.
 
-:func:`fetch` reads one of them as a :class:`Source`; :mod:`rdd_nb.data.loading` makes data sets of it, and is what to call.
+:func:`fetch` reads one of them as a :class:`Source`; :mod:`rdd_nb.data.loading` makes data sets of it, and is what to
+call.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _wear(splits: Splits, worn: _Worn, put: Callable[[Tensor, Tensor, str], Tens
 
 
 def _mostly_own(data: ImageDataset, bias: float, worn: _Worn, generator: torch.Generator) -> Tensor:
-    """int64 ``[N]``: the class's own id, but for a fraction 1 - bias of each class, dealt out over the other ids."""
+    """int64 ``[N]``: the class's own id, but for a fraction 1 - bias of each class, spread over the other ids."""
     ids = data.labels.clone()
     others = data.num_classes - 1
     # 1 - bias is rounded so that a bias of 0.9 means a tenth exactly.

@@ -33,7 +33,7 @@ TEXTURES = ("rows", "columns", "rising", "falling", "checks", "dots", "lattice",
 SHIFTS = 24  #: a texture is shifted by 0 to 23 steps each way, some times its period
 _BRIGHT = 128  # the brighter of a texture's two values: half of full brightness, the other is 0
 _OBJECT = 24  # from this value on a pixel belongs wholly to the object, below it partly, at 0 to the background
-_CHUNK = 4096  # images painted at a time, as whole numbers take four times the room of the bytes
+_CHUNK = 4096  # images painted at a time, as whole numbers take four times the memory of the bytes
 
 
 def palette(count: int) -> dict[str, tuple[int, int, int]]:

@@ -1,9 +1,9 @@
 """What is wrong with one's own data, before anything is distilled: found all at once, each with how to mend it.
 
-:func:`files` looks at a folder's files, of which :func:`rdd_nb.data.loading.load` would name the first bad one and stop.
-:func:`examine` looks at what was loaded: leaks between training and test set, classes and groups that are too small,
-groups that tell the class. :func:`half_width` and :func:`images_needed` say how much a group's test images can tell.
-Taught in ``notebooks/08_your_own_data.ipynb``.
+:func:`files` looks at a folder's files, of which :func:`rdd_nb.data.loading.load` would name the first bad one and
+stop. :func:`examine` looks at what was loaded: leaks between training and test set, classes and groups that are too
+small, groups that tell the class. :func:`half_width` and :func:`images_needed` say how much a group's test images can
+tell. Taught in ``notebooks/08_your_own_data.ipynb``.
 """
 
 from __future__ import annotations

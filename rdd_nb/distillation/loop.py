@@ -1,4 +1,4 @@
-"""The distillation loop: a config, steps (:mod:`rdd_nb.distillation.step`), checkpoints, and resume to the same bits."""
+"""The loop of a distillation: steps (:mod:`rdd_nb.distillation.step`), checkpoints, and resuming to the same bits."""
 
 from __future__ import annotations
 

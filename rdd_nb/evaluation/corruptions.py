@@ -129,9 +129,9 @@ def severity_curves(
     known: dict[object, NDArray[np.float64]] = {}
     for kind, points in severities.items():
         for severity in points:
-            bent, key = corrupt(test, kind, seed, severity), (kind, severity) if severity else "clean"
+            corrupted, key = corrupt(test, kind, seed, severity), (kind, severity) if severity else "clean"
             if key not in known:
-                known[key] = predict(nets, bent).accuracy
+                known[key] = predict(nets, corrupted).accuracy
             one = {"kind": kind, "severity": float(severity)}
             rows += [{**one, "net": net, "value": float(v)} for net, v in enumerate(known[key])]
     return pd.DataFrame(rows, columns=["kind", "severity", "net", "value"])
@@ -159,8 +159,8 @@ def relative(clean: ArrayLike, corrupted: ArrayLike, chance: float) -> NDArray[n
         raise RddError(
             f"clean accuracies must be [nets] and corrupted ones [nets, kinds], not {before.shape} and {after.shape}"
         )
-    room = np.where(before > chance, before - chance, np.nan)
-    return (after.mean(1) - chance) / room
+    above_chance = np.where(before > chance, before - chance, np.nan)
+    return (after.mean(1) - chance) / above_chance
 
 
 def spreads(values: ArrayLike) -> dict[str, float]:

@@ -35,11 +35,11 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float =
         correct_b: 0/1, ``[nets_b, N]`` or ``[N]``, the same samples in the same order.
         level: of the interval.
 
-    Three variances, each with its own t quantile as in :func:`rdd_nb.evaluation.subgroups.group_table`: of the per-sample
-    differences over N (pairing takes out what is hard for both), and of each method's accuracy between nets over its
-    number of nets. Two pseudo samples, +1 and −1, keep small groups honest (Bonett and Price, 2012): five of five is
-    not certainty. With one net a method, the variation between trainings is not covered; :func:`mcnemar` is the exact
-    test then.
+    Three variances, each with its own t quantile as in :func:`rdd_nb.evaluation.subgroups.group_table`: of the
+    per-sample differences over N (pairing takes out what is hard for both), and of each method's accuracy between nets
+    over its number of nets. Two pseudo samples, +1 and −1, keep small groups honest (Bonett and Price, 2012): five of
+    five is not certainty. With one net a method, the variation between trainings is not covered; :func:`mcnemar` is the
+    exact test then.
     """
     a, b = as_matrix(correct_a), as_matrix(correct_b)
     if a.shape[1] != b.shape[1]:

@@ -1,8 +1,8 @@
 """The train-on-synthetic protocol: fresh nets are trained on a set, and what each says of each test sample is kept.
 
 Everything that is reported is derived from those predictions (:class:`Scores`), so accuracy, worst group, paired tests
-and robustness all speak of the same nets. How they are trained, :mod:`rdd_nb.models.training` says; nothing is selected on the
-test set.
+and robustness all speak of the same nets. How they are trained, :mod:`rdd_nb.models.training` says; nothing is selected
+on the test set.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.9
     """What each method gains on ``baseline``, paired over seeds: the same seed is the same scenario and test set.
 
     The interval is a t-interval over the seeds' differences, so it is about new seeds, that is, about scenario,
-    groups, distillation and nets drawn anew. (:func:`rdd_nb.evaluation.paired_tests.paired_difference` compares two runs sample by
-    sample, from their ``scores.npz``.)
+    groups, distillation and nets drawn anew. (:func:`rdd_nb.evaluation.paired_tests.paired_difference` compares two
+    runs sample by sample, from their ``scores.npz``.)
 
     Returns:
         Columns scenario, method, partition, group, seeds (that both have), difference, sd, low, high; scenarios

@@ -254,8 +254,8 @@ def shrink(correct: ArrayLike, n: ArrayLike) -> Array:
     if k < 2 or m in (0, 1):
         return np.where(size > 0, m, np.nan)
     scatter = np.nansum(size * (p - m) ** 2) / (m * (1 - m))
-    room = total - np.square(size).sum() / total - (k - 1)
-    rho = np.clip((scatter - (k - 1)) / room, 0, 1) if room > 0 else 0.0
+    spread = total - np.square(size).sum() / total - (k - 1)
+    rho = np.clip((scatter - (k - 1)) / spread, 0, 1) if spread > 0 else 0.0
     if rho == 0:
         return np.where(size > 0, m, np.nan)
     strength = 1 / rho - 1

@@ -104,13 +104,13 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def iteration(data: ImageDataset, config: DistillConfig, device: str = "auto") -> float:
-    """Seconds of one iteration, the median of some that are tried; groups by lots, as :func:`expected` says.
+    """Seconds of one iteration, the median of some that are tried; random groups, as :func:`expected` says.
 
     Raises:
         RddError: as :func:`rdd_nb.distillation.step.steps`.
     """
     where = pick_device(device)
-    groups = Groups(torch.arange(len(data)) % 10, 10, "lots") if config.objective in ("robust", "group") else None
+    groups = Groups(torch.arange(len(data)) % 10, 10, "random") if config.objective in ("robust", "group") else None
     going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
     taken = [seconds(lambda: next(going), where)]  # the first one also warms up
     while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
@@ -123,7 +123,7 @@ def expected(
 ) -> Expected:
     """Try a distillation and an evaluation for some seconds, and say how long the whole would take.
 
-    Groups that the config would have discovered are drawn by lots: their number costs time, who is in them does not.
+    Groups that the config would have discovered are drawn at random: their number costs time, who is in them does not.
     Discovering them takes some seconds more, once.
 
     Args:

@@ -185,8 +185,8 @@ def build(
 def batched(net: nn.Module, precision: str = "float32") -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
     """``net`` as a function of n stacked copies of its weights (by name) and n batches of images ``[n, B, C, H, W]``.
 
-    The function gives n batches of logits. It computes in ``precision`` (:data:`rdd_nb.core.device.PRECISIONS`) but for a
-    :class:`Network`'s classifier, by short copies of the weights: autocast does not reach through vmap.
+    The function gives n batches of logits. It computes in ``precision`` (:data:`rdd_nb.core.device.PRECISIONS`) but for
+    a :class:`Network`'s classifier, by short copies of the weights: autocast does not reach through vmap.
     """
 
     def one(weights: Mapping[str, Tensor], images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from rdd_nb.core.device import PRECISIONS
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.models import augmentation, networks
 
-__all__ = ["OBJECTIVES", "PROFILES", "Protocol", "SHORT"]
+__all__ = ["OBJECTIVES", "PROFILES", "SHORT", "Protocol"]
 
 #: What an evaluation net minimises: the mean loss, or group DRO's on the groups that the training set names.
 OBJECTIVES = ("erm", "group-dro")
@@ -21,14 +21,14 @@ OBJECTIVES = ("erm", "group-dro")
 class Protocol:
     """How an evaluation net is trained; the defaults are the reference protocol (Zhao et al., 2006.05929).
 
-    SGD with momentum and weight decay; after half of the passes the learning rate is divided by 10, once, and momentum
+    SGD with momentum and weight decay; after half of the epochs the learning rate is divided by 10, once, and momentum
     starts afresh, as in the reference code. ``augment`` draws one operation a batch with parameters for each sample
     (DSA's evaluation uses 1,000 epochs with it). ``steps``, where given, replaces ``epochs`` by a number of batches.
 
     ``objective="group-dro"`` is for whole training sets that name their groups: group DRO over the (class, group) pairs
     that occur in them (Sagawa et al., 1911.08731, Algorithm 1). As in its authors' experiments, batches hold all groups
     in equal numbers (members drawn with replacement) and the groups' weights follow their losses by exponentiated
-    gradient of step ``group_step``; a pass has as many batches as a plain one. The paper finds that it needs strong
+    gradient of step ``group_step``; an epoch has as many batches as a plain one. The paper finds that it needs strong
     regularisation or few epochs, as a net that fits every training sample has no worst group.
 
     ``precision`` is the arithmetic of the training (:data:`rdd_nb.core.device.PRECISIONS`); predictions are float32's.
@@ -82,7 +82,7 @@ class Protocol:
         return {k: v for k, v in vars(self).items() if (k, v) != ("precision", "float32")}
 
     def schedule(self, samples: int) -> tuple[int, int, int]:
-        """For a set of ``samples``: how many steps in all, how many at the full rate, and how many make one pass.
+        """For a set of ``samples``: how many steps in all, how many at the full rate, and how many make one epoch.
 
         >>> Protocol(epochs=300).schedule(100), Protocol(epochs=4).schedule(1000), Protocol(steps=10).schedule(1000)
         ((300, 151, 1), (16, 12, 4), (10, 6, 4))
@@ -100,6 +100,6 @@ PROFILES: dict[str, Protocol] = {
     "full": Protocol(),
 }
 
-#: The same for notebooks, before which a person waits: at ``quick`` a third of the passes at five times the step. On
+#: The same for notebooks, before which a person waits: at ``quick`` a third of the epochs at five times the step. On
 #: the coloured sample, networks trained so on real images differed by a point off-colour, by two to three on-colour.
 SHORT: dict[str, Protocol] = {**PROFILES, "quick": Protocol(epochs=30, lr=0.1, width=32)}

@@ -24,8 +24,8 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.models import augmentation, networks
 from rdd_nb.models.protocol import Protocol
-from rdd_nb.models.risk.tail_risk import group_cvar
 from rdd_nb.models.risk.online import GroupDRO
+from rdd_nb.models.risk.tail_risk import group_cvar
 
 __all__ = ["SMALL_BATCH", "cosine", "descend", "train"]
 
@@ -108,7 +108,8 @@ def train(
         nets: how many.
         seed: of the initial weights, the order of the samples and the augmentation.
         device: where to train, and where the nets stay.
-        progress: called with (steps done, steps in all), at most once a pass of a net; not always by this thread, but
+        progress: called with (steps done, steps in all), at most once per epoch of a network; not always by this
+        thread, but
             by one at a time.
 
     Returns:
@@ -182,7 +183,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Endless (images [B, C, H, W], labels [B], which samples [B]) for one net: normalised, shuffled, augmented.
 
-    Each pass is shuffled anew; with ``cells`` (int64 ``[N]``, on the CPU) the batches hold all of these alike instead.
+    Each epoch is shuffled anew; with ``cells`` (int64 ``[N]``, on the CPU) the batches hold all of these alike instead.
     """
     draw = stream(seed, "evaluation", net, "batches")
     images, labels = data.images.to(device), data.labels.to(device)
@@ -199,7 +200,7 @@ def _batches(
 
 
 def _balanced(cells: Tensor, draw: torch.Generator) -> Tensor:
-    """Samples ``[N]`` for one pass: round after round of all cells in a random order, a random member of each."""
+    """Samples ``[N]`` for one epoch: round after round of all cells in a random order, a random member of each."""
     sizes = torch.bincount(cells)
     rounds = -(-len(cells) // len(sizes))
     turns = torch.cat([torch.randperm(len(sizes), generator=draw) for _ in range(rounds)])[: len(cells)]

@@ -237,8 +237,8 @@ def components(values: ArrayLike) -> Components:
     """Components of variance of ``values [settings, seeds, nets]``, from the expected mean squares (Fisher, 1925).
 
     Settings are crossed with networks, for network k of a seed starts alike whatever set it is trained on
-    (:func:`rdd_nb.models.training.train`); networks are nested within seeds. An estimate below 0 is given as 0. Settings are
-    treated as drawn, too: their component tells how far apart these are.
+    (:func:`rdd_nb.models.training.train`); networks are nested within seeds. An estimate below 0 is given as 0.
+    Settings are treated as drawn, too: their component tells how far apart these are.
 
     Raises:
         RddError: fewer than two of anything.

@@ -1,7 +1,7 @@
 """Run a study: the units of a plan in worker processes, stopped and resumed at any time.
 
-What a unit leaves in its folder, :mod:`rdd_nb.experiments.study.units` says. One that fails leaves ``error.json`` and does not stop
-the others; the next call tries it again.
+What a unit leaves in its folder, :mod:`rdd_nb.experiments.study.units` says. One that fails leaves ``error.json`` and
+does not stop the others; the next call tries it again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Write a study's tables: from the folders of its runs, and from runs that other machines, or other days, have made.
 
 What the tables hold, :mod:`rdd_nb.evaluation.results` says. A run is known by its settings
-(:attr:`rdd_nb.experiments.study.plan.Unit.digest`, column ``settings`` of ``NAME-runs.csv``), so that a table can be added to
-without the folders that it came from.
+(:attr:`rdd_nb.experiments.study.plan.Unit.digest`, column ``settings`` of ``NAME-runs.csv``), so that a table can be
+added to without the folders that it came from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Tables(NamedTuple):
     Attributes:
         table: a row for each scenario × method × seed × net × partition × group.
         runs: a row for each run.
-        mechanism: the curves of :mod:`rdd_nb.evaluation.diagnostics`, averaged over seeds: columns study, scenario, method,
+        mechanism: the curves of :mod:`rdd_nb.evaluation.diagnostics`, averaged over seeds: columns study, scenario,
+        method,
             quantity, side, x, seeds, value, sd (between seeds).
     """
 

@@ -156,8 +156,9 @@ def rows(scores: Scores, nets: Sequence[nn.Module] | None, test: ImageDataset, s
     """The rows of one run: net, partition, group, n, correct.
 
     Partitions: ``all``, ``minority`` (its two sides), ``group`` (up to 20 named ones) and ``class``. Given the ``nets``
-    also ``cluster`` (:func:`rdd_nb.evaluation.corruptions.cluster_groups` of ``test``) and ``robustness``: of each net its worst
-    cluster, Cluster-min (a minimum of ten: below the true one), and its accuracy under Noise, Blur and Invert.
+    also ``cluster`` (:func:`rdd_nb.evaluation.corruptions.cluster_groups` of ``test``) and ``robustness``: of each net
+    its worst cluster, Cluster-min (a minimum of ten: below the true one), and its accuracy under Noise, Blur and
+    Invert.
     """
     parts = {by: scores.table(by) for by in ("all", "class")}
     if scores.minority is not None:
@@ -169,11 +170,11 @@ def rows(scores: Scores, nets: Sequence[nn.Module] | None, test: ImageDataset, s
         parts["cluster"] = scores.table_of(clusters, tuple(map(str, range(clusters.max() + 1))))
         share = parts["cluster"]["correct"] / parts["cluster"]["n"]
         worst = parts["cluster"].loc[share.groupby(parts["cluster"]["net"]).idxmin()].assign(group="Cluster-min")
-        bent = [
+        corrupted = [
             predict(nets, corrupt(test, kind, seed)).table("all").assign(group=kind.capitalize())
             for kind in ("noise", "blur", "invert")
         ]
-        parts["robustness"] = pd.concat([worst, *bent])
+        parts["robustness"] = pd.concat([worst, *corrupted])
     order = [name for name in ("all", "minority", "group", "class", "cluster", "robustness") if name in parts]
     table = pd.concat([parts[name].assign(partition=name) for name in order], ignore_index=True)
     return table[["net", "partition", "group", "n", "correct"]]
@@ -234,7 +235,7 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
 
 
 def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
-    """Groups of the same sizes that know nothing: the ids, dealt out anew within each class."""
+    """Groups of the same sizes that know nothing: the ids, permuted within each class."""
     draw, ids = stream(seed, "shuffled groups"), groups.ids.clone()
     for label in range(data.num_classes):
         members = (data.labels == label).nonzero()[:, 0]

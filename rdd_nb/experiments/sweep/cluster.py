@@ -2,7 +2,8 @@
 
 All of them need the extra ``cluster`` (``pip install 'rdd-nb[cluster]'``), and workers that see the sweep's folder, the
 notebook's data and the package at the same paths. A Dask worker does next to nothing itself: it guards a process
-(:mod:`rdd_nb.experiments.sweep.guard`), so one thread and little memory are enough for it, and it dies no death of the notebook's.
+(:mod:`rdd_nb.experiments.sweep.guard`), so one thread and little memory are enough for it, and it dies no death of the
+notebook's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run a sweep: what its plan lacks, on any ``concurrent.futures.Executor``, stopped and resumed at any time.
 
 The default executor is threads of this process, each of which guards one process with one run; a cluster's executor
-(:mod:`rdd_nb.experiments.sweep.cluster`) has the same guards elsewhere. At any time only a few jobs are handed out, so neither this
-process nor a scheduler holds a long queue, and stopping is quick.
+(:mod:`rdd_nb.experiments.sweep.cluster`) has the same guards elsewhere. At any time only a few jobs are handed out, so
+neither this process nor a scheduler holds a long queue, and stopping is quick.
 """
 
 from __future__ import annotations

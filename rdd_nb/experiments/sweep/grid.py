@@ -113,7 +113,7 @@ def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
 
     Args:
         notebook: an ``.ipynb`` file with a cell tagged ``parameters``.
-        grid: a mapping as in this room's description, or a list of such.
+        grid: a mapping as in this module's description, or a list of such.
 
     Raises:
         RddError: a part or a parameter that is not known (the nearest is named), a value of the wrong type, a parameter

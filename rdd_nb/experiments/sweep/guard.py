@@ -29,7 +29,10 @@ __all__ = ["Job", "Outcome", "guard"]
 POLL = 0.25  # seconds between two looks at limit and stop
 # jsonschema, by which notebooks are read, builds the grammar of internationalised addresses where it finds the package
 # rfc3987_syntax: a second of each run, and no notebook needs it. None means "not installed" to `import`.
-START = "import sys; sys.modules['rfc3987_syntax'] = None; from rdd_nb.experiments.sweep.child import main; sys.exit(main())"
+START = (
+    "import sys; sys.modules['rfc3987_syntax'] = None; "
+    "from rdd_nb.experiments.sweep.child import main; sys.exit(main())"
+)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ NaN, which whoever watches the loss then sees.
 Small batches make CVaR look safe: exponential losses have CVaR 3.30 at tail 0.1, but the average over batches of 8 is
 2.72, of 32 it is 3.16, of 128 it is 3.27. See :func:`effective_tail` and :class:`DualCVaR`.
 
-:mod:`~rdd_nb.models.risk.tail_risk` has CVaR and CVaR within groups, :mod:`~rdd_nb.models.risk.robust` the double objective,
-:mod:`~rdd_nb.models.risk.online` the risks that keep a state from batch to batch.
+:mod:`~rdd_nb.models.risk.tail_risk` has CVaR and CVaR within groups, :mod:`~rdd_nb.models.risk.robust` the double
+objective, :mod:`~rdd_nb.models.risk.online` the risks that keep a state from batch to batch.
 """
 
+from rdd_nb.models.risk.online import DualCVaR, GroupDRO
+from rdd_nb.models.risk.robust import robust_risk, robust_weights
 from rdd_nb.models.risk.tail_risk import (
     GroupRisk,
     cvar,
@@ -26,8 +28,6 @@ from rdd_nb.models.risk.tail_risk import (
     group_cvar_weights,
     rockafellar_uryasev,
 )
-from rdd_nb.models.risk.online import DualCVaR, GroupDRO
-from rdd_nb.models.risk.robust import robust_risk, robust_weights
 
 __all__ = [
     "DualCVaR",

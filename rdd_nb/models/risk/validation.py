@@ -19,6 +19,7 @@ def readable(x: Tensor) -> bool:
 
 
 def at_least_float32(losses: Tensor) -> Tensor:
+    """The losses as they are, or half precision raised to float32."""
     return losses if losses.dtype in (torch.float32, torch.float64) else losses.float()
 
 
@@ -50,6 +51,7 @@ def checked_tail(tail: float | Tensor, like: Tensor) -> Tensor:
 
 
 def check_losses(losses: Tensor) -> Tensor:
+    """Which problems ``[..., 1]`` hold losses that are not finite (on the CPU: an error instead)."""
     if not losses.is_floating_point() or losses.ndim == 0 or losses.numel() == 0:
         raise RddError(f"losses must be floats [..., N], N ≥ 1, got {losses.dtype} {list(losses.shape)}")
     return flag(~losses.isfinite(), "losses are not finite: look for a learning rate that is too high")

@@ -1,0 +1,206 @@
+"""A study's scenarios and methods, each entry of the file checked, and its grid spelled out."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from rdd_nb import clustering
+from rdd_nb.clustering import coresets
+from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.data import scenarios
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.experiments.study.file import (
+    K,
+    MethodKeys,
+    ScenarioKeys,
+    StudyKeys,
+    changed_protocol,
+    checked,
+    label,
+    points,
+    told,
+)
+from rdd_nb.models.protocol import Protocol
+
+__all__ = [
+    "Entry",
+    "MethodEntry",
+    "ScenarioEntry",
+    "check_names",
+    "go_together",
+    "method_entries",
+    "scenario_entries",
+    "slug",
+]
+
+
+@dataclass(frozen=True)
+class Entry(Generic[K]):
+    """A scenario or a method: its own name, the entry it comes from, that entry's keys, and its part of ``made``."""
+
+    name: str
+    entry: str
+    keys: K
+    made: dict[str, Any]
+
+
+#: A scenario of the study.
+ScenarioEntry = Entry[ScenarioKeys]
+
+
+@dataclass(frozen=True)
+class MethodEntry(Entry[MethodKeys]):
+    """A method and its protocol."""
+
+    protocol: Protocol
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether it needs groups that the data name."""
+        groups = self.made["groups"]
+        return self.protocol.objective == "group-dro" or (groups is not None and groups["kind"] == "known")
+
+
+def scenario_entries(study: StudyKeys) -> list[ScenarioEntry]:
+    """The scenarios, one for each point of their grids; an RddError for what is wrong in them."""
+    found = []
+    for entry, read in study.scenarios.items():
+        where = f"scenario {entry!r} of study {study.name!r}"
+        keys = checked(ScenarioKeys, read, where)
+        if keys.scenario not in scenarios.available():
+            raise unknown("scenario", keys.scenario, scenarios.available(), where)
+        for point in points(keys.grid, where):
+            options = {**(keys.model_extra or {}), **point}
+            noise = options.pop("label_noise", keys.label_noise)
+            made = {
+                "data": keys.data or study.data,
+                "size": keys.size or study.size,
+                "scenario": keys.scenario,
+                "options": options,
+                "label_noise": checked(ScenarioKeys, {"scenario": "none", "label_noise": noise}, where).label_noise,
+                "hold_out": study.hold_out,
+            }
+            found.append(ScenarioEntry(label(entry, point), entry, keys, made))
+    return found
+
+
+def method_entries(study: StudyKeys, protocol: Protocol) -> list[MethodEntry]:
+    """The methods, likewise; each with the protocol it is judged or trained by."""
+    found = []
+    for entry, read in study.methods.items():
+        where = f"method {entry!r} of study {study.name!r}"
+        keys = checked(MethodKeys, read, where)
+        kinds = [kind for kind in ("coreset", "config", "whole") if getattr(keys, kind) is not None]
+        if len(kinds) != 1:
+            raise RddError(f"{where} has {' and '.join(kinds) or 'no kind'}: write one of coreset, config or whole")
+        for point in points(keys.grid, where):
+            found.append(_method_entry(study, protocol, entry, keys, kinds[0], point, where))
+    return found
+
+
+def _method_entry(
+    study: StudyKeys, protocol: Protocol, entry: str, keys: MethodKeys, kind: str, point: dict[str, Any], where: str
+) -> MethodEntry:
+    groups = _groups(keys.groups, point, where)
+    rest = {key: value for key, value in point.items() if groups is None or key not in groups["arguments"]}
+    made: dict[str, Any] = {"kind": kind, "config": None, "coreset": None, "ipc": None, "groups": groups}
+    if keys.ipc is not None and kind != "coreset":
+        raise RddError(f"{where}: ipc beside {kind} has no effect: write it into the config")
+    if kind == "whole":
+        if groups is not None:
+            raise RddError(f"{where}: groups beside whole have no effect: group DRO takes those that the data name")
+        protocol = changed_protocol(protocol, {**(keys.whole or {}), **rest}, where)
+    else:
+        own = {"objective": "erm"} if kind == "coreset" else {**(keys.config or {}), **rest}
+        if "seed" in {**study.distill, **own}:
+            raise RddError(f"{where}: the seeds of a study are its own key: take `seed` out of the config")
+        config: DistillConfig = told(where, lambda: DistillConfig(**{**study.distill, **own}))
+        made["ipc"] = config.ipc
+        if kind == "config":
+            made["config"] = {k: v for k, v in config.model_dump(mode="json").items() if k != "seed"}
+            if groups is None and "group" in config.init:
+                raise RddError(f"{where}: init={config.init} spreads images over groups: write groups: discovered")
+        else:
+            made["coreset"], made["ipc"] = keys.coreset, rest.get("ipc", keys.ipc or config.ipc)
+            if keys.coreset not in coresets.METHODS:
+                raise unknown("coreset", keys.coreset, coresets.METHODS, where)
+            if set(rest) - {"ipc"}:
+                raise unknown("key of a coreset's grid", next(iter(set(rest) - {"ipc"})), ["ipc"], where)
+            if (keys.coreset == "balanced") != (groups is not None):
+                raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
+    return MethodEntry(label(entry, point), entry, keys, made, protocol)
+
+
+def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
+    """Kind and arguments of the discovery (and its defaults, so that units know when one changes), or None."""
+    if said is None or said == "none":
+        return None
+    if isinstance(said, dict) and len(said) != 1:
+        raise RddError(f"{where}: groups names {len(said)} kinds: name one, like {{discovered: {{num_groups: 5}}}}")
+    kind, given = next(iter(said.items())) if isinstance(said, dict) else (said, {})
+    kinds = ("none", "discovered", "known", "shuffled")
+    if kind not in kinds[1:]:
+        raise unknown("kind of groups", kind, kinds, where)
+    if kind == "known":
+        if given:
+            raise RddError(f"{where}: known groups take no arguments: write groups: known")
+        return {"kind": kind, "arguments": {}, "defaults": {}}
+    parameters = inspect.signature(clustering.discover_groups).parameters
+    known = {n: p.default for n, p in parameters.items() if n not in ("data", "seed", "device")}
+    for name in given:
+        if name not in known:
+            raise unknown("argument of discover_groups", name, known, where)
+    arguments = {**given, **{k: v for k, v in point.items() if k in known and k not in DistillConfig.model_fields}}
+    for name, value in arguments.items():
+        default = known[name]
+        fits = (int, float) if isinstance(default, float) else type(default)
+        plain = isinstance(default, (bool, int, float, str)) and not isinstance(value, list)
+        if plain and (not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)):
+            raise RddError(f"{where}: {name}={value!r} should be like {default!r}")
+    space = arguments.get("space_name")
+    if isinstance(space, str) and space not in clustering.SPACES and known.get("space_name") in clustering.SPACES:
+        raise unknown("space", space, clustering.SPACES, where)
+    defaults = {name: repr(default) for name, default in known.items() if name not in arguments}
+    return {"kind": kind, "arguments": arguments, "defaults": defaults}
+
+
+def check_names(shifted: Sequence[ScenarioEntry], methods: Sequence[MethodEntry]) -> None:
+    """An RddError for names that collide, and for names of scenarios and methods that there are not."""
+    each: tuple[tuple[str, Sequence[ScenarioEntry | MethodEntry]], ...] = (("scenario", shifted), ("method", methods))
+    for kind, entries in each:
+        slugs: dict[str, str] = {}
+        for entry in entries:
+            other = slugs.setdefault(slug(entry.name), entry.name)
+            if other is not entry.name:
+                raise RddError(f"{kind}s {other!r} and {entry.name!r} would share a folder: give another name")
+    ours = {name for one in shifted for name in (one.name, one.entry)}
+    theirs = {name for one in methods for name in (one.name, one.entry)}
+    for one in shifted:
+        for name in [*(one.keys.methods or []), *one.keys.skip]:
+            if name not in theirs:
+                raise unknown("method", name, theirs, f"scenario {one.entry!r}")
+    for method in methods:
+        for name in [*(method.keys.scenarios or []), *method.keys.skip]:
+            if name not in ours:
+                raise unknown("scenario", name, ours, f"method {method.entry!r}")
+
+
+def go_together(one: ScenarioEntry, method: MethodEntry) -> bool:
+    """Whether the method is to run on the scenario."""
+    here, there = {one.name, one.entry}, {method.name, method.entry}
+    only_here, only_there = method.keys.scenarios, one.keys.methods
+    return (
+        (only_here is None or bool(here & set(only_here)))
+        and (only_there is None or bool(there & set(only_there)))
+        and not here & set(method.keys.skip)
+        and not there & set(one.keys.skip)
+    )
+
+
+def slug(name: str) -> str:
+    """``name`` as part of a folder's name."""
+    return re.sub(r"[^\w.=+-]+", "-", name)
