@@ -1,15 +1,17 @@
 """The loop: resumed, killed or diverging, a run ends with the same bits or a line."""
 
+import itertools
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.data.synthetic_set import save_synthetic
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.loop import distill
 from rdd_nb.distillation.run_folder import RunFolder
@@ -39,40 +41,65 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
     assert len(run.history) == 4
 
 
-KILLED = """
-import sys, torch
-sys.path.insert(0, {root!r})
-torch.set_num_threads(1)
-import rdd_nb as rdd
-import tests.distillation.helpers as t
-config = rdd.DistillConfig(objective="robust", matching={matching!r}, **{{**t.TINY, "iterations": {many}}})
-rdd.distill(t.DATA, config, t.GROUPS, out={out!r}, progress=False, device="cpu")
-"""
+def put_and_die(config, out, number, before):
+    """Distil, and end like a machine without power at the ``number``-th file that is put in its place."""
+    real, count = os.replace, itertools.count(1)
+
+    def deadly(source, target):
+        last = next(count) == number
+        if not (last and before):
+            real(source, target)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = deadly
+    distill(DATA, config, GROUPS, out=out, progress=False, device="cpu")
 
 
-@pytest.mark.parametrize(("matching", "many"), [("distribution", 400), ("gradient", 120)])
-def test_kill_minus_nine_and_resume_give_the_same_bits(tmp_path, matching, many):
-    out = str(tmp_path / "run")
-    code = KILLED.format(root=str(Path(__file__).parents[2]), matching=matching, many=many, out=out)
-    process = subprocess.Popen([sys.executable, "-c", code])
-    checkpoint, limit = tmp_path / "run" / "checkpoint.pt", time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < limit:
+def process_of(work, *arguments):
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+FILES = 8  # of a run of four iterations: config, four checkpoints, history, synthetic set, metrics
+
+
+@pytest.mark.parametrize("matching", ["distribution", "gradient"])
+def test_killed_at_any_file_and_resumed_it_ends_with_the_same_bits(tmp_path, matching):
+    config = DistillConfig(objective="robust", matching=matching, **TINY)
+    whole = save_synthetic(tmp_path / "whole", distill(DATA, config, GROUPS, progress=False).synthetic).read_bytes()
+    for number, before in itertools.product(range(1, FILES + 1), (True, False)):
+        out = tmp_path / f"{number}{before}"
+        process = process_of(put_and_die, config, out, number, before)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        folder = RunFolder(out)
+        assert folder.complete == ((number, before) == (FILES, False))
+        distill(DATA, config, GROUPS, out=out, progress=False, device="cpu")
+        assert folder.complete and (out / "synthetic.safetensors").read_bytes() == whole
+        assert not list(out.glob(".*.tmp")), "what a killed process left half written is removed"
+    assert process_of(put_and_die, config, tmp_path / "all", FILES + 1, True).join() is None
+    assert RunFolder(tmp_path / "all").complete, "there is no ninth file"
+
+
+def test_killed_at_a_moment_that_nobody_chose_it_ends_with_the_same_bits(tmp_path):
+    config = DistillConfig(objective="robust", **{**TINY, "iterations": 200})
+    out = tmp_path / "run"
+    process = process_of(put_and_die, config, out, 0, True)
+    limit = time.monotonic() + 60
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < limit:
         time.sleep(0.005)
     time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it had ended before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it had ended before it could be killed"
     folder = RunFolder.open(out)
-    done = folder.load_checkpoint()["iteration"]
-    assert 0 < done < many and not folder.complete
-    short = {**TINY, "iterations": many}
-    config = DistillConfig(objective="robust", matching=matching, **short)
-    resumed = distill(DATA, config, GROUPS, out=out, progress=False, device="cpu")
-    assert folder.complete
-    assert torch.equal(resumed.synthetic.images, final(config))
+    assert 0 < folder.load_checkpoint()["iteration"] < 200 and not folder.complete
+    resumed = distill(DATA, config, GROUPS, out=out, progress=False, device="cpu").synthetic.images
+    assert torch.equal(resumed, final(config))
     # and a finished run is loaded, not run again
-    assert torch.equal(
-        distill(DATA, config, GROUPS, out=out, progress=False).synthetic.images, resumed.synthetic.images
-    )
+    assert torch.equal(distill(DATA, config, GROUPS, out=out, progress=False).synthetic.images, resumed)
 
 
 def test_another_config_or_other_data_is_refused(tmp_path):
