@@ -5,15 +5,15 @@
 W1 gradient matching, ConvNet-3 of width 32 on 32 px RGB, 10 classes, ipc 10, batch_real 64, (outer, inner) = (2, 2)
 W2 the released code's defaults: as W1 with width 128 and batch_real 256
 W3 distribution matching, width 128, batch_real 256
-W4 evaluation: 5 networks of width 128, 300 passes over 100 images
+W4 evaluation: 5 networks of width 128, 300 epochs over 100 images
 W5 as W2 at ipc 50 and 100 classes (only where it is named: a graphics card, or much time)
 
 Each is run in turns, ours and the reference (``reference.py``), and medians are compared; W1 and W2 also with the
 method's released code where ``--released`` names a copy (``released.py``). The robust objective (R2) is timed beside
 the plain one, and both in bfloat16 where the machine multiplies it faster than float32. Phases are what the profiler
-finds under the names of :data:`rdd_nb.core.device.PHASES`, in a run of its own. Ceilings are measured here: a product of
-matrices of 2048² and a copy of 256 MB. Random images: the arithmetic does not look at them. JSON on stdout, a line for
-each result on stderr.
+finds under the names of :data:`rdd_nb.core.device.PHASES`, in a run of its own. Ceilings are measured here: a product
+of matrices of 2048² and a copy of 256 MB. Random images: the arithmetic does not look at them. JSON on stdout, a line
+for each result on stderr.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def matching(name: str, asked: argparse.Namespace, device: torch.device) -> dict
 
 
 def evaluation(asked: argparse.Namespace, device: torch.device) -> dict:
-    """W4, by a tenth of its passes: the work of a pass does not change."""
+    """W4, by a tenth of its epochs: the work of an epoch does not change."""
     protocol = rdd.Protocol(epochs=PROTOCOL.epochs // 10, width=PROTOCOL.width)
     held = hundred_images()
     ways: dict[str, Callable[[], object]] = {"ours": lambda: train(held, protocol, nets=5, device=asked.device)}
@@ -212,7 +212,7 @@ def hundred_images() -> rdd.SyntheticSet:
 
 
 def evaluation_gflop() -> float:
-    """W4's arithmetic, all five networks and 300 passes: counted in one pass of one of them."""
+    """W4's arithmetic, all five networks and 300 epochs: counted in one epoch of one of them."""
     with FlopCounterMode(display=False) as counter:
         train(hundred_images(), dataclasses.replace(PROTOCOL, epochs=1), nets=1, device="cpu")
     return round(5 * PROTOCOL.epochs * counter.get_total_flops() / 1e9)

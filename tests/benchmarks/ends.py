@@ -85,7 +85,8 @@ def words(name: str) -> str:
         sides = [SHOWN[f"coloured, {side}"] for side in ("off-colour", "on-colour")]
         gains = results.differences(held, baseline=other).set_index(["scenario", "partition", "group", "method"])
         off, on = (_change(gains.loc[(*side, one)]) for side in sides)
-        blocks.append(filled(f"Beside two passes over all images, {one} has {off} points off-colour, {on} on-colour."))
+        said = f"Compared with two epochs over all images, {one} has {off} points off-colour, {on} on-colour."
+        blocks.append(filled(said))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -5,9 +5,9 @@
 One thing at a time, around ten classes of 32 × 32 RGB, ten images a class, 64 real ones, width 32; gradient matching
 with two matches and an epoch between them, distribution matching with one. Each point is timed by the code that runs
 (medians), and its multiplications and additions are counted by torch. An exponent is the slope of a line through the
-points in logarithms. For each phase (:data:`rdd_nb.core.device.PHASES`) it is taken between the first and the last point,
-where the phase has at least a hundredth of the time. With --write, the numbers go to data/results/scaling.json, and
-from there, with a picture, into docs/how-to/speed.md (--words does only that).
+points in logarithms. For each phase (:data:`rdd_nb.core.device.PHASES`) it is taken between the first and the last
+point, where the phase has at least a hundredth of the time. With --write, the numbers go to data/results/scaling.json,
+and from there, with a picture, into docs/how-to/speed.md (--words does only that).
 """
 
 from __future__ import annotations

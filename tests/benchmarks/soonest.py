@@ -253,7 +253,7 @@ def draw(held: pd.DataFrame) -> Figure:
                 axes.semilogx(
                     points["seconds"], points[column], line, marker=".", color=colour, lw=1, ms=4, label=label
                 )
-        figures.plain(axes).set(title=title, xlabel="seconds of computing", ylabel="accuracy, %")
+        figures.clean_axes(axes).set(title=title, xlabel="seconds of computing", ylabel="accuracy, %")
     figure.axes[0].legend(fontsize=7, frameon=False)
     return figure
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.agreement import stability
+from rdd_nb.clustering.groups import Groups
 from rdd_nb.data.dataset import ImageDataset, statistics
 from tests.helpers import rng
 

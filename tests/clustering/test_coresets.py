@@ -1,4 +1,4 @@
-"""rdd_nb.clustering.coresets: real images, of their class, chosen as the method says, and the same ones for the same seed."""
+"""Coresets: real images of their class, chosen as the method says, and the same ones for the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rdd_nb.experiments.study, but for its tables: what a study runs, that it resumes and shares, and what its table says."""
+"""Studies, but for their tables: what a study runs, that it resumes and shares, and what its table says."""
 
 from __future__ import annotations
 

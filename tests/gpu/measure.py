@@ -38,11 +38,11 @@ import bench  # noqa: E402
 
 import rdd_nb as rdd  # noqa: E402
 from rdd_nb.clustering.groups import Groups  # noqa: E402
-from rdd_nb.core import environment
-from rdd_nb.core.device import PRECISIONS, pick_device
-from rdd_nb.distillation import matching, step
+from rdd_nb.core import environment  # noqa: E402
+from rdd_nb.core.device import PRECISIONS, pick_device  # noqa: E402
+from rdd_nb.distillation import matching, step  # noqa: E402
 from rdd_nb.distillation.step import steps  # noqa: E402
-from rdd_nb.evaluation.predictions import predict
+from rdd_nb.evaluation.predictions import predict  # noqa: E402
 from rdd_nb.experiments.doctor import ceilings, seconds  # noqa: E402
 from rdd_nb.models import networks  # noqa: E402
 from rdd_nb.models.training import train  # noqa: E402

@@ -113,7 +113,8 @@ def test_a_wheel_is_typed_licensed_and_has_the_command(wheel, installed):
 
 def test_what_is_installed_finds_the_sample_and_the_notebooks(installed, tmp_path):
     code = (
-        "import json, sys, rdd_nb; from rdd_nb.core import resources; from rdd_nb.data import sources; from rdd_nb.cli import main; "
+        "import json, sys, rdd_nb; from rdd_nb.core import resources; from rdd_nb.data import sources; "
+        "from rdd_nb.cli import main; "
         "assert main(['course', 'copy', 'course']) == 0; data = rdd_nb.load('fashion-mnist-sample'); "
         "print(json.dumps([rdd_nb.__file__, len(data.train), str(sources.default_root()), resources.in_wheel()]))"
     )
