@@ -31,19 +31,15 @@ def command_run(
     \b
     Example: rdd-nb run notebooks/00_quickstart.ipynb --out runs/a -p tail 0.1
     """
-    import yaml  # type: ignore[import-untyped, unused-ignore]
-
+    from rdd_nb.experiments import yaml_reader
     from rdd_nb.experiments.notebook import inspect, run_notebook
 
     known = inspect(notebook)
     values: dict[str, Any] = {}
     for text in yaml_text or ():
-        try:
-            read = yaml.safe_load(text)
-        except yaml.YAMLError:
-            read = None
+        read = yaml_reader.read_text(text, f"-y {text[:60]!r}")
         if not isinstance(read, dict):
-            raise RddError(f"-y {text!r} is no YAML mapping: write it like -y '{{tail: 0.2, seed: 3}}'")
+            raise RddError(f"-y {text[:60]!r} is not a mapping: write it like -y '{{tail: 0.2, seed: 3}}'")
         values |= read
     for text in parameter or ():
         name, value = pair(text, "-p", separate=" ")

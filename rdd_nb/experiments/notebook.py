@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import os
-import re
 import time
 import tokenize
 from collections.abc import Mapping
@@ -155,16 +154,10 @@ def fitted(known: Mapping[str, Parameter], parameters: Mapping[str, Any], where:
                 raise RddError(
                     f"{what} is the text {value!r}, not a boolean: use -y '{name}: {value.lower()}' (-p makes texts)"
                 )
-            hint = "; YAML reads 1e-3 as a text and 1.0e-3 as a number" if _is_number(value) else ""
             raise RddError(
-                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}{hint}"
+                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}"
             )
     return plain
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a text is a number in the scientific notation that Python has and YAML 1.1 has not."""
-    return isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value) is not None
 
 
 def _plain(value: Any) -> Any:

@@ -60,7 +60,7 @@ class Protocol:
         for name in ("lr", "momentum", "weight_decay", "group_step"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
-                raise RddError(f"protocol {name}={value!r} must be a number, at least 0 (YAML reads 5e-4 as a string)")
+                raise RddError(f"protocol {name}={value!r} must be a number, at least 0")
         if self.lr == 0 or self.momentum >= 1:
             raise RddError(f"protocol lr={self.lr} must be above 0, and momentum={self.momentum} below 1")
         augmentation.parse(self.augment)

@@ -6,11 +6,12 @@ comes from the run folder; what the run does not know is said to be unknown.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml  # type: ignore[import-untyped, unused-ignore]
+from ruamel.yaml import YAML
 
 import rdd_nb
 from rdd_nb.distillation.run_folder import RunFolder
@@ -159,7 +160,7 @@ def card(run: RunFolder, with_images: bool = False) -> str:
 
 
 def _origin(data: str) -> Origin:
-    return SOURCES.get(data.split(" ")[0], OWN)  # a bent data set is called "digits coloured bias=0.9"
+    return SOURCES.get(data.split(" ")[0], OWN)  # a shifted data set is called "digits coloured bias=0.9"
 
 
 def _head(title: str, origin: Origin, count: int, objective: str, with_images: bool) -> str:
@@ -174,7 +175,10 @@ def _head(title: str, origin: Origin, count: int, objective: str, with_images: b
     if with_images:
         files = [{"split": "train", "path": ["metadata.csv", "*/*.png"]}]
         head["configs"] = [{"config_name": "default", "data_files": files}]
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---"
+    writer, text = YAML(), io.StringIO()
+    writer.width = 1000  # no line is broken
+    writer.dump(head, text)
+    return f"---\n{text.getvalue()}---"
 
 
 def _values(run: RunFolder, with_images: bool) -> str:

@@ -182,7 +182,7 @@ TABLE = [
     ("device", nothing, [*NEW, "--device", "gpu"], ["unknown device 'gpu'", "cuda"]),
     ("notebook's value", notebook, [*RUN, "-p", "tail", "half"], ["'tail' of a.ipynb is 'half'", "give float"]),
     ("notebook's value missing", notebook, [*RUN, "-p", "tail"], ["-p 'tail' has no value", "-p tail VALUE"]),
-    ("notebook's YAML", notebook, [*RUN, "-y", "{a"], ["is no YAML mapping", "-y '{tail: 0.2"]),
+    ("notebook's YAML", notebook, [*RUN, "-y", "{a"], ["-y '{a' is not YAML, line 1"]),
     # images
     ("no folder", nothing, [*PETS, "--data", "folder:no"], ["'folder:no'", "no such folder", "folder:PATH"]),
     ("image missing", lambda: Path("pets/3.png").unlink(), PETS, ["metadata.csv line 5, 3.png", "no file"]),

@@ -213,7 +213,7 @@ def bent(**keys):
         ({"scenarios": {}}, "scenarios"),
         ({"methods": {}}, "methods"),
         ({"methods": {"m": None}}, "not a mapping"),
-        ({"methods": {1: {"coreset": "random"}}}, "methods"),
+        ({"methods": {1: {"coreset": "random"}}}, "the key 1 is a whole number"),
         (bent(scenario="colored"), "did you mean 'coloured'"),
         (bent(scenario="coloured", bais=0.9), "did you mean 'bias'"),
         (bent(scenario="coloured", bias=2), "bias must be a fraction"),

@@ -109,7 +109,7 @@ def test_prose_does_not_change_the_source_and_code_does(notebook):
         ({"produkt": {"tail": [1.0]}}, "unknown part of a grid 'produkt': did you mean 'product'?"),
         ({"tail": [0.1]}, "'tail' stands at the top of the grid: put it under `product`"),
         ({"product": {"tail": ["small"]}}, "parameter 'tail' of a.ipynb is 'small' (str): give float"),
-        ({"product": {"tail": ["1e-3"]}}, "YAML reads 1e-3 as a text"),
+        ({"product": {"tail": ["1e-3"]}}, "is '1e-3' (str): give float"),
         ({"seeds": [0.5]}, "parameter 'seed' of a.ipynb is 0.5 (float): give int"),
         ({"conditions": {"x": {"ipc": "one"}}}, "a.ipynb (condition 'x') is 'one'"),
         ({"product": {"tail": []}}, "product: tail is an empty list, so the grid has no runs"),
@@ -144,7 +144,7 @@ def test_files(tmp_path):
     (tmp_path / "g.yaml").write_text("product: {tail: [0.1]}\n")
     assert load_grid(tmp_path / "g.yaml") == {"product": {"tail": [0.1]}}
     (tmp_path / "bad.yaml").write_text("product: {tail: [0.1\nseeds: 3\n")
-    with pytest.raises(RddError, match=r"bad.yaml is no YAML, line 2"):
+    with pytest.raises(RddError, match=r"bad.yaml is not YAML, line 2"):
         load_grid(tmp_path / "bad.yaml")
     with pytest.raises(RddError, match=r"cannot read the grid .*none.yaml \(No such file"):
         load_grid(tmp_path / "none.yaml")

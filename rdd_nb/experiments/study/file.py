@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
-from collections.abc import Callable, Hashable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml  # type: ignore[import-untyped, unused-ignore]
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.experiments import yaml_reader
 from rdd_nb.models.protocol import PROFILES, Protocol
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "told",
 ]
 
+MOST = 10_000  # combinations of a grid
 Names = list[str]
 Grid = dict[str, list[Any]]
 
@@ -91,36 +92,12 @@ def read_study(path: str | Path) -> StudyKeys:
         RddError: one line that says what is wrong, where, and how to mend it.
     """
     file = Path(path)
-    try:
-        held = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader of ours
-    except OSError as error:
-        raise RddError(f"cannot read the study {file} ({error.strerror}): give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RddError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    except RddError as error:
-        raise RddError(f"{file}: {error}") from None
+    held = yaml_reader.read(file, "study")
     study = checked(StudyKeys, held, str(file))
     if len(set(study.seeds)) < len(study.seeds):
         raise RddError(f"{file}: seeds {study.seeds} name one twice: give each once")
     return study
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML with numbers like 5e-4 as numbers (as YAML 1.2 has them) and without a key twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise RddError(f"line {key_node.start_mark.line + 1}: {key!r} stands there twice: give another name")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 K = TypeVar("K", bound=_Keys)
 
@@ -186,6 +163,8 @@ def points(grid: Grid, where: str) -> list[dict[str, Any]]:
             raise RddError(f"{where}: the grid of {key!r} is empty: list at least one value")
         if len({repr(value) for value in values}) < len(values):
             raise RddError(f"{where}: the grid of {key!r} names a value twice: give each once")
+    if math.prod(map(len, grid.values())) > MOST:
+        raise RddError(f"{where}: the grid has more than {MOST:,} combinations: list fewer values")
     return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
 
 

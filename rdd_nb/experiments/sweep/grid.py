@@ -29,10 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.experiments import yaml_reader
 from rdd_nb.experiments.notebook import Parameter, fitted, inspect, source_of
 
 __all__ = ["Plan", "Run", "load_grid", "make_plan"]
 
+MOST = 100_000  # runs of a grid
 PARTS = ("fixed", "conditions", "product", "list", "seeds")
 OUT = "out_dir"  #: the parameter that a sweep sets itself: each run has a folder of its own
 StrPath = str | os.PathLike[str]
@@ -95,17 +97,7 @@ def load_grid(path: StrPath) -> Any:
     Raises:
         RddError: no such file, or none that is YAML.
     """
-    import yaml  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            return yaml.safe_load(file)
-    except OSError as error:
-        raise RddError(f"cannot read the grid {path} ({error.strerror}): give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = "" if line is None else f", line {line + 1}"
-        raise RddError(f"{path} is no YAML{where}: {getattr(error, 'problem', None) or 'not a text'}") from None
+    return yaml_reader.read(path, "grid")
 
 
 def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
@@ -182,6 +174,9 @@ def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator
     based = {name: fitted(known, values, f"{where} (condition {name!r})") for name, values in conditions.items()}
     points = [[fitted(known, {name: value}, where) for value in values] for name, values in product.items()]
     rows, seeds = ([fitted(known, values, where) for values in part] for part in (together, seeds))
+    size = math.prod(map(len, (based, *points, rows, seeds)))
+    if size > MOST:
+        raise RddError(f"the grid has {size:,} runs, more than {MOST:,}: list fewer values, or sweep in parts")
     defaults = {name: parameter.default for name, parameter in known.items() if name != OUT}
     for condition, base in based.items():
         for parts in itertools.product(*points, rows, seeds):
