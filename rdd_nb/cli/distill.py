@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,7 +190,7 @@ def command_evaluate(
         raise RddError(f"cannot write --csv {csv}: give the path of a file in a folder that is there")
     protocol, where = dataclasses.replace(PROFILES[profile], precision=precision), pick_device(device)
     folder = RunFolder.open(run)
-    metrics, synthetic = folder.metrics, folder.load_synthetic()
+    _, synthetic = folder.metrics, folder.load_synthetic()
     source = dict(folder.config.get("source") or {})
     given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, "size": size}
     given["options"] = dict(pair(text, "--option") for text in option) if option else None
@@ -214,6 +215,7 @@ def command_evaluate(
         tables = group_tables(scores)
         by = [name for name in tables if name != "all"]
         said: dict[str, Any] = {
+            "id": secrets.token_hex(8),  # ties scores.npz to it
             "profile": profile,
             "protocol": vars(protocol),
             "nets": nets,
@@ -228,8 +230,8 @@ def command_evaluate(
         }
         if robustness:
             said["robustness"] = _robustness(trained, test, seed)
-        scores.save(folder.path / "scores.npz")
-        folder.write_metrics({**metrics, "evaluation": said})
+        dataclasses.replace(scores, evaluation=said["id"]).save(folder.path / "scores.npz")
+        folder.write_metrics({**folder.metrics, "evaluation": said})
     if csv is not None:
         table = accuracies(tables, folder.path.resolve().name)
         atomic_write(csv, table.to_csv(index=False, lineterminator="\n"))

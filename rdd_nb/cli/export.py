@@ -54,7 +54,7 @@ def command_export(
         )
     from rdd_nb.core.files import atomic_write, put_files
     from rdd_nb.distillation.run_folder import RunFolder
-    from rdd_nb.evaluation.scores import Scores
+    from rdd_nb.evaluation.scores import scores_of
     from rdd_nb.reporting import export
     from rdd_nb.reporting.card import card as card_of
 
@@ -63,7 +63,7 @@ def command_export(
     if tensorboard is not None:
         export.needs_tensorboard()  # before anything is written
     if csv is not None:
-        tables = export.group_tables(Scores.load(folder.path / "scores.npz"))
+        tables = export.group_tables(scores_of(folder))
         table = export.accuracies(tables, folder.path.resolve().name)
     if png is not None:
         export.image_folder(synthetic, png, card_of(folder, with_images=True), force)

@@ -32,7 +32,8 @@ def command_run(
     Example: rdd-nb run notebooks/00_quickstart.ipynb --out runs/a -p tail 0.1
     """
     from rdd_nb.experiments import yaml_reader
-    from rdd_nb.experiments.notebook import inspect, run_notebook
+    from rdd_nb.experiments.notebook import run_notebook
+    from rdd_nb.experiments.parameters import inspect
 
     known = inspect(notebook)
     values: dict[str, Any] = {}

@@ -12,9 +12,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import filelock
+
 from rdd_nb.core.errors import RddError
 
-__all__ = ["atomic_write", "locked", "one_line", "put_files", "unwritable", "without_folders"]
+__all__ = ["atomic_write", "lock_of", "locked", "one_line", "put_files", "unwritable", "without_folders"]
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -42,39 +44,50 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
     return target
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process: a second one gets an RddError instead of mixing its files in.
+#: What :func:`atomic_write` calls its temporary files: of a process that was killed, nothing else is removed.
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")
 
-    The lock ends with the ``with`` block or the process and leaves no file. Where the system has no ``flock``
-    (Windows) nothing is locked. Temporary files of a process that was killed are removed on the way.
+
+def lock_of(folder: Path, name: str = ".lock") -> filelock.FileLock:
+    """The lock of a folder, a file in it: to be held by :func:`locked`; one object may hold it several times over."""
+    return filelock.FileLock(folder / name)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None]:
+    """Hold a folder for this process, and make it where it is missing: a second process gets an RddError.
+
+    The lock ends with the ``with`` block or the process; its file stays. Temporary files of a process that was killed
+    are removed on the way.
+
+    Args:
+        folder: what is held.
+        lock: of :func:`lock_of`, to hold a lock of another name, or one that this process may hold already.
 
     Raises:
-        RddError: there is no such folder, or another process works in it.
+        RddError: another process works in the folder, it cannot be written, or its file system knows no locks.
     """
+    lock = lock or lock_of(folder)
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RddError(f"another process is working in {folder}: wait for it, or use another folder") from None
     except OSError as error:
-        raise RddError(f"no run folder {folder} ({error.strerror}): create it first") from None
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise RddError(f"the file system of {folder} cannot lock files: use a folder on another disk") from None
+        raise unwritable(folder, error) from None
+    except NotImplementedError:
+        raise RddError(f"the file system of {folder} cannot lock files: use a folder on another disk") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RddError(f"another process is working in {folder}: wait for it, or use another folder") from None
-        except OSError:
-            pass  # a file system without locks: go on without
-        else:
+        if lock.lock_counter == 1:
             for left in folder.glob(".*.tmp"):
-                with contextlib.suppress(OSError):
-                    left.unlink()
+                if _TEMPORARY.fullmatch(left.name):
+                    with contextlib.suppress(OSError):
+                        left.unlink()
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def put_files(folder: str | os.PathLike[str], contents: Mapping[str, bytes | str], force: bool = False) -> list[Path]:

@@ -12,7 +12,8 @@ import nbformat
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
-from rdd_nb.experiments.notebook import StrPath, problems, read_notebook
+from rdd_nb.experiments.notebook import problems
+from rdd_nb.experiments.parameters import StrPath, read_notebook
 
 __all__ = ["WIDGET_VIEW", "clean"]
 

@@ -57,7 +57,7 @@ def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups |
 
 
 def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
-    """What a run must find again to be resumed: the data and the groups, as digests."""
+    """What a run must find again to be resumed: the data (bytes, shape, names, statistics) and the groups."""
     digest = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:16]
     told = None
     if groups is not None:
@@ -71,6 +71,10 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
         "name": data.name,
         "samples": len(data),
         "digest": digest,
+        "shape": list(data.shape),
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
         "groups": told,
     }
 

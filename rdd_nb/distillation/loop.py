@@ -77,8 +77,9 @@ def distill(
     pick_device(device)
     check(data, config, groups)  # before there is a folder: the mended command may want the same one
     said = {"distill": config.model_dump(mode="json"), "data": fingerprint(data, groups), "source": source or {}}
-    folder = RunFolder(out).create(said)
-    with folder.lock():
+    folder = RunFolder(out)
+    with folder.lock():  # before anything is written: two processes that start together must not mix
+        folder.create(said)
         if folder.complete:
             return Run(folder.load_synthetic(), config, folder.history, folder.path)
         return _run(data, config, groups, folder, device, progress)

@@ -1,13 +1,16 @@
 """Run folders and the synthetic set: what a run leaves on disk, written atomically and safe to open from strangers.
 
 A run folder holds ``config.json``, ``history.csv``, ``synthetic.safetensors``, ``checkpoint.pt``, ``figures/`` and
-``metrics.json``. The last is written last: where it stands, the run is complete. Nothing here ever unpickles an
-arbitrary object, and no absolute path of the machine is stored.
+``metrics.json``. The last is written last: where it stands, the run is complete. Each of these files carries the run's
+*identity*, a digest of its config, so files of two runs are told apart whatever befell the folder. Nothing here ever
+unpickles an arbitrary object, and no absolute path of the machine is stored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -23,13 +26,17 @@ import torch
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write, locked, one_line, unwritable, without_folders
+from rdd_nb.core.files import atomic_write, lock_of, locked, one_line, unwritable, without_folders
 from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic, save_synthetic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["RunFolder", "SyntheticSet", "atomic_write", "load_synthetic", "save_synthetic"]
+
+
+#: What a run leaves beside its config; metrics.json first, so that a folder half removed does not look complete.
+FILES = ("metrics.json", "checkpoint.pt", "history.csv", "synthetic.safetensors")
 
 
 class RunFolder:
@@ -47,6 +54,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._lock = lock_of(self.path)
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -54,16 +62,22 @@ class RunFolder:
     def create(self, config: Mapping[str, Any], overwrite: bool = False) -> RunFolder:
         """Make the folder and write ``config.json``; a run with the same config is left as it is, to be resumed.
 
-        With ``overwrite`` the files of an earlier run (and no others) are removed first.
+        With ``overwrite`` the files of an earlier run (and no others) are removed first. The folder is locked
+        meanwhile; who goes on to work in it holds it before (:meth:`lock`).
 
         Raises:
-            RddError: the folder cannot be written, or holds a run with another config.
+            RddError: another process works in the folder, it cannot be written, it holds a run with another config, or
+                files of a run whose ``config.json`` is gone.
         """
         plain = _plain(config, "config")
+        with self.lock():
+            return self._create(plain, overwrite)
+
+    def _create(self, plain: dict[str, Any], overwrite: bool) -> RunFolder:
         try:
-            (self.path / "figures").mkdir(parents=True, exist_ok=True)
-            if overwrite:  # metrics.json first: a folder half removed must not look complete
-                for name in ("metrics.json", "checkpoint.pt", "history.csv", "synthetic.safetensors", "config.json"):
+            (self.path / "figures").mkdir(exist_ok=True)
+            if overwrite:
+                for name in (*FILES, "config.json"):
                     (self.path / name).unlink(missing_ok=True)
                 for figure in (self.path / "figures").iterdir():
                     if figure.suffix in (".png", ".svg", ".pdf"):
@@ -71,8 +85,11 @@ class RunFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
         if (self.path / "config.json").exists():
-            there, wanted = _leaves(self.config), _leaves(plain)
+            held = self.config
+            there, wanted = _leaves(held), _leaves(plain)
             keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
+            if "identity" not in held:  # of a version that knew less of its data
+                keys = [key for key in keys if key in there or not key.startswith("data.")]
             if keys:
                 told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
                 more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
@@ -80,7 +97,13 @@ class RunFolder:
                     f"{self.path} holds another run ({'; '.join(told)}{more}): use another folder, or overwrite it"
                 )
             return self
-        atomic_write(self.path / "config.json", json.dumps(plain, indent=2) + "\n")
+        left = [name for name in FILES if (self.path / name).exists()]
+        if left:
+            raise RddError(
+                f"{self.path} holds {left[0]} of a run without its config.json, so nobody knows which: use another "
+                "folder, or overwrite it"
+            )
+        atomic_write(self.path / "config.json", json.dumps({**plain, "identity": _digest(plain)}, indent=2) + "\n")
         return self
 
     @classmethod
@@ -98,8 +121,19 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What ``config.json`` says."""
-        return self._json("config.json", "use another folder, or overwrite it")
+        """What ``config.json`` says, its identity left out."""
+        return {k: v for k, v in self._config().items() if k != "identity"}
+
+    @property
+    def identity(self) -> str:
+        """The digest of the config that every file of the run carries; "" where there is none, as before 0.1.0."""
+        if not (self.path / "config.json").exists():
+            return ""
+        held = self._config()
+        said = held.pop("identity", "")
+        if said and said != _digest(held):
+            raise RddError(f"{self.path / 'config.json'} was changed after the run began: use another folder")
+        return str(said)
 
     @property
     def complete(self) -> bool:
@@ -111,11 +145,12 @@ class RunFolder:
     @property
     def metrics(self) -> dict[str, Any]:
         """What ``metrics.json`` says; RddError while the run is not complete."""
-        return self._json("metrics.json", "the run is not complete; start it again and it resumes")
+        return self._own(self._json("metrics.json", "the run is not complete; start it again and it resumes"))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write ``metrics.json`` and so declare the run complete: call it last. Numbers that are not finite → null."""
-        atomic_write(self.path / "metrics.json", json.dumps(_plain(metrics, "metrics"), indent=2) + "\n")
+        marked = {**_plain(metrics, "metrics"), **self._mark()}
+        atomic_write(self.path / "metrics.json", json.dumps(marked, indent=2) + "\n")
 
     @property
     def history(self) -> pd.DataFrame:
@@ -124,15 +159,18 @@ class RunFolder:
         if not path.exists():
             return pd.DataFrame()
         try:
-            return pd.read_csv(path, float_precision="round_trip")
+            table = pd.read_csv(path, float_precision="round_trip", dtype={"identity": str})
         except pd.errors.EmptyDataError:  # written from no rows
             return pd.DataFrame()
         except (OSError, ValueError) as error:
             raise RddError(f"cannot read {path} ({one_line(error)}): delete it") from None
+        for said in table.pop("identity").unique() if "identity" in table else [""] * bool(len(table)):
+            self._check("history.csv", str(said))
+        return table
 
     def write_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
-        table = pd.DataFrame([_plain(row, "history") for row in rows])
+        table = pd.DataFrame([{**_plain(row, "history"), **self._mark()} for row in rows])
         atomic_write(self.path / "history.csv", table.to_csv(index=False, lineterminator="\n"))
 
     def append_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
@@ -152,7 +190,7 @@ class RunFolder:
         """
         _check_state(state, "state")
         buffer = io.BytesIO()  # in memory first: torch reports a full disk in many ways, atomic_write in one
-        torch.save(dict(state), buffer)
+        torch.save({**state, **self._mark()}, buffer)
         atomic_write(self.path / "checkpoint.pt", buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any]:
@@ -174,6 +212,7 @@ class RunFolder:
             raise RddError(f"{path} is truncated, foreign or unsafe ({name}), and was not loaded: {mend}") from None
         if not isinstance(state, dict):
             raise RddError(f"{path} holds a {type(state).__name__}, not the state of a run: {mend}")
+        self._check("checkpoint.pt", str(state.pop("identity", "")), mend)
         return state
 
     def save_figure(self, name: str, figure: Figure, dpi: int = 110) -> Path:
@@ -189,17 +228,34 @@ class RunFolder:
 
     def save_synthetic(self, synthetic: SyntheticSet) -> Path:
         """Write ``synthetic.safetensors``; see :func:`save_synthetic`."""
-        return save_synthetic(self.path / "synthetic.safetensors", synthetic)
+        marked = dataclasses.replace(synthetic, meta={**synthetic.meta, **self._mark()})
+        return save_synthetic(self.path / "synthetic.safetensors", marked)
 
     def load_synthetic(self) -> SyntheticSet:
         """Read ``synthetic.safetensors``; see :func:`load_synthetic`."""
-        return load_synthetic(self.path / "synthetic.safetensors")
+        synthetic = load_synthetic(self.path / "synthetic.safetensors")
+        self._check("synthetic.safetensors", synthetic.meta.get("identity", ""))
+        return dataclasses.replace(synthetic, meta={k: v for k, v in synthetic.meta.items() if k != "identity"})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; see :func:`rdd_nb.core.files.locked`."""
-        with locked(self.path):
+        """Hold the folder for this process, and make it; see :func:`rdd_nb.core.files.locked`."""
+        with locked(self.path, self._lock):
             yield
+
+    def _mark(self) -> dict[str, str]:
+        return {"identity": self.identity} if self.identity else {}
+
+    def _check(self, name: str, said: str, mend: str = "put the right one back, or use another folder") -> None:
+        if said != self.identity:
+            raise RddError(f"{self.path / name} is of another run than config.json beside it: {mend}")
+
+    def _own(self, held: dict[str, Any]) -> dict[str, Any]:
+        self._check("metrics.json", str(held.pop("identity", "")))
+        return held
+
+    def _config(self) -> dict[str, Any]:
+        return self._json("config.json", "use another folder, or overwrite it")
 
     def _json(self, name: str, mend: str) -> dict[str, Any]:
         try:
@@ -232,6 +288,12 @@ def _plain(value: Any, where: str) -> Any:
     raise RddError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
     )
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """The identity of a run; where its data come from (``source``) is told beside it, and no part of it."""
+    known = {k: v for k, v in config.items() if k != "source"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _leaves(config: Mapping[str, Any], inside: str = "") -> dict[str, Any]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import atomic_write
+from rdd_nb.distillation.run_folder import RunFolder
 
-__all__ = ["Scores"]
+__all__ = ["Scores", "scores_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Scores:
         labels: int64 ``[N]``.
         class_names: K names.
         groups, group_names, minority, minority_names: of the test set, where it has them.
+        evaluation: an id that ties them to what ``metrics.json`` of their run says (:func:`scores_of`); "" without.
     """
 
     predictions: NDArray[np.int16]
@@ -42,6 +44,7 @@ class Scores:
     group_names: tuple[str, ...] = ()
     minority: NDArray[np.bool_] | None = None
     minority_names: tuple[str, str] = ("majority", "minority")
+    evaluation: str = ""
 
     def __post_init__(self) -> None:
         shape = self.predictions.shape
@@ -158,6 +161,7 @@ class Scores:
                 values: dict[str, Any] = {name: held[name] for name in held.files}
             for name in ("class_names", "group_names", "minority_names"):
                 values[name] = tuple(map(str, values[name]))
+            values["evaluation"] = str(values.get("evaluation", ""))
             return cls(**values)
         except FileNotFoundError:
             raise RddError(f"{path} does not exist: evaluate the run first") from None
@@ -166,3 +170,18 @@ class Scores:
             *(zipfile.BadZipFile, zlib.error),  # a file cut short
         ) as error:
             raise RddError(f"{path} holds no scores ({type(error).__name__}): evaluate the run again") from None
+
+
+def scores_of(run: RunFolder) -> Scores:
+    """The scores that an evaluation left in a run's folder, if they are those that its ``metrics.json`` tells of.
+
+    Raises:
+        RddError: there are none; or the two are of different evaluations, as after one that was killed at its end.
+    """
+    scores = Scores.load(run.path / "scores.npz")
+    told = run.metrics.get("evaluation") if run.complete else None
+    if scores.evaluation != (told.get("id", "") if isinstance(told, dict) else ""):
+        raise RddError(
+            f"scores.npz and metrics.json in {run.path} are of two evaluations: run `rdd-nb evaluate` on it again"
+        )
+    return scores

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 import rdd_nb
 from rdd_nb.distillation.run_folder import RunFolder
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import worst_group
 from rdd_nb.reporting.export import group_tables, rounding
 from rdd_nb.reporting.report import command_of, limits_of
@@ -108,7 +108,8 @@ def card(run: RunFolder, with_images: bool = False) -> str:
 
     Args:
         run: the folder; its accuracies are told where it holds ``scores.npz`` (``rdd-nb evaluate``).
-        with_images: the card is for the ``README.md`` of an image folder (:func:`rdd_nb.reporting.export.image_folder`): its head
+        with_images: the card is for the ``README.md`` of an image folder
+        (:func:`rdd_nb.reporting.export.image_folder`): its head
             says where the images are, and its text what rounding did to them.
 
     Raises:
@@ -122,7 +123,7 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     objective = str(distill.get("objective") or "")
     matching = MATCHING.get(str(distill.get("matching")))
     said = metrics.get("evaluation") or {}
-    scores = Scores.load(run.path / "scores.npz") if (run.path / "scores.npz").is_file() else None
+    scores = scores_of(run) if (run.path / "scores.npz").is_file() else None
     each = "image" if synthetic.ipc == 1 else "images"
     title = f"{name}, distilled to {synthetic.ipc} {each} a class"
     size = "×".join(map(str, synthetic.shape))

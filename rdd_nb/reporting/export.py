@@ -1,8 +1,8 @@
 """A distilled set in other people's hands: as PNG files, as a table of whom it serves, and on TensorBoard's page.
 
 :func:`image_folder` writes what torchvision's ``ImageFolder``, Hugging Face's ``imagefolder`` and our own
-``folder:PATH`` read, with the card of :mod:`rdd_nb.reporting.card` beside it. For a ``DataLoader``, which needs no files, see
-:meth:`rdd_nb.data.synthetic_set.SyntheticSet.as_tensor_dataset`.
+``folder:PATH`` read, with the card of :mod:`rdd_nb.reporting.card` beside it. For a ``DataLoader``, which needs no
+files, see :meth:`rdd_nb.data.synthetic_set.SyntheticSet.as_tensor_dataset`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, put_files, unwritable
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_folder import RunFolder
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def tensorboard(run: RunFolder, folder: str | os.PathLike[str]) -> Path:
             lines = [f"| {name} | {value} |" for name, value in (config.get("distill") or {}).items()]
             writer.add_text("config", "\n".join(["| setting | value |", "|---|---|", *lines]), step, walltime=at)
             if (run.path / "scores.npz").is_file():
-                table = accuracies(group_tables(Scores.load(run.path / "scores.npz")), run.path.name)
+                table = accuracies(group_tables(scores_of(run)), run.path.name)
                 for row in table[table["n"] > 0].to_dict("records"):
                     for name in ("accuracy", "low", "high"):
                         tag = f"{name}/{row['partition']}/{row['group']}"

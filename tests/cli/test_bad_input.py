@@ -204,7 +204,7 @@ TABLE = [
     ("set not finite", not_finite_synthetic, SMOKE, ["run/synthetic.safetensors", "NaN", "lower"]),
     ("set missing", lambda: Path("run/synthetic.safetensors").unlink(), SMOKE, ["cannot read the synthetic set"]),
     ("checkpoint truncated", truncate("half/checkpoint.pt"), RESUME, ["half/checkpoint.pt", "truncated", "delete it"]),
-    ("checkpoint foreign", foreign_checkpoint, RESUME, ["half/checkpoint.pt", "no checkpoint of this run", "delete"]),
+    ("checkpoint foreign", foreign_checkpoint, RESUME, ["half/checkpoint.pt", "of another run", "delete"]),
     ("checkpoint no file of torch", text("half/checkpoint.pt", "x"), RESUME, ["half/checkpoint.pt", "delete it"]),
     ("config cut", truncate("run/config.json"), SMOKE, ["run/config.json", "not whole JSON"]),
     ("no run", nothing, ["evaluate", "nowhere"], ["no run in nowhere", "rdd-nb distill"]),
@@ -255,7 +255,7 @@ TABLE = [
     # where to
     ("out below a file", nothing, [*DIGITS, "--out", "file/run"], ["cannot write file/run", "use another folder"]),
     ("out is a file", nothing, [*DIGITS, "--out", "file"], ["cannot write file", "use another folder"]),
-    ("notebook's out", notebook, ["run", "a.ipynb", "--out", "file/x"], ["file/x/a.ipynb", "use another folder"]),
+    ("notebook's out", notebook, ["run", "a.ipynb", "--out", "file/x"], ["file/x", "use another folder"]),
     ("notebook over itself", notebook, ["run", "a.ipynb", "--out", "."], ["a.ipynb", "another .ipynb path"]),
     ("no notebook", nothing, ["run", "b.ipynb", "--out", "new"], ["cannot read the notebook b.ipynb", "give the path"]),
 ]

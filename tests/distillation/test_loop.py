@@ -1,5 +1,6 @@
 """The loop: resumed, killed or diverging, a run ends with the same bits or a line."""
 
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.data.synthetic_set import save_synthetic
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.loop import distill
 from rdd_nb.distillation.run_folder import RunFolder
@@ -68,7 +68,8 @@ FILES = 8  # of a run of four iterations: config, four checkpoints, history, syn
 @pytest.mark.parametrize("matching", ["distribution", "gradient"])
 def test_killed_at_any_file_and_resumed_it_ends_with_the_same_bits(tmp_path, matching):
     config = DistillConfig(objective="robust", matching=matching, **TINY)
-    whole = save_synthetic(tmp_path / "whole", distill(DATA, config, GROUPS, progress=False).synthetic).read_bytes()
+    distill(DATA, config, GROUPS, out=tmp_path / "whole", progress=False)
+    whole = (tmp_path / "whole" / "synthetic.safetensors").read_bytes()
     for number, before in itertools.product(range(1, FILES + 1), (True, False)):
         out = tmp_path / f"{number}{before}"
         process = process_of(put_and_die, config, out, number, before)
@@ -100,6 +101,57 @@ def test_killed_at_a_moment_that_nobody_chose_it_ends_with_the_same_bits(tmp_pat
     assert torch.equal(resumed, final(config))
     # and a finished run is loaded, not run again
     assert torch.equal(distill(DATA, config, GROUPS, out=out, progress=False).synthetic.images, resumed)
+
+
+def test_two_that_start_together_in_one_folder_never_mix(tmp_path):
+    """Each folder holds one seed's config with that seed's images, whoever came first; the other was refused."""
+    configs = [DistillConfig(objective="erm", **{**TINY, "iterations": 1}, seed=seed) for seed in (0, 1)]
+    wanted = [final(config, groups=None) for config in configs]
+
+    def race(config, out, told):
+        try:
+            distill(DATA, config, out=out, progress=False, device="cpu")
+        except RddError as error:
+            told.put(str(error))
+
+    context = multiprocessing.get_context("fork")
+    for turn in range(20):
+        out, told = tmp_path / str(turn), context.SimpleQueue()
+        both = [process_of(race, config, out, told) for config in configs]
+        for process in both:
+            process.join()
+        said = "holds another run" if told.empty() else told.get()
+        assert "another process is working" in said or "holds another run" in said
+        run = RunFolder.open(out)
+        assert run.complete
+        assert torch.equal(run.load_synthetic().images, wanted[run.config["distill"]["seed"]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_names": ("a", "c", "b")},
+        {"mean": (0.1,)},
+        {"std": (0.9,)},
+        {"images": DATA.images.reshape(len(DATA), 1, 4, 16)},
+    ],
+    ids=["classes", "mean", "std", "shape"],
+)
+def test_the_same_bytes_with_another_meaning_are_other_data(tmp_path, change):
+    config = DistillConfig(objective="erm", **TINY)
+    distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+    with pytest.raises(RddError, match=r"holds another run \(data\."):
+        distill(dataclasses.replace(DATA, **change), config, out=tmp_path / "run", progress=False, device="cpu")
+
+
+def test_a_folder_whose_config_is_gone_is_not_taken_for_another_run(tmp_path):
+    config = DistillConfig(objective="erm", **TINY)
+    distill(DATA, config, out=tmp_path, progress=False, device="cpu")
+    for name in ("config.json", "metrics.json", "history.csv", "synthetic.safetensors"):  # at last the checkpoint alone
+        (tmp_path / name).unlink()
+        (tmp_path / "config.json").unlink(missing_ok=True)
+        with pytest.raises(RddError, match="without its config.json"):
+            distill(DATA, config.model_copy(update={"seed": 1}), out=tmp_path, progress=False, device="cpu")
 
 
 def test_another_config_or_other_data_is_refused(tmp_path):

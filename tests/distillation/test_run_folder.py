@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.data.synthetic_set import save_synthetic
 from rdd_nb.distillation.run_folder import RunFolder
 from tests.helpers import made_set, one_line
 
@@ -54,7 +55,7 @@ def test_overwrite_removes_the_earlier_run_and_nothing_else(tmp_path):
     run.create({"ipc": 5}, overwrite=True)
     assert run.config == {"ipc": 5} and not run.complete and not run.has_checkpoint
     left = sorted(str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file())
-    assert left == ["config.json", "figures/mine.txt", "notes.txt"]
+    assert left == [".lock", "config.json", "figures/mine.txt", "notes.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
@@ -117,7 +118,8 @@ def test_numbers_of_numpy_and_torch_become_plain_and_nan_null(tmp_path):
     run.write_metrics(metrics)
     wanted = {"a": 0.5, "b": [0, 1], "c": None, "d": [None], "e": 2, "f": True, "g": {"h": [[None]]}}
     assert run.metrics == wanted
-    assert json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail) == wanted
+    held = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert held == {**wanted, "identity": run.identity}
     with pytest.raises(RddError, match=r"metrics\.a\[0\] is a object") as caught:
         run.write_metrics({"a": [object()]})
     one_line(caught)
@@ -267,7 +269,8 @@ def _try_lock(path, queue):
 @pytest.mark.skipif(os.name == "nt", reason="no flock")
 def test_two_processes_in_one_folder(tmp_path):
     run = RunFolder(tmp_path).create(CONFIG)
-    (tmp_path / ".metrics.json.1.tmp").write_text("left by a run that was killed")
+    (tmp_path / ".metrics.json.1.0123abcd.tmp").write_text("left by a run that was killed")
+    (tmp_path / ".mine.tmp").write_text("not ours")
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     queue = context.Queue()
 
@@ -281,6 +284,86 @@ def test_two_processes_in_one_folder(tmp_path):
     with run.lock():
         assert "another process is working in" in other()
     assert other() == "got it"
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "figures"]
-    with pytest.raises(RddError, match="create it first"), RunFolder(tmp_path / "none").lock():
-        pass
+    assert sorted(os.listdir(tmp_path)) == [".lock", ".mine.tmp", "config.json", "figures"]
+    with run.lock():
+        run.create(CONFIG)  # who holds a folder may hold it twice
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, number):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RddError, match="cannot lock files: use a folder on another disk"):
+        RunFolder(tmp_path / "run").create(CONFIG)
+
+
+OTHER = {**CONFIG, "seed": 1}
+
+
+def finished(path, config=CONFIG, ipc=3):
+    run = RunFolder(path).create(config)
+    run.save_checkpoint({"iteration": 2})
+    run.write_history([{"iteration": 1}])
+    run.save_synthetic(made_set(ipc=ipc))
+    run.write_metrics({"loss": 0.5})
+    return run
+
+
+FILES = {
+    "metrics.json": lambda run: run.metrics,
+    "checkpoint.pt": lambda run: run.load_checkpoint(),
+    "history.csv": lambda run: run.history,
+    "synthetic.safetensors": lambda run: run.load_synthetic(),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_another_run_is_told_by_its_identity(tmp_path, name):
+    mine, other = finished(tmp_path / "mine"), finished(tmp_path / "other", OTHER)
+    FILES[name](mine)
+    (mine.path / name).write_bytes((other.path / name).read_bytes())
+    with pytest.raises(RddError, match="is of another run than config.json") as caught:
+        FILES[name](mine)
+    assert name in one_line(caught)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_without_their_config_belong_to_nobody(tmp_path, name):
+    run = finished(tmp_path)
+    for other in {*FILES, "config.json"} - {name}:
+        (tmp_path / other).unlink()
+    with pytest.raises(RddError, match="without its config.json"):
+        RunFolder(tmp_path).create(OTHER)
+    run.create(OTHER, overwrite=True)
+    assert not (tmp_path / name).exists() and run.config == OTHER
+
+
+def test_a_config_that_was_edited_is_no_run(tmp_path):
+    run = finished(tmp_path)
+    held = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**held, "seed": 1}))
+    for read in FILES.values():
+        with pytest.raises(RddError, match="was changed after the run began"):
+            read(run)
+
+
+def test_a_run_from_before_there_were_identities_still_loads(tmp_path):
+    run = finished(tmp_path / "new")
+    held = json.loads((run.path / "config.json").read_text())
+    del held["identity"]
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "config.json").write_text(json.dumps({**held, "data": {"digest": "d"}}))
+    save_synthetic(old / "synthetic.safetensors", made_set())
+    (old / "metrics.json").write_text('{"loss": 0.5}')
+    (old / "history.csv").write_text("iteration,loss\n1,0.5\n")
+    run = RunFolder(old)
+    assert run.complete and len(run.history) == 1 and run.load_synthetic().ipc == 3
+    run.create({**held, "data": {"digest": "d", "shape": [1, 2, 2]}})  # what it did not know is not held against it
+    with pytest.raises(RddError, match=r"data\.digest"):
+        run.create({**held, "data": {"digest": "e"}})

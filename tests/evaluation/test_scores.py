@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.predictions import predict
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, scores_of
 from tests.evaluation.helpers import quadrants, untrained
 
 NAMES = {
@@ -89,3 +90,18 @@ def test_scores_come_back_from_disk(scores, tmp_path):
                 assert found == value, name
         by = "class" if kept.groups is None else "class-group"
         pd.testing.assert_frame_equal(back.table(by), kept.table(by))
+
+
+def test_scores_of_a_run_are_those_that_its_metrics_tell_of(scores, tmp_path):
+    run = RunFolder(tmp_path).create({"seed": 0})
+    path = run.path / "scores.npz"
+    scores.save(path)  # by hand, and nobody says anything else
+    assert np.array_equal(scores_of(run).predictions, scores.predictions)
+    run.write_metrics({"loss": 1.0, "evaluation": {"id": "first", "nets": 2}})
+    with pytest.raises(RddError, match="of two evaluations"):
+        scores_of(run)
+    dataclasses.replace(scores, evaluation="first").save(path)
+    assert scores_of(run).evaluation == "first"
+    dataclasses.replace(scores, evaluation="second").save(path)  # killed before it could write metrics.json
+    with pytest.raises(RddError, match="run `rdd-nb evaluate` on it again"):
+        scores_of(run)

@@ -15,7 +15,8 @@ from nbformat import v4
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.course import cleaning
-from rdd_nb.experiments import notebook as room
+from rdd_nb.experiments import notebook as module
+from rdd_nb.experiments import parameters
 
 PARAMETERS = '''\
 """Change these."""
@@ -52,12 +53,12 @@ def fails(function, *arguments, **options) -> str:
 
 
 def test_inspect_reads_defaults_annotations_and_comments(tmp_path):
-    got = room.inspect(notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS))
+    got = parameters.inspect(notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS))
     assert list(got) == ["epochs", "lr", "name", "fast", "groups", "limit", "tail", "mode", "free", "rate"]
     assert got["epochs"] == (3, "int", "how long, a = b")
     assert got["tail"] == (None, "float | None", "fraction of the worst")
     assert got["rate"] == (-1e-3, "", "")
-    assert room.inspect(notebook(tmp_path / "b.ipynb", "1")) == {}
+    assert parameters.inspect(notebook(tmp_path / "b.ipynb", "1")) == {}
 
 
 def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
@@ -66,7 +67,7 @@ def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
         parameters=PARAMETERS,
         kernelspec={"name": "python3", "language": "python", "display_name": "x"},
     )
-    ours, theirs = room.inspect(path), papermill.inspect_notebook(str(path))
+    ours, theirs = parameters.inspect(path), papermill.inspect_notebook(str(path))
     assert set(theirs) < set(ours)  # it drops the second = and A | B without a word
     for name, parameter in theirs.items():
         assert ours[name].help == parameter["help"]
@@ -78,16 +79,16 @@ def test_inspect_agrees_with_papermill_where_papermill_reads_the_line(tmp_path):
 )
 def test_inspect_wants_literals(tmp_path, line):
     path = notebook(tmp_path / "a.ipynb", parameters=f"ok = 1\n{line}")
-    assert f"`{line}`" in fails(room.inspect, path)
+    assert f"`{line}`" in fails(parameters.inspect, path)
 
 
 def test_what_is_no_notebook_is_one_line(tmp_path):
     path = tmp_path / "a.ipynb"
-    assert "cannot read" in fails(room.inspect, path)
+    assert "cannot read" in fails(parameters.inspect, path)
     for text in ("", "{}", "[]", "nonsense", '{"nbformat": 4, "cells": [{}]}', '{"nbformat": 4, "cells": 3}'):
         path.write_text(text)
-        assert "is not a Jupyter notebook" in fails(room.inspect, path)
-    assert "not plain Python" in fails(room.inspect, notebook(path, parameters="%matplotlib inline"))
+        assert "is not a Jupyter notebook" in fails(parameters.inspect, path)
+    assert "not plain Python" in fails(parameters.inspect, notebook(path, parameters="%matplotlib inline"))
 
 
 def test_check_parameters_accepts_and_makes_plain(tmp_path):
@@ -104,7 +105,7 @@ def test_check_parameters_accepts_and_makes_plain(tmp_path):
         "free": {"a": (1, 2)},
         "rate": 0.5,
     }
-    got = room.check_parameters(path, given_values)
+    got = parameters.check_parameters(path, given_values)
     assert got == {**given_values, "name": "x", "groups": [1, 2.0], "free": {"a": [1, 2]}}
     assert type(got["epochs"]) is int and type(got["fast"]) is bool and type(got["groups"][1]) is float
     json.dumps(got)
@@ -131,7 +132,7 @@ def test_check_parameters_accepts_and_makes_plain(tmp_path):
 )
 def test_check_parameters_refuses(tmp_path, name, value, says):
     path = notebook(tmp_path / "a.ipynb", parameters=PARAMETERS)
-    text = fails(room.check_parameters, path, {name: value})
+    text = fails(parameters.check_parameters, path, {name: value})
     assert says in text and repr(name) in text and "a.ipynb" in text
 
 
@@ -139,9 +140,9 @@ def test_annotations_inside_one_another(tmp_path):
     path = notebook(
         tmp_path / "a.ipynb", parameters="a: list[int] = [1]\nb: Union[int, list[str], None] = 1\nc: Odd[int] = 1"
     )
-    room.check_parameters(path, {"a": [2, 3], "b": ["x"], "c": object})
+    parameters.check_parameters(path, {"a": [2, 3], "b": ["x"], "c": object})
     for name, value in (("a", [1, "x"]), ("a", 1), ("b", [1]), ("b", 0.5)):
-        fails(room.check_parameters, path, {name: value})
+        fails(parameters.check_parameters, path, {name: value})
 
 
 # Running: each starts a kernel, about a second
@@ -152,7 +153,7 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     path = notebook(tmp_path / "a.ipynb", code, "", "epochs * 2", parameters="epochs: int = 3\nlr: float = 0.1")
     before, progress = path.read_bytes(), io.StringIO()
     out = tmp_path / "deep" / "{braces}" / "a.ipynb"
-    got = room.run_notebook(path, out, {"epochs": np.int64(7)}, progress=progress, timeout=60)
+    got = module.run_notebook(path, out, {"epochs": np.int64(7)}, progress=progress, timeout=60)
     assert got["notebook"] == "a.ipynb" and got["out"] == str(out) and got["parameters"] == {"epochs": 7}
     assert 0 < got["seconds"] < 60
     shown = progress.getvalue()
@@ -160,7 +161,7 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     assert "Executing" not in shown  # papermill's own log is not the notebook's output
     executed = nbformat.read(out, as_version=4)
     assert executed.cells[-1].outputs[0].data["text/plain"] == "14"
-    assert room.problems(out) == [] and path.read_bytes() == before
+    assert module.problems(out) == [] and path.read_bytes() == before
     cleaning.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
 
 
@@ -169,35 +170,35 @@ def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):
         notebook(tmp_path / "a.ipynb", "1", "x = 1\nraise ValueError('no such\\ngroup')", "print('after')"),
         tmp_path / "o.ipynb",
     )
-    text = fails(room.run_notebook, path, out)
+    text = fails(module.run_notebook, path, out)
     assert "a.ipynb: In [2] raised ValueError: no such" in text and str(out) in text
-    assert "In [3] was not executed" in room.problems(out)
+    assert "In [3] was not executed" in module.problems(out)
 
 
 def test_a_timeout_is_a_failure(tmp_path, capfd):
     path, out = notebook(tmp_path / "a.ipynb", "1", "import time\ntime.sleep(60)"), tmp_path / "o.ipynb"
-    assert "In [2] took longer than 1 s" in fails(room.run_notebook, path, out, timeout=1)
-    assert room.problems(out)  # also for whoever finds only the copy
+    assert "In [2] took longer than 1 s" in fails(module.run_notebook, path, out, timeout=1)
+    assert module.problems(out)  # also for whoever finds only the copy
     assert "IPKernelApp" not in capfd.readouterr().err
 
 
 def test_a_dead_kernel_is_a_failure(tmp_path):
     path, out = notebook(tmp_path / "a.ipynb", "1", "import os\nos._exit(1)", "2"), tmp_path / "o.ipynb"
-    text = fails(room.run_notebook, path, out)
+    text = fails(module.run_notebook, path, out)
     assert "In [2] ended" in text and "died" in text
-    assert "In [3] was not executed" in room.problems(out)
+    assert "In [3] was not executed" in module.problems(out)
     assert json.loads(out.read_text())["metadata"]["papermill"]["exception"] is True
 
 
 def test_leaving_early_is_a_failure(tmp_path):
     path, out = notebook(tmp_path / "a.ipynb", "import sys\nsys.exit(0)", "2"), tmp_path / "o.ipynb"
-    assert "In [1] raised SystemExit: 0" in fails(room.run_notebook, path, out)
+    assert "In [1] raised SystemExit: 0" in fails(module.run_notebook, path, out)
 
 
 def test_an_error_inside_a_widget_is_a_failure(tmp_path):
     code = "import ipywidgets\n@ipywidgets.interact(x=3)\ndef show(x):\n    raise KeyError('lost')"
     path, out = notebook(tmp_path / "a.ipynb", code), tmp_path / "o.ipynb"
-    assert "a widget raised KeyError: 'lost'" in fails(room.run_notebook, path, out)
+    assert "a widget raised KeyError: 'lost'" in fails(module.run_notebook, path, out)
 
 
 def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):
@@ -209,15 +210,15 @@ def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):
         raise RuntimeError("Kernel died before replying to kernel_info")
 
     monkeypatch.setattr(papermill, "execute_notebook", dies)
-    assert "did not start, twice" in fails(room.run_notebook, path, out)
+    assert "did not start, twice" in fails(module.run_notebook, path, out)
     assert len(calls) == 2
 
 
 def test_run_notebook_checks_before_it_starts(tmp_path):
     path = notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS)
     (tmp_path / "file").write_text("")
-    assert "did you mean" in fails(room.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
-    assert "another .ipynb" in fails(room.run_notebook, path, path)
-    assert "another .ipynb" in fails(room.run_notebook, path, tmp_path / "o.txt")
-    assert "use another folder" in fails(room.run_notebook, path, tmp_path / "file" / "o.ipynb")
-    assert "no Jupyter kernel 'none'" in fails(room.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")
+    assert "did you mean" in fails(module.run_notebook, path, tmp_path / "o.ipynb", {"epoch": 1})
+    assert "another .ipynb" in fails(module.run_notebook, path, path)
+    assert "another .ipynb" in fails(module.run_notebook, path, tmp_path / "o.txt")
+    assert "use another folder" in fails(module.run_notebook, path, tmp_path / "file" / "o.ipynb")
+    assert "no Jupyter kernel 'none'" in fails(module.run_notebook, path, tmp_path / "o.ipynb", kernel_name="none")

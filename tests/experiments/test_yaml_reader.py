@@ -13,9 +13,7 @@ from rdd_nb.experiments.yaml_reader import read, read_text
 texts = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]), max_size=20)
 scalars = st.none() | st.booleans() | st.integers(-(10**17), 10**17) | texts
 scalars |= st.floats(allow_nan=False, allow_infinity=False, width=32)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
-)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4))
 
 
 def alike(a, b):

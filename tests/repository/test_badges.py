@@ -10,7 +10,8 @@ import pytest
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.cleaning import clean
-from rdd_nb.experiments.notebook import inspect, run_notebook, source_of
+from rdd_nb.experiments.notebook import run_notebook
+from rdd_nb.experiments.parameters import inspect, source_of
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("badges", ROOT / "notebooks" / "badges.py")

@@ -13,7 +13,8 @@ from PIL import Image
 import rdd_nb as rdd
 from rdd_nb.course.cleaning import WIDGET_VIEW, clean
 from rdd_nb.course.exercise import exercises_of
-from rdd_nb.experiments.notebook import inspect, run_notebook
+from rdd_nb.experiments.notebook import run_notebook
+from rdd_nb.experiments.parameters import inspect
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

@@ -30,7 +30,7 @@ from typing import Any
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.experiments import yaml_reader
-from rdd_nb.experiments.notebook import Parameter, fitted, inspect, source_of
+from rdd_nb.experiments.parameters import Parameter, fitted, inspect, source_of
 
 __all__ = ["Plan", "Run", "load_grid", "make_plan"]
 
@@ -79,7 +79,7 @@ class Plan:
         grid: as it was given, in the types of JSON.
         runs: in order.
         swept: names of the parameters that differ between runs, in the notebook's order.
-        source: digest of the notebook's code (:func:`rdd_nb.experiments.notebook.source_of`).
+        source: digest of the notebook's code (:func:`rdd_nb.experiments.parameters.source_of`).
         takes_out: whether it has an ``out_dir``, which is then set to each run's folder.
     """
 
