@@ -1,4 +1,4 @@
-"""What became of one's own data, on one page: a self-contained HTML file and a PDF of the same content.
+"""What became of one's own data, on one page: an HTML file that stands alone, and the same as a PDF.
 
 :func:`of_run` gathers what a run folder knows (its config, its synthetic set, the predictions in ``scores.npz``) and
 what is passed beside it; :func:`write` puts it on the page. The page says whom the networks serve, with intervals, and
@@ -27,9 +27,10 @@ from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_folder import RunFolder
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
-from rdd_nb.reporting import report_page
+from rdd_nb.figures.report_figures import shortened
+from rdd_nb.reporting import layout, rendering
 
 __all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands", "write"]
 
@@ -47,7 +48,7 @@ TOLD = {
     "width": "width",
     "seed": "seed",
 }
-WORST = "The worst of many groups looks worse than it is: read its interval, and the grey band of lots."
+WORST = "The worst of many groups looks worse than it is: read its interval, and the band of random permutations."
 FINEST = 40  # more cells of class and group than this are not drawn one by one; the groups are
 
 
@@ -66,7 +67,7 @@ class Report:
         tables: method → accuracies with intervals: ``block`` (all, sides, group or class) and the columns of
             :func:`rdd_nb.evaluation.subgroups.group_table`. The first method is the run.
         finest: method → the table that is drawn, by the finest grouping that there is.
-        bands: method → ends ``[k]`` of what lots would show, see :func:`rank_bands`.
+        bands: method → ends ``[k]`` of what random permutations show, see :func:`rank_bands`.
         limits: what the numbers do not say, a sentence each.
         made_on: see :func:`rdd_nb.core.environment.describe`.
         command: how to make it again; empty where nobody told.
@@ -89,16 +90,17 @@ class Report:
 
 
 class Written(NamedTuple):
-    """The two files of a report."""
+    """The files of a report, the PDF where it could be made; ``said`` tells in a line which, and how to get a PDF."""
 
     html: Path
-    pdf: Path
+    pdf: Path | None
+    said: str
 
 
 def rank_bands(
     scores: Scores, ids: NDArray[Any], draws: int = 500, seed: int = 0, level: float = 0.95
 ) -> tuple[Floats, Floats]:
-    """What the worst, second worst, … group would show if lots decided who is in which: ends ``[k]`` of the band.
+    """What the worst, second worst, … group would show if chance decided who is in which: ends ``[k]`` of the band.
 
     Args:
         scores: of several networks.
@@ -111,8 +113,8 @@ def rank_bands(
     """
     share, size = scores.correct.mean(0), np.bincount(ids)
     there = size > 0
-    lots = np.random.default_rng(seed_of(seed, "lots"))
-    shown = [np.bincount(ids, lots.permutation(share), len(size))[there] / size[there] for _ in range(draws)]
+    draw = np.random.default_rng(seed_of(seed, "lots"))
+    shown = [np.bincount(ids, draw.permutation(share), len(size))[there] / size[there] for _ in range(draws)]
     low, high = np.quantile(np.sort(shown, axis=1), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
@@ -186,6 +188,8 @@ def of_run(
 def write(run: Report | RunFolder | str | os.PathLike[str], path: str | os.PathLike[str], **options: Any) -> Written:
     """Write ``path`` with the endings ``.html`` and ``.pdf``; the same report gives the same bytes.
 
+    Where WeasyPrint or its library Pango is missing the HTML is written alone; print ``said`` of what is returned.
+
     Args:
         run: a :class:`Report`, or a run folder with scores to make one of (:func:`of_run`, which takes ``options``).
         path: with or without one of the endings.
@@ -198,18 +202,21 @@ def write(run: Report | RunFolder | str | os.PathLike[str], path: str | os.PathL
     report = run if isinstance(run, Report) else of_run(run, **options)
     target = Path(path)
     base = target.with_suffix("") if target.suffix in (".html", ".pdf") else target
-    files = Written(base.with_name(base.name + ".html"), base.with_name(base.name + ".pdf"))
-    atomic_write(files.html, report_page.html(report))
-    atomic_write(files.pdf, report_page.pdf(report))
-    return files
+    page = layout.html(report)
+    written = atomic_write(base.with_name(base.name + ".html"), page)
+    try:
+        printed = rendering.pdf(page)
+    except RddError as error:
+        return Written(written, None, f"{written.name} was written, without a PDF: {error}")
+    other = atomic_write(base.with_name(base.name + ".pdf"), printed)
+    return Written(written, other, f"{written.name} and {other.name} were written.")
 
 
 # ------------------------------------------------------------------------------------------------------- what is told
 
 
 def _scores(run: RunFolder | str | os.PathLike[str]) -> Scores:
-    path = run.path if isinstance(run, RunFolder) else Path(run)
-    return Scores.load(path / "scores.npz")
+    return scores_of(run if isinstance(run, RunFolder) else RunFolder(run))
 
 
 def _table(scores: Scores) -> pd.DataFrame:
@@ -228,7 +235,7 @@ def _settings(config: Mapping[str, Any], said: Mapping[str, Any], scores: Scores
     protocol = said.get("protocol") or {}
     judged = f"{len(scores.predictions)} networks"
     if protocol:
-        judged += f" ({protocol.get('network')}, width {protocol.get('width')}, {protocol.get('epochs')} passes)"
+        judged += f" ({protocol.get('network')}, width {protocol.get('width')}, {protocol.get('epochs')} epochs)"
     told["judged by"] = judged
     return told
 
@@ -247,7 +254,7 @@ def limits_of(scores: Scores, findings: Sequence[Finding], said: Mapping[str, An
         told.append("No groups are named, so nobody was looked for: who is left out within a class stays unknown.")
     else:
         sizes = np.bincount(scores.groups, minlength=len(scores.group_names))
-        few = [f"{n} ({s:,})" for n, s in zip(scores.group_names, sizes) if 0 < s < images_needed()]
+        few = [f"{shortened(n)} ({s:,})" for n, s in zip(scores.group_names, sizes) if 0 < s < images_needed()]
         if few:
             more = f" and {len(few) - 4} more" if len(few) > 4 else ""
             told.append(

@@ -1,7 +1,9 @@
 """rdd_nb.experiments.sweep.tables, .summary and .page: what a sweep measured, and what its report says."""
 
+import html
 import html.parser
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -21,6 +23,7 @@ from rdd_nb.experiments.study import factorial
 from rdd_nb.experiments.sweep import page, summary, tables
 from rdd_nb.experiments.sweep.record import Record, begin, finish
 from rdd_nb.figures import setting_figures
+from rdd_nb.reporting import rendering
 
 PARAMETERS = """\
 tail: float = 0.8
@@ -147,10 +150,11 @@ class Outside(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.fetched, self.links, self.alts = [], [], []
+        self.fetched, self.links, self.alts, self.tags = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         held = dict(attrs)
+        self.tags.append((tag, *(name for name in held if name.startswith("on") or name == "style")))
         self.fetched += [held[k] for k in ("src", "data") if k in held and not held[k].startswith("data:image/png")]
         self.fetched += [held["href"]] if tag == "link" else []
         self.links += [held["href"]] if tag == "a" else []
@@ -183,6 +187,42 @@ def test_the_page_stands_alone_and_says_all(tmp_path, capsys):
     assert "| a, tail=0.5 | 3 | 0.56 [0.5352, 0.5848]" in markdown and "\\| such" in markdown
     read = pd.read_csv(tmp_path / "s" / "table.csv")
     assert len(read) == 18 and read["mean"].notna().sum() == 17
+
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7*7 }} [a](b) | `c` $\\frac{ "
+
+
+def test_hostile_names_are_shown_and_do_nothing(tmp_path):
+    conditions = {HOSTILE + "condition": {"mode": HOSTILE + "value"}, "l" * 300: {"mode": "l" * 300}}
+    grid = {"conditions": conditions, "product": {"tail": [0.1, 1.0]}, "seeds": [0, 1]}
+    measured = {HOSTILE + "measured": 0.5, "l" * 300: 0.1, "m" * 300: 0.2}
+    fails = lambda run: run.parameters["seed"] == 1 and run.parameters["tail"] == 1  # noqa: E731
+    plan = make(tmp_path / "s", grid, fails=fails, metrics=lambda run: {"summary": measured})
+    images = SyntheticSet(torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), (HOSTILE, "l" * 300), (0.5,), (0.5,), 1)
+    save_synthetic(tmp_path / "s" / "runs" / plan.runs[0].folder / "synthetic.safetensors", images)
+    page.write(tmp_path / "s")
+    text = (tmp_path / "s" / "report.html").read_text()
+    seen = Outside()
+    seen.feed(text)
+    assert seen.fetched == [] and all(len(tag) == 1 and tag[0] not in ("script", "object") for tag in seen.tags)
+    assert len(seen.alts) == text.count("<img ") == 3, "the front, the tail, and a set"
+    shown = html.unescape(text)
+    for name in ("condition, tail=0.1", "measured", "condition, tail=1.0, seed=1"):
+        assert HOSTILE + name in shown
+    markdown = (tmp_path / "s" / "report.md").read_text()
+    assert "{{ 7\\*7 }} [a]\\(b) \\| \\`c\\`" in markdown and "{{ 7*7 }}" not in markdown
+    for line in markdown.splitlines():
+        assert not re.search(r"(?<!\\)[<*`]", line.split(" (`")[0]), "nothing is read as HTML or as Markdown"
+    cells = [len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")]
+    assert set(cells) == {6} and len(cells) == 2 + 4, "a cell stays a cell"
+
+
+def test_both_reports_have_one_style_sheet(tmp_path):
+    make(tmp_path / "s", {"seeds": [0]})
+    page.write(tmp_path / "s")
+    sheet = Path(rendering.__file__).with_name("templates") / "style.css"
+    for text in ((tmp_path / "s" / "report.html").read_text(), rendering.render("base.html", title="", about=[])):
+        assert re.findall("<style>(.*?)</style>", text, re.DOTALL) == ["\n" + sheet.read_text()]
 
 
 def test_parquet_holds_the_same(tmp_path):

@@ -1,9 +1,12 @@
 import base64
 import dataclasses
+import http.server
 import io
 import os
 import re
 import shutil
+import sys
+import threading
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,7 +22,7 @@ from rdd_nb.data.validation import Finding
 from rdd_nb.evaluation import subgroups
 from rdd_nb.figures import report_figures
 from rdd_nb.figures.report_figures import agreement, counts, leaks, literal, reach, sheet, shortened
-from rdd_nb.reporting import report, report_page
+from rdd_nb.reporting import layout, rendering, report
 
 NASTY = ("<script>alert(1)</script>", "$\\frac{x}$ & co", 'a "quoted" name')
 MACHINE = {"processor": "AMD", "device": "cpu", "cores": 2, "threads": 1, "torch": "2", "date": "2026-01-02"}
@@ -61,6 +64,16 @@ GROUPS = (np.arange(240) // 3) % 2
 @pytest.fixture
 def run(tmp_path):
     return run_at(tmp_path / "run", scores_of(LABELS, GROUPS), source={"data": "folder:pets", "size": 32})
+
+
+@pytest.fixture
+def printer():
+    """Who reads what WeasyPrint wrote; without either there is nothing to look at."""
+    try:
+        rendering.pdf("<p>text")
+    except RddError as error:
+        pytest.skip(str(error))
+    return pytest.importorskip("pypdf", reason="needs pypdf: pip install pypdf")
 
 
 FINDINGS = (Finding("error", "1 image <i>bad</i>", "a&b.png", "mend it"), Finding("note", "few", "red", "add"))
@@ -110,7 +123,7 @@ def test_the_table_is_that_of_the_statistics(run):
     assert page.counts["test"].tolist() == [[40, 40]] * 3
     row = table.iloc[1]
     told = f"{100 * row.accuracy:.0f} [{100 * row.low_simultaneous:.0f}, {100 * row.high_simultaneous:.0f}]"
-    assert ["red", "120", told] in Page(report_page.html(page)).rows
+    assert ["red", "120", told] in Page(layout.html(page)).rows
 
 
 def test_the_command_repeats_the_run(run):
@@ -123,14 +136,14 @@ def test_the_command_repeats_the_run(run):
 def test_a_run_that_does_not_say_how_it_was_made(tmp_path):
     folder = run_at(tmp_path / "run", scores_of(LABELS, GROUPS), evaluated=False)
     page = report.of_run(folder)
-    assert page.command == "" and "does not say how it was made" in report_page.html(page)
+    assert page.command == "" and "does not say how it was made" in layout.html(page)
     assert page.settings["judged by"] == "2 networks"
 
 
 def test_settings_name_groups_and_protocol(run):
     said = report.of_run(run, name="ours").settings
     assert said["groups"] == "5 a class, from probabilities" and said["seed"] == "4"
-    assert said["judged by"] == "2 networks (convnet, width 8, 3 passes)"
+    assert said["judged by"] == "2 networks (convnet, width 8, 3 epochs)"
 
 
 def test_limits_follow_from_the_run(run, tmp_path):
@@ -159,7 +172,7 @@ def test_training_counts_come_with_the_data(run):
     )
     page = report.of_run(run, splits=Splits(data, data.subset(torch.arange(3)), "x"))
     assert page.counts["training"].tolist() == [[1, 2], [2, 0], [0, 1]]
-    assert [NASTY[0], "1 + 1", "2 + 2"] in Page(report_page.html(page)).rows
+    assert [NASTY[0], "1 + 1", "2 + 2"] in Page(layout.html(page)).rows
 
 
 def test_counts_of_other_groups_than_the_scores_are_refused(run):
@@ -169,7 +182,7 @@ def test_counts_of_other_groups_than_the_scores_are_refused(run):
         report.of_run(run, splits=Splits(data, data, "x"))
 
 
-def test_rank_bands_are_what_lots_show():
+def test_rank_bands_are_what_random_permutations_show():
     scores = scores_of(LABELS, GROUPS, right=0.5)
     low, high = report.rank_bands(scores, GROUPS, draws=2000)
     known = subgroups.minimum_by_groups(scores.correct, {"g": GROUPS}, draws=2000).iloc[0]
@@ -183,7 +196,7 @@ def test_rank_bands_are_what_lots_show():
 
 
 def test_html_holds_everything_and_escapes_what_users_wrote(run):
-    text = report_page.html(report.of_run(run, findings=FINDINGS, title="<b>T</b>"))
+    text = layout.html(report.of_run(run, findings=FINDINGS, title="<b>T</b>"))
     page = Page(text)
     assert not page.all("script") and not page.all("link") and not page.all("b") and not page.all("i")
     assert not re.search(r"https?:|@import|url\(", text)
@@ -199,15 +212,74 @@ def test_html_holds_everything_and_escapes_what_users_wrote(run):
     assert [h["scope"] for h in page.all("th")].count("col") == 3 + 3
 
 
-def test_the_same_report_gives_the_same_bytes_and_one_page(run, tmp_path):
+def test_the_same_report_gives_the_same_bytes(run, tmp_path, printer):
     options = {"findings": FINDINGS, "title": "T"}
     first = report.write(run, tmp_path / "a", **options)
     second = report.write(report.of_run(run, **options), tmp_path / "b.html")
-    assert [p.name for p in (*first, *second)] == ["a.html", "a.pdf", "b.html", "b.pdf"]
-    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    pdf = first.pdf.read_bytes()
-    assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type /Page\b", pdf)) == 1 and b"CreationDate" not in pdf
+    assert [p.name for p in (*first[:2], *second[:2])] == ["a.html", "a.pdf", "b.html", "b.pdf"]
+    assert [p.read_bytes() for p in first[:2]] == [p.read_bytes() for p in second[:2]]
+    assert first.said == "a.html and a.pdf were written." and b"CreationDate" not in first.pdf.read_bytes()
     assert str(tmp_path) not in first.html.read_text() and "2026-01-02" in first.html.read_text()
+
+
+def test_the_pdf_is_one_page_of_text(run, tmp_path, printer):
+    page = report.of_run(run, findings=FINDINGS, title="<b>Who</b>?", limits=["{{ 7*7 }}"])
+    read = printer.PdfReader(report.write(page, tmp_path / "a").pdf)
+    (sheet_of_paper,) = read.pages
+    assert [round(float(x)) for x in sheet_of_paper.mediabox[2:]] == [595, 842], "A4"
+    text = "".join(sheet_of_paper.extract_text().split())  # lines are broken wherever they are full
+    for told in ("<b>Who</b>?", "made <b>data</b>", NASTY[0], "{{ 7*7 }}", "1 image <i>bad</i>", "rdd-nb evaluate"):
+        assert told.replace(" ", "") in text
+    assert read.metadata.title == "<b>Who</b>?" and len(sheet_of_paper.images) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("raise ImportError", "pip install 'rdd-nb[pdf]'"),
+        ("print('a page of advice'); raise OSError('cannot load library libpango')", "apt-get install libpango-1.0-0"),
+    ],
+)
+def test_without_weasyprint_there_is_the_html_and_a_word(run, tmp_path, monkeypatch, capsys, module, words):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "weasyprint.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "weasyprint"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(RddError, match=re.escape(words)):
+        rendering.pdf("<p>x")
+    files = report.write(run, tmp_path / "a")
+    assert files.pdf is None and files.html.is_file() and not (tmp_path / "a.pdf").exists()
+    assert files.said.startswith("a.html was written, without a PDF: ") and words in files.said
+    assert "\n" not in files.said and capsys.readouterr() == ("", "")
+
+
+def test_a_pdf_fetches_nothing(tmp_path, printer):
+    asked = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "near.png")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        away = f"http://127.0.0.1:{server.server_port}"
+        near = (tmp_path / "near.png").as_uri()
+        page = f"""<link rel=stylesheet href="{away}/a.css"><style>@import "{away}/b.css";
+            @font-face {{ font-family: x; src: url({away}/x.ttf) }}
+            p {{ font-family: x; background: url({near}) }}</style>
+            <p>text<img src="{away}/c.png"><img src="{near}"><object data="{near}"></object>"""
+        written = rendering.pdf(page)
+        server.shutdown()
+    assert asked == []
+    (sheet_of_paper,) = printer.PdfReader(io.BytesIO(written)).pages
+    assert "text" in sheet_of_paper.extract_text() and not sheet_of_paper.images
+
+
+def test_the_printer_knows_every_line_of_the_style_sheet(run, printer, caplog):
+    rendering.pdf(layout.html(report.of_run(run, findings=FINDINGS)))
+    assert not [r for r in caplog.records if r.name.startswith("weasyprint") and r.levelname in ("WARNING", "ERROR")]
 
 
 def test_html_prints_on_one_page_and_asks_for_nothing(run, tmp_path):
@@ -215,48 +287,110 @@ def test_html_prints_on_one_page_and_asks_for_nothing(run, tmp_path):
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs Chromium")
-    files, asked = report.write(run, tmp_path / "page", findings=FINDINGS), []
+    pages = (report.of_run(run, findings=FINDINGS), crowded(tmp_path / "crowded"))
+    asked, printed = [], []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url.split(":")[0]))
-        page.goto(files.html.as_uri())
-        printed = page.pdf(prefer_css_page_size=True)
+        for held in pages:
+            (tmp_path / "page.html").write_text(layout.html(held), encoding="utf-8")
+            page.goto((tmp_path / "page.html").as_uri())
+            printed.append(page.pdf(prefer_css_page_size=True))
         browser.close()
     assert set(asked) <= {"file", "data"}
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    assert [len(re.findall(rb"/Type\s*/Page\b", paper)) for paper in printed] == [1, 1]
 
 
 def test_a_name_with_a_dot_keeps_it(run, tmp_path):
     assert report.write(run, tmp_path / "v1.2").html.name == "v1.2.html"
 
 
-def test_long_tables_are_cut_and_say_so(tmp_path):
+def crowded(place):
+    """A report with more of everything than its page shows."""
     classes = tuple(f"class {k} with a long name that goes on and on" for k in range(30))
     labels = np.arange(900) % 30
     groups, names = np.arange(900) // 30 % 15, tuple(f"group {k}" for k in range(15))
     scores = scores_of(labels, groups, group_names=names, classes=classes)
-    folder = run_at(tmp_path / "run", scores, classes)
     findings = [Finding("note", f"number {k}", "there", "mend it") for k in range(9)]
-    page = report.of_run(folder, findings=findings, beside={"other": scores, "third": scores})
-    text = report_page.html(page)
+    beside = {"other": scores, "third": scores}
+    return report.of_run(run_at(place, scores, classes), findings=findings, beside=beside)
+
+
+def test_long_tables_are_cut_and_say_so(tmp_path):
+    text = layout.html(crowded(tmp_path / "run"))
     assert "and 4 more" in text and "20 more classes and 5 more groups are left out" in text
     assert "6 more rows are left out" in text
-    figure = report_page.page(page)
-    figure.canvas.draw()
-    boxes = [t.get_window_extent().transformed(figure.transFigure.inverted()) for t in figure.texts if t.get_text()]
-    assert min(b.y0 for b in boxes) > 0.005 and max(b.x1 for b in boxes) < 0.99, "all of it is on the page"
 
 
-def test_the_page_has_no_text_over_another(run):
-    figure = report_page.page(report.of_run(run, findings=FINDINGS * 3))
-    figure.canvas.draw()
-    boxes = [t.get_window_extent() for t in figure.texts if t.get_text().strip()]
+def lines_of(page, monkeypatch):
+    """Where the lines of text stand on the one page: left, top, right, bottom, text; and the page."""
+    import weasyprint
+
+    kept, write_pdf = [], weasyprint.Document.write_pdf
+    monkeypatch.setattr(weasyprint.Document, "write_pdf", lambda self, **o: kept.append(self) or write_pdf(self, **o))
+    rendering.pdf(page)
+    (paper,) = kept[-1].pages
+    found = [b for b in paper._page_box.descendants() if type(b).__name__ == "TextBox" and b.text.strip()]
+    return [(b.position_x, b.position_y, b.position_x + b.width, b.position_y + b.height, b.text) for b in found], paper
+
+
+def test_a_full_page_is_one_page_with_no_text_over_another(tmp_path, monkeypatch, printer):
+    page = crowded(tmp_path / "run")
+    page = dataclasses.replace(
+        page, title="long " * 99, data="d" * 300, limits=(*page.limits, "limit " * 60), command="c" * 300
+    )
+    boxes, paper = lines_of(layout.html(page), monkeypatch)
+    assert len(boxes) > 150 and max(b[2] for b in boxes) < paper.width and max(b[3] for b in boxes) < paper.height
     for k, one in enumerate(boxes):
         for other in boxes[k + 1 :]:
-            inside = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert min(inside) < 1.5, "they touch at most"
-    assert (figure.get_figwidth(), figure.get_figheight()) == (8.27, 11.69)
+            inside = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+            assert min(inside) < 1.5, f"{one[4]} and {other[4]} touch at most"
+
+
+# ------------------------------------------------------------------------------------------------------- hostile names
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7*7 }} {% raw %} {# & #} $\\frac{ "
+
+
+def test_hostile_names_are_shown_and_do_nothing_wherever_they_stand(tmp_path):
+    def nasty(where):
+        return HOSTILE + where
+
+    classes, names = tuple(nasty(f"class {k}") for k in range(3)), (nasty("red"), nasty("blue"))
+    few = (np.arange(240) < 20).astype(int)
+    scores = scores_of(LABELS, few, group_names=names, classes=classes)
+    folder = run_at(tmp_path / "run", scores, classes)
+    page = report.of_run(
+        folder,
+        name=nasty("run"),
+        beside={nasty("other"): scores, "l" * 300: scores},
+        findings=[Finding("error", nasty("what"), nasty("where"), nasty("mend"))],
+        limits=[nasty("limit")],
+        title=nasty("title"),
+        command=nasty("command"),
+    )
+    page = dataclasses.replace(
+        page,
+        data=nasty("data"),
+        settings={**page.settings, nasty("setting"): nasty("value")},
+        made_on={"processor": nasty("processor"), "torch": nasty("torch"), "date": nasty("date")},
+    )
+    text = layout.html(page)
+    seen = Page(text)
+    known = (
+        "body div figcaption figure h1 h2 head header html img li main meta p pre section span style table tbody td th"
+    )
+    assert " ".join(sorted({tag for tag, _ in seen.tags})) == known + " thead title tr ul"
+    held = " ".join(sorted({name for _, attributes in seen.tags for name in attributes}))
+    assert held == "alt charset class content http-equiv lang name scope src title"
+    assert all(img["src"].startswith("data:image/png;base64,") for img in seen.all("img"))
+    told = "".join([*seen.texts, *(th.get("title", "") for th in seen.all("th"))])
+    for where in ("class 0", "red", "other", "what", "where", "mend", "limit", "title", "command", "processor", "date"):
+        assert HOSTILE + where in told, where
+    for where, most in {"data": 80, "setting": 40, "value": 80}.items():
+        assert shortened(HOSTILE + where, most) in told, where
+    assert shortened(HOSTILE + "blue") in told, "who has too few images to tell"
 
 
 @pytest.mark.parametrize("missing", ["scores.npz", "synthetic.safetensors", "config.json"])

@@ -96,7 +96,9 @@ def test_a_wheel_holds_every_module_the_course_and_its_data_and_no_more(installe
     assert files(ROOT, "data/studies/*.yaml") | files(ROOT, "data/results/*.csv") < carried
     assert {"data/fashion_mnist_sample.npz", "data/README.md"} < carried, "the sample, and its licence beside it"
     assert all((installed / "rdd_nb/_shipped" / n).read_bytes() == (ROOT / n).read_bytes() for n in carried)
-    known = {"rdd_nb/py.typed"} | modules | {f"rdd_nb/_shipped/{name}" for name in carried}
+    templates = files(ROOT, "rdd_nb/reporting/templates/*")
+    assert templates and files(installed, "rdd_nb/reporting/templates/*") == templates
+    known = {"rdd_nb/py.typed"} | modules | templates | {f"rdd_nb/_shipped/{name}" for name in carried}
     assert all(name.startswith(f"rdd_nb-{rdd_nb.__version__}.dist-info/") for name in held - known), held - known
     assert all(re.fullmatch(r"(notebooks|data)/.*\.(ipynb|csv|npz|yaml|md)", name) for name in carried)
 

@@ -10,8 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,27 +22,12 @@ from rdd_nb.experiments.sweep import summary
 from rdd_nb.experiments.sweep.grid import Plan
 from rdd_nb.experiments.sweep.tables import collect, measured_columns, plan_of
 from rdd_nb.figures import report_figures, setting_figures
-from rdd_nb.reporting import pieces
+from rdd_nb.figures.report_figures import shortened
+from rdd_nb.reporting.rendering import render
 
 __all__ = ["Written", "write"]
 
-RAN = ("done", "failed")  # these have an executed notebook
 ROWS, PICTURES, FAILURES, CURVES = 60, 6, 30, 8  # how much stands on the page; the table has all
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #bbb; --soft: #555; --bad: #a03000; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #eee; --paper: #161616; --line: #555; --soft: #aaa; --bad: #ff9a6b; } a { color: #8cf; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 1.5rem auto;
-  max-width: 66rem; padding: 0 1rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.6em; margin: 0; } h2 { font-size: 1.2em; margin: 1.6em 0 .3em; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9em; }
-th, td { text-align: right; padding: .15em .6em; border-bottom: 1px solid var(--line);
-  font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th:first-child { text-align: left; } caption { text-align: left; color: var(--soft); padding-bottom: .3em; }
-img { max-width: 100%; height: auto; background: #fff; } figure { margin: .6em 0; }
-figcaption { color: var(--soft); font-size: .9em; } .error { color: var(--bad); }
-.sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1em; }
-"""
 
 
 class Written(NamedTuple):
@@ -52,20 +36,6 @@ class Written(NamedTuple):
     files: dict[str, Path]
     outcomes: list[str]
     said: str
-
-
-class _Page(NamedTuple):
-    """All that stands on the page, in either language."""
-
-    title: str
-    about: list[str]
-    head: list[str]
-    rows: list[list[str]]
-    left_out: str
-    failures: list[list[str]]
-    curves: dict[str, Figure]
-    front: tuple[Figure, str] | None
-    sheets: dict[str, Figure]
 
 
 def write(out: str | os.PathLike[str], outcomes: Sequence[str] = ()) -> Written:
@@ -83,15 +53,15 @@ def write(out: str | os.PathLike[str], outcomes: Sequence[str] = ()) -> Written:
     plan, table = plan_of(folder), collect(folder)
     measured = measured_columns(table)
     chosen = summary.pick_outcomes(measured, outcomes)
-    page = _page(folder, plan, table, measured, chosen)
+    content = _content(folder, plan, table, measured, chosen)
     files = {
         "csv": atomic_write(folder / "table.csv", table.to_csv(index=False, lineterminator="\n")),
-        "md": atomic_write(folder / "report.md", _markdown(page)),
-        "html": atomic_write(folder / "report.html", _html(page, table, plan.notebook.name)),
+        "md": atomic_write(folder / "report.md", render("sweep.md", **content)),
+        "html": atomic_write(folder / "report.html", render("sweep.html", **content)),
     }
     if importlib.util.find_spec("pyarrow") is not None:
         files["parquet"] = atomic_write(folder / "table.parquet", _parquet(table))
-    return Written(files, chosen, "\n".join(page.about))
+    return Written(files, chosen, "\n".join(content["about"]))
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -102,39 +72,40 @@ def _parquet(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-# --- what both languages say --------------------------------------------------------------------------------------
+# --- what the page says, in HTML and in Markdown ------------------------------------------------------------------
 
 
-def _page(folder: Path, plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: list[str]) -> _Page:
+def _content(
+    folder: Path, plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: list[str]
+) -> dict[str, Any]:
+    """What the templates put in, by name."""
     varied = summary.varied(plan)
     said = summary.settings(table, varied, chosen)
-    head = ["setting", "runs", *chosen]
     rows = [
         [summary.label(row), str(row["seeds"]), *(_interval(row, name) for name in chosen)]
         for _, row in said.iterrows()
     ]
-    left_out = f"{len(rows) - ROWS} more settings stand in table.csv." if len(rows) > ROWS else ""
-    failed = table[table["status"] == "failed"]
-    failures = [[str(row["run"]), str(row["error"]), str(row["folder"])] for _, row in failed.head(FAILURES).iterrows()]
-    front = None
+    best, front = said, None
     pair = ("mean", "worst") if {"mean", "worst"} <= set(chosen) else tuple(chosen[:2])
     if len(pair) == 2 and said[list(pair)].notna().all(axis=1).any():
         points = summary.dominating(said, *pair)
-        front = setting_figures.front(points, pair), _named_front(points)
         best = said.loc[points.index[points["front"]]]
-    else:
-        best = said
-    return _Page(
-        f"What {plan.notebook.stem} says over {len(plan.runs)} runs",
-        _about(plan, table, measured, chosen),
-        head,
-        rows[:ROWS],
-        left_out,
-        failures,
-        _curves(table, varied, chosen),
-        front,
-        _sheets(folder, table, best if len(best) > 1 else said),
-    )
+        axes_names = [shortened(name, 40) for name in pair]
+        front = {"figure": setting_figures.front(points, axes_names), "words": _named_front(points)}
+    return {
+        "title": f"What {plan.notebook.stem} says over {len(plan.runs)} runs",
+        "about": _about(plan, table, measured, chosen),
+        "head": ["setting", "runs", *chosen],
+        "rows": rows[:ROWS],
+        "left_out": f"{len(rows) - ROWS} more settings stand in table.csv." if len(rows) > ROWS else "",
+        "front": front,
+        "curves": _curves(table, varied, chosen),
+        "sheets": _sheets(folder, table, best if len(best) > 1 else said),
+        "failures": table[table["status"] == "failed"].head(FAILURES).to_dict("records"),
+        "runs": table[["run", "status", "folder"]].to_dict("records"),
+        "notebook": plan.notebook.name,
+        "written": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
 
 
 def _about(plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: Sequence[str]) -> list[str]:
@@ -142,7 +113,7 @@ def _about(plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: Seq
     lines = [", ".join(f"{how[s]} {s}" for s in how) + f" of {len(table)} runs of {plan.notebook.name}."]
     alike = {name: _cell(value) for name, value in plan.runs[0].given.items() if name not in plan.swept}
     if alike:
-        lines.append(f"In all runs {', '.join(f'{name}={value}' for name, value in alike.items())}.")
+        lines.append(f"In all runs {', '.join(f'{name}={shortened(value, 80)}' for name, value in alike.items())}.")
     done = table[table["status"] == "done"]
     if len(done):
         seconds = done["seconds"].astype(float)
@@ -157,7 +128,7 @@ def _about(plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: Seq
     if len(measured) > len(chosen):
         rest = [name for name in measured if name not in chosen]
         more = f" and {len(rest) - 10} more" if len(rest) > 10 else ""
-        lines.append(f"Not shown here, but in table.csv: {', '.join(rest[:10])}{more}.")
+        lines.append(f"Not shown here, but in table.csv: {', '.join(shortened(name, 60) for name in rest[:10])}{more}.")
     if not measured and len(done):
         lines.append("The notebook left no numbers: it writes none into the metrics.json of its out_dir.")
     lines.append(
@@ -185,7 +156,7 @@ def _interval(row: pd.Series, name: str) -> str:
 
 def _named_front(points: pd.DataFrame) -> str:
     best = points[points["front"]].sort_values("x")
-    names = [f"{k} {label}" for k, label in enumerate(best["label"], 1)]
+    names = [f"{k} {shortened(label, 80)}" for k, label in enumerate(best["label"], 1)]
     return f"{len(best)} of {len(points)} settings are dominated by none, if more is better: {'; '.join(names)}."
 
 
@@ -196,7 +167,7 @@ def _curves(table: pd.DataFrame, varied: Sequence[str], chosen: Sequence[str]) -
         said = summary.along(table, parameter, varied, chosen)
         lines = list(dict.fromkeys(said["line"]))[: setting_figures.MOST]
         if lines and len(found) < CURVES:
-            found[parameter] = setting_figures.sensitivity(said[said["line"].isin(lines)], parameter)
+            found[parameter] = setting_figures.sensitivity(said[said["line"].isin(lines)], shortened(parameter, 40))
     return found
 
 
@@ -212,67 +183,3 @@ def _sheets(folder: Path, table: pd.DataFrame, said: pd.DataFrame) -> dict[str, 
         except RddError:  # another kind of file by that name
             continue
     return found
-
-
-# --- the two languages --------------------------------------------------------------------------------------------
-
-
-def _html(page: _Page, table: pd.DataFrame, notebook: str) -> str:
-    e = pieces.escaped
-    parts = [f"<h1>{e(page.title)}</h1>", *(f'<p class="soft">{e(line)}</p>' for line in page.about)]
-    parts.append(f'<h2>Settings</h2><div class="wide">{pieces.table(page.head, page.rows, page.left_out)}</div>')
-    if page.front is not None:
-        figure, words = page.front
-        picture = pieces.image(figure, "Two measurements of every setting against each other. " + words)
-        parts.append(f"<h2>What nobody dominates</h2><figure>{picture}<figcaption>{e(words)}</figcaption></figure>")
-    for parameter, figure in page.curves.items():
-        alt = f"What was measured against {parameter}, a line for each condition; the table above has the numbers."
-        caption = f"Against {parameter}: means over all else that varies, with 95 % intervals over seeds."
-        picture = f"{pieces.image(figure, alt)}<figcaption>{e(caption)}</figcaption>"
-        parts.append(f"<h2>{e(parameter)}</h2><figure>{picture}</figure>")
-    if page.sheets:
-        sheets = [
-            f"<figure>{pieces.image(figure, f'Synthetic images, a row for each class: {name}.')}"
-            f"<figcaption>{e(name)}</figcaption></figure>"
-            for name, figure in page.sheets.items()
-        ]
-        parts.append(f'<h2>Distilled images</h2><div class="sheets">{"".join(sheets)}</div>')
-    if page.failures:
-        rows = "".join(
-            f'<li class="error">{e(name)}: {e(why)} ({_link(f"{folder}/log.txt", "log")})</li>'
-            for name, why, folder in page.failures
-        )
-        parts.append(f"<h2>What failed</h2><ul>{rows}</ul>")
-    runs = "".join(
-        f"<li>{_link(f'{place}/{notebook}', str(name)) if how in RAN else e(name)}: {e(how)}</li>"
-        for place, name, how in zip(table["folder"], table["run"], table["status"])
-    )
-    parts.append(f"<h2>Runs</h2><details><summary>all {len(table)}, with links to the executed notebooks</summary>")
-    parts.append(f"<ul>{runs}</ul></details>")
-    made = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{e(page.title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>'
-        + "\n".join(parts)
-        + f'\n<p class="soft">Written {made}.</p></body></html>\n'
-    )
-
-
-def _link(place: str, text: str) -> str:
-    return f'<a href="{pieces.escaped(quote(place))}">{pieces.escaped(text)}</a>'
-
-
-def _markdown(page: _Page) -> str:
-    def cell(text: str) -> str:
-        return " ".join(text.replace("|", "\\|").split())
-
-    lines = [f"# {page.title}", "", *(f"{line}\n" for line in page.about), "## Settings", ""]
-    lines += ["| " + " | ".join(map(cell, page.head)) + " |", "|---|" + "---:|" * (len(page.head) - 1)]
-    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in page.rows]
-    lines += ["", page.left_out] if page.left_out else []
-    if page.front is not None:
-        lines += ["", "## What nobody dominates", "", page.front[1]]
-    if page.failures:
-        lines += ["", "## What failed", ""]
-        lines += [f"- {cell(name)}: {cell(why)} (`{folder}/log.txt`)" for name, why, folder in page.failures]
-    return "\n".join(lines) + "\n"
