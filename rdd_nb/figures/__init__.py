@@ -32,13 +32,13 @@ __all__ = [
     "GREY",
     "ORANGE",
     "PINK",
+    "clean_axes",
+    "group_accuracy",
     "image_sheet",
-    "pair",
-    "plain",
-    "served",
     "show",
     "synthetic_sheets",
     "training_sheet",
+    "two_panels",
 ]
 
 #: One colour for one meaning, in every figure.
@@ -48,7 +48,7 @@ GREEN, PINK = "#009E73", "#CC79A7"
 _MARKERS = {"majority": "o", "minority": "D"}
 
 
-def plain(axes: Axes, grid: str = "both") -> Axes:
+def clean_axes(axes: Axes, grid: str = "both") -> Axes:
     """``axes`` with two spines and, behind the data, a light grid: ``both``, ``x``, ``y``, or "" for none."""
     axes.spines[["top", "right"]].set_visible(False)
     if grid:
@@ -57,11 +57,11 @@ def plain(axes: Axes, grid: str = "both") -> Axes:
     return axes
 
 
-def pair(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure, Axes, Axes]:
+def two_panels(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure, Axes, Axes]:
     """A figure of a notebook's width and ``height`` inches, with two panels whose widths are as ``ratios``."""
     figure = Figure(figsize=(9.5, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=ratios)
-    return figure, plain(left), plain(right)
+    return figure, clean_axes(left), clean_axes(right)
 
 
 def show(figure: Figure, caption: str, alt: str, width: int = 760) -> None:
@@ -111,7 +111,7 @@ def training_sheet(data: ImageDataset, columns: int = 20, seed: int = 0) -> Figu
         RddError: the data names no minority.
     """
     if data.minority is None:
-        raise RddError(f"{data.name!r} names no minority to frame: bend it with a scenario first")
+        raise RddError(f"{data.name!r} names no minority to frame: apply a scenario first")
     draw = np.random.default_rng(seed)
     labels = data.labels.numpy()
     index = np.concatenate(
@@ -140,12 +140,12 @@ def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
             axes, images, synthetic.ipc, synthetic.class_names if axes.get_subplotspec().colspan.start == 0 else ()
         )
         axes.set_title(name)
-    figure.suptitle(f"Distilled sets: {' and '.join(sorted({str(s.ipc) for s in sets.values()}))} images a class")
+    figure.suptitle(f"Distilled sets: {' and '.join(sorted({str(s.ipc) for s in sets.values()}))} images per class")
     return figure
 
 
-def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
-    """Who is served: accuracy of majority and minority under each method, with intervals, joined by the gap.
+def group_accuracy(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
+    """Accuracy of majority and minority under each method, with intervals, joined by the gap.
 
     Intervals cover the test sample and the training of the nets (:func:`rdd_nb.evaluation.subgroups.group_table`).
     """
@@ -176,7 +176,7 @@ def served(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
     axes.set_xlabel(f"test accuracy in %, with {level:.0%} intervals")
     axes.grid(axis="x", color="#EEEEEE")
     axes.set_axisbelow(True)
-    figure.suptitle("Whom does a network serve that was trained on …")
+    figure.suptitle("Test accuracy by training set")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

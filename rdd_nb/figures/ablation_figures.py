@@ -19,9 +19,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, pair, plain
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, clean_axes, two_panels
 
-__all__ = ["interaction", "one_at_a_time", "pareto", "seeds_needed", "sources", "tried", "winners"]
+__all__ = [
+    "interaction_plot",
+    "one_factor_at_a_time",
+    "pareto_front",
+    "search_heat_maps",
+    "seeds_needed",
+    "variance_components",
+    "winners_curse",
+]
 
 Values = NDArray[np.floating[Any]]
 Curves = Mapping[str, tuple[Values, Values]]  # name → (x, y)
@@ -42,8 +50,8 @@ def _kinds(names: pd.Series) -> list[str]:
     return kinds
 
 
-def one_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
-    """Both sides against each factor, the others at their base, with intervals; a panel a factor.
+def one_factor_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
+    """Majority and minority against each factor, the others at their base level, with intervals; a panel a factor.
 
     Args:
         said: columns factor, level, side, value, low, high.
@@ -55,7 +63,7 @@ def one_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
         mine = said[said["factor"] == factor]
         levels = sorted(mine["level"].unique().tolist())
         at = levels.index(centre)
-        plain(axes).axvspan(at - 0.05 * len(levels), at + 0.05 * len(levels), color="#EEEEEE", zorder=0)
+        clean_axes(axes).axvspan(at - 0.05 * len(levels), at + 0.05 * len(levels), color="#EEEEEE", zorder=0)
         for (side, part), (colour, marker, dash) in zip(mine.groupby("side", sort=False), _LINES):
             part = part.set_index("level").loc[levels]
             value, low, high = (part[c].to_numpy(float) * 100 for c in ("value", "low", "high"))
@@ -76,11 +84,11 @@ def one_at_a_time(said: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def tried(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
-    """Which combinations of two factors a search has tried, and what it found there; a panel a search.
+def search_heat_maps(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
+    """Which combinations of two factors a search has evaluated, and what it found there; a panel for each search.
 
     Args:
-        maps: title → a value, as a fraction, for each row and column; NaN, drawn as a cross, where nobody looked.
+        maps: title → a value, as a fraction, for each row and column; NaN, drawn as a cross, where none was evaluated.
         label: what the values are.
     """
     figure = Figure(figsize=(9.5, 3.3), layout="constrained")
@@ -106,7 +114,7 @@ def tried(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
     return figure
 
 
-def interaction(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str) -> Figure:
+def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str) -> Figure:
     """An interaction plot: parallel lines would mean none. And its size: the difference of differences of each seed.
 
     Args:
@@ -118,7 +126,7 @@ def interaction(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str
     Raises:
         RddError: more than four lines.
     """
-    figure, left, right = pair(3.9)
+    figure, left, right = two_panels(3.9)
     levels = sorted(lines["level"].unique().tolist())
     for name, (colour, marker, dash) in zip(_kinds(lines["line"]), _LINES):
         part = lines[lines["line"] == name].set_index("level").loc[levels]
@@ -153,17 +161,19 @@ def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
         promised: the same from the spread of all seeds.
         needed: kind of effect → sizes (fractions), seeds to see it four times in five.
     """
-    figure, left, right = pair(3.9)
+    figure, left, right = two_panels(3.9)
     for (name, (x, y)), (colour, marker, dash) in zip(promised.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, label=f"{name}, promised")
         left.plot(found[name][0], found[name][1] * 100, marker, color=colour, label=f"{name}, found")
-    left.set(xlabel="seeds", ylabel="half width of the 95 % interval, in points (log scale)", title="How wide")
+    left.set(
+        xlabel="seeds", ylabel="half width of the 95 % interval, in points (log scale)", title="Width of the interval"
+    )
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(frameon=False, fontsize=9)
     for (name, (x, y)), (colour, marker, dash) in zip(needed.items(), _LINES):
         right.plot(x * 100, y, dash, color=colour, marker=marker, label=name)
     right.set(xlabel="size of the effect, in points", ylabel="seeds to see it, four times in five (log scale)")
-    right.set_title("How many")
+    right.set_title("Seeds needed")
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_yscale("log")
@@ -173,14 +183,14 @@ def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
     return figure
 
 
-def sources(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
-    """Components of variance as standard deviations, and what more networks or more seeds buy.
+def variance_components(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
+    """Components of variance as standard deviations, and how interval widths shrink with more networks or seeds.
 
     Args:
         parts: outcome → source → standard deviation (a fraction).
         widths: name → networks a run, half width of the interval of a paired difference.
     """
-    figure, left, right = pair(3.9)
+    figure, left, right = two_panels(3.9)
     names, looks = list(parts), ("#BBBBBB", BLUE, "#56B4E9", ORANGE, GREEN)
     every = list(parts[names[0]])
     for k, source in enumerate(every):
@@ -203,13 +213,13 @@ def sources(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
     right.set_xticks(ticks, [str(t) for t in ticks])
     right.minorticks_off()
     right.set_ylim(0)
-    right.set_title("What another network buys")
+    right.set_title("Interval width and networks")
     right.legend(frameon=False, fontsize=9)
     return figure
 
 
-def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: int = 12) -> Figure:
-    """Mean against worst group, with the front; and how often each setting is on the front of resampled seeds.
+def pareto_front(points: pd.DataFrame, star: tuple[float, float] | None = None, most: int = 12) -> Figure:
+    """Mean against worst-group accuracy with the Pareto front, and how often a setting is on it over resampled seeds.
 
     Args:
         points: a row a setting: label, kind (colour and marker), worst, mean, front (bool), often (a share).
@@ -220,10 +230,10 @@ def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: 
         RddError: more than four kinds.
     """
     kinds = _kinds(points["kind"])
-    figure, left, right = pair(4.3)
+    figure, left, right = two_panels(4.3)
     looks = {kind: _LINES[k][:2] for k, kind in enumerate(kinds)}
     best = points[points["front"]].sort_values("worst")
-    left.plot(best["worst"] * 100, best["mean"] * 100, color=GREY, linewidth=1, zorder=1, label="the front")
+    left.plot(best["worst"] * 100, best["mean"] * 100, color=GREY, linewidth=1, zorder=1, label="Pareto front")
     for kind, (colour, marker) in looks.items():
         for there, face in ((True, colour), (False, "white")):
             mine = points[(points["kind"] == kind) & (points["front"] == there)]
@@ -232,7 +242,7 @@ def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: 
             left.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=7, linestyle="none", label=label)
     if star is not None:
         left.plot([star[0] * 100], [star[1] * 100], "*", color="black", markersize=12, label="plain", linestyle="none")
-    left.set(xlabel="accuracy of the worse side, in %", ylabel="mean accuracy, in %", title="Filled: nobody dominates")
+    left.set(xlabel="worst-group accuracy, in %", ylabel="mean accuracy, in %", title="Filled: not dominated")
     left.legend(frameon=False, fontsize=9, loc="lower left")
     shown = points.sort_values("often", ascending=False, kind="stable").head(most)
     place = np.arange(len(shown))
@@ -244,25 +254,27 @@ def pareto(points: pd.DataFrame, star: tuple[float, float] | None = None, most: 
     right.set_yticks(place, shown["label"].tolist(), fontsize=8)
     right.set_ylim(len(shown) - 0.5, -0.5)
     right.grid(axis="y", visible=False)
-    right.set(xlabel="on the front, in % of the resamples of seeds", xlim=(-3, 103), title="How surely")
+    right.set(xlabel="on the front, in % of the resamples of seeds", xlim=(-3, 103), title="Stability of the front")
     return figure
 
 
-def winners(by_seeds: Mapping[str, tuple[Values, Values]], by_settings: Curves) -> Figure:
-    """What a chosen setting claims, and what it holds: by seeds that it was chosen on, and by how many were compared.
+def winners_curse(by_seeds: Mapping[str, tuple[Values, Values]], by_settings: Curves) -> Figure:
+    """Accuracy that a selected setting claims and holds: by seeds used to select, and by settings compared.
 
     Args:
         by_seeds: name of a line → numbers of seeds, accuracy (a fraction).
-        by_settings: name of a line → numbers of settings, claimed minus held (a fraction).
+        by_settings: name of a line → numbers of settings, claimed minus held accuracy (a fraction).
     """
-    figure, left, right = pair(3.9)
+    figure, left, right = two_panels(3.9)
     for (name, (x, y)), (colour, marker, dash) in zip(by_seeds.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
-    left.set(xlabel="seeds that the winner was chosen on", ylabel="accuracy in %", title="The winner")
+    left.set(xlabel="seeds used for the selection", ylabel="accuracy in %", title="The selected setting")
     for (name, (x, y)), (colour, marker, dash) in zip(by_settings.items(), _LINES):
         right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
     right.axhline(0, color=GREY, linestyle=":")
-    right.set(xlabel="settings to choose from", ylabel="claimed minus held, in points", title="What luck adds")
+    right.set(
+        xlabel="settings to choose from", ylabel="claimed minus held, in points", title="Optimism of the selection"
+    )
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

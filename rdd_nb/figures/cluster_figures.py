@@ -18,9 +18,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, image_sheet, plain
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, clean_axes, image_sheet
 
-__all__ = ["cells", "coverage", "exemplars", "found", "spaces", "stability", "tried"]
+__all__ = [
+    "cluster_composition",
+    "clustering_spaces",
+    "coverage_curves",
+    "exemplars",
+    "learnability",
+    "stability_and_mass",
+    "voronoi_cells",
+]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -41,7 +49,7 @@ def _frame(axes: Axes, places: Sequence[int], columns: int, side: int, colour: s
         axes.add_patch(Rectangle(corner, side + 1.5, side + 1.5, fill=False, color=colour, linewidth=1.8))
 
 
-def cells(
+def voronoi_cells(
     points: Floats,
     centres: Floats,
     rare: Flags,
@@ -86,10 +94,10 @@ def cells(
     return figure
 
 
-def spaces(
+def clustering_spaces(
     planes: Mapping[str, tuple[Floats, float]], ids: Mapping[str, Ints], minority: Flags, names: tuple[str, str]
 ) -> Figure:
-    """One class in several spaces: where its minority lies, and how k-means divides it.
+    """One class in several feature spaces: where its minority lies, and how k-means divides it.
 
     Args:
         planes: space → (the class's images in the space's principal plane ``[n, 2]``, the share of variance it shows).
@@ -99,7 +107,7 @@ def spaces(
     figure = Figure(figsize=(9.5, 4.9), layout="constrained")
     grid = figure.subplots(2, len(planes), height_ratios=(1.35, 1), squeeze=False)
     for column, (name, (plane, kept)) in enumerate(planes.items()):
-        top, bottom = grid[0, column], plain(grid[1, column])
+        top, bottom = grid[0, column], clean_axes(grid[1, column])
         top.plot(*plane[~minority].T, "o", color=BLUE, markersize=2.2, mew=0)
         top.plot(*plane[minority].T, "D", color=ORANGE, markersize=3.5, mew=0)
         used = np.unique(ids[name])
@@ -124,7 +132,7 @@ def spaces(
     return figure
 
 
-def found(
+def cluster_composition(
     tables: Mapping[str, Ints],
     group_names: Sequence[str],
     powers: Floats,
@@ -132,7 +140,7 @@ def found(
     share: float,
     chosen: float,
 ) -> Figure:
-    """What the clusters of one class hold, and how much of what is matched is the minority's, by the power of a size.
+    """The composition of one class's clusters, and the minority's share of what is matched by the power of a size.
 
     Args:
         tables: space → ``[clusters, groups]``, how many images of a cluster are of each named group.
@@ -167,20 +175,20 @@ def found(
     maps[0].set_ylabel("clusters, by their number of images")
     for place, (name, values) in enumerate(mass.items()):
         colour, dash, _ = _line(name, place)
-        plain(right).plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
+        clean_axes(right).plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     right.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
     right.plot([1], [share * 100], "o", color=GREY, markersize=7, zorder=3)
     right.set(ylim=(0, 102), xlabel="power γ of its size with which a group counts")
     right.set_ylabel("minority in what is matched, in %")
-    right.set_title("Who is matched", fontsize=11)
+    right.set_title("Minority share", fontsize=11)
     right.legend(frameon=False, fontsize=9, loc="upper right")
     return figure
 
 
-def stability(
+def stability_and_mass(
     measured: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], shares: Mapping[str, float]
 ) -> Figure:
-    """What can be seen without labels beside what one would like to know; a panel for each data set.
+    """The agreement of seeds, which needs no group labels, against the minority's share of what is matched.
 
     Args:
         measured: data set → space → (adjusted Rand index of each pair of seeds, the minority's mass for each seed).
@@ -189,7 +197,7 @@ def stability(
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(measured), sharey=True))
     for axes, (name, by_space) in zip(panels, measured.items()):
-        plain(axes)
+        clean_axes(axes)
         for place, (space, (agreed, mass)) in enumerate(by_space.items()):
             colour, _, marker = _line(space, place)
             x, y = np.asarray(agreed, float), np.asarray(mass, float) * 100
@@ -214,7 +222,7 @@ def stability(
 def exemplars(
     images: NDArray[np.uint8], framed: Flags, title: str, shares: Mapping[str, tuple[Floats, Floats]], minority: str
 ) -> Figure:
-    """One cluster by its exemplars, and for all clusters what exemplars say of the minority against the truth.
+    """One cluster by its exemplars, and for all clusters the minority's share among exemplars against its true share.
 
     Args:
         images: uint8 ``[R, K, C, H, W]``: K exemplars of each kind.
@@ -237,22 +245,22 @@ def exemplars(
     sheet.set_title(title)
     sheet.set_xlabel(f"exemplars; {minority} ones are framed")
     for column, (kind, (truth, seen)) in enumerate(shares.items()):
-        axes = plain(figure.add_subplot(grid[1, column]))
-        axes.plot([0, 100], [0, 100], color=GREY, linestyle=":", label="the truth")
+        axes = clean_axes(figure.add_subplot(grid[1, column]))
+        axes.plot([0, 100], [0, 100], color=GREY, linestyle=":", label="true share")
         axes.plot(truth * 100, seen * 100, "o", color=BLUE, alpha=0.45, markersize=6, mew=0, label="a cluster")
         axes.plot(
             [truth.mean() * 100], [seen.mean() * 100], "P", color=ORANGE, markersize=11, mec="white", label="mean"
         )
         axes.set(xlim=(-4, 104), ylim=(-4, 104), xlabel=f"{minority} in the cluster, in %")
-        axes.set_title(f"What {kind} exemplars say", fontsize=11)
+        axes.set_title(f"Share among {kind} exemplars", fontsize=11)
         if column == 0:
             axes.set_ylabel("among the exemplars, in %")
             axes.legend(frameon=False, fontsize=9, loc="upper left")
     return figure
 
 
-def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figure:
-    """Share of real samples within a radius of a set, a panel for each side, a line for each set.
+def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figure:
+    """Share of real samples within a radius of a set: a panel each for majority and minority, a line for each set.
 
     Args:
         curves: set → columns side, radius, share (:func:`rdd_nb.evaluation.diagnostics.coverage_curve`).
@@ -260,7 +268,7 @@ def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figu
     figure = Figure(figsize=(9.5, 3.7), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, side in zip(panels, names):
-        plain(axes)
+        clean_axes(axes)
         for place, (name, curve) in enumerate(curves.items()):
             colour, dash, marker = _line(name, place)
             mine = curve[curve["side"] == side]
@@ -275,10 +283,10 @@ def coverage(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figu
     return figure
 
 
-def tried(
+def learnability(
     parts: Floats, learnable: Floats, kind: Ints, kinds: Sequence[str], matched: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Which groups can be learnt, and what raising them so does to what is matched.
+    """The learnability of each group, and what upweighting by it does to what is matched.
 
     Args:
         parts: ``[G]``, each group's part of its class.
@@ -292,9 +300,9 @@ def tried(
     for k, (name, colour, marker) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), "oDx")):
         mine = kind == k
         left.plot(parts[mine], learnable[mine], marker, color=colour, markersize=5, alpha=0.8, label=f"mostly {name}")
-    plain(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
+    clean_axes(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
     left.set_ylim(-0.04, 1.04)
-    left.set_title("Can unseen members be learnt?")
+    left.set_title("Learnability of each group")
     left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     begun = np.zeros(len(matched))
     for k, (name, colour, hatch) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), ("", "//", "xx"))):
@@ -310,6 +318,6 @@ def tried(
     right.spines[["top", "right", "left"]].set_visible(False)
     right.tick_params(axis="y", length=0)
     right.set(xlabel="part of what is matched, %", xlim=(0, 100))
-    right.set_title("What is matched?", pad=24)
+    right.set_title("Composition of what is matched", pad=24)
     right.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9, handlelength=1.2)
     return figure

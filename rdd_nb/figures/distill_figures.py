@@ -16,9 +16,19 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet, plain
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, clean_axes, image_sheet
 
-__all__ = ["accuracies", "drift", "forming", "layers", "loss_curve", "pictures", "signed", "throughput", "weights"]
+__all__ = [
+    "accuracies",
+    "image_evolution",
+    "image_row",
+    "layer_distances",
+    "loss_curve",
+    "resume_divergence",
+    "sample_weights",
+    "signed_as_grey",
+    "throughput",
+]
 
 _STYLES = (
     (BLUE, "", "o", "-"),
@@ -28,17 +38,17 @@ _STYLES = (
 )
 
 
-def signed(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def signed_as_grey(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Numbers of either sign ``[C, H, W]`` as a picture: 0 is middle grey, the largest magnitude black or full.
 
-    >>> signed(np.array([[[-2.0, 0.0, 1.0]]])).tolist()
+    >>> signed_as_grey(np.array([[[-2.0, 0.0, 1.0]]])).tolist()
     [[[0, 128, 191]]]
     """
     largest = float(np.abs(values).max(initial=0)) or 1.0
     return (127.5 * (1 + np.asarray(values) / largest)).round().astype(np.uint8)
 
 
-def pictures(images: Mapping[str, NDArray[np.uint8]], title: str) -> Figure:
+def image_row(images: Mapping[str, NDArray[np.uint8]], title: str) -> Figure:
     """Single images in a row, each with its name above it.
 
     Args:
@@ -53,14 +63,14 @@ def pictures(images: Mapping[str, NDArray[np.uint8]], title: str) -> Figure:
     return figure
 
 
-def layers(distances: Mapping[str, Mapping[str, float]]) -> Figure:
+def layer_distances(distances: Mapping[str, Mapping[str, float]]) -> Figure:
     """How far the gradients of several sets of images are from those of the real ones, layer by layer.
 
     Args:
         distances: set → layer → mean of 1 − cosine over the layer's outputs, between 0 and 2.
     """
     figure = Figure(figsize=(8.2, 3.5), layout="constrained")
-    axes = plain(figure.subplots(), "y")
+    axes = clean_axes(figure.subplots(), "y")
     names = list(next(iter(distances.values())))
     width = 0.8 / len(distances)
     for k, ((name, values), (colour, hatch, _, _)) in enumerate(zip(distances.items(), _STYLES)):
@@ -71,14 +81,14 @@ def layers(distances: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.axhline(1, color="black", linewidth=1, linestyle="--")
     axes.set_xticks(range(len(names)), names)
     axes.set_ylim(0, 1.5)
-    axes.set_xlabel("layer, from the image to the answer")
+    axes.set_xlabel("layer, from input to output")
     axes.set_ylabel("1 − cosine, mean over outputs")
-    axes.set_title("How differently would they train the network? (0 alike, dashed: unrelated)")
+    axes.set_title("Distance between gradients (0: same direction, dashed: orthogonal)")
     axes.legend(frameon=False, fontsize=9, ncols=len(distances), loc="upper center")
     return figure
 
 
-def weights(
+def sample_weights(
     rows: Mapping[str, NDArray[np.floating[Any]]],
     groups: NDArray[np.integer[Any]],
     marked: NDArray[np.bool_],
@@ -99,7 +109,7 @@ def weights(
     """
     count = len(groups)
     if {len(marked), *map(len, rows.values())} != {count}:
-        raise RddError(f"weights draws {count} images: give as many weights in each row, groups and marks")
+        raise RddError(f"sample_weights draws {count} images: give as many weights in each row, groups and marks")
     order = np.lexsort((-np.asarray(list(rows.values())[-1]), groups))
     edges = np.flatnonzero(np.diff(groups[order])) + 0.5
     figure = Figure(figsize=(9.5, 1.55 * len(rows) + 0.9), layout="constrained")
@@ -115,7 +125,7 @@ def weights(
         share = float(np.asarray(values)[marked].sum())
         told = f"{name}: {share:.0%} of the weight on {names[1]} images" if marked.any() else name
         axes.set_title(told, fontsize=10, loc="left")
-        plain(axes, "y")
+        clean_axes(axes, "y")
     panels[-1].set_xlim(-0.8, count - 0.2)
     panels[-1].set_xticks([])
     panels[-1].set_xlabel("images of the batch, sorted by group; a thin line between two groups")
@@ -141,7 +151,7 @@ def loss_curve(losses: Sequence[float], what: str) -> Figure:
     """
     values = np.asarray(losses, dtype=float)
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-    axes = plain(figure.subplots(), "y")
+    axes = clean_axes(figure.subplots(), "y")
     place = np.arange(1, len(values) + 1)
     axes.plot(place, values, ".", color=GREY, alpha=0.6, markersize=5, label="one network, one batch")
     window, mean = _smooth(values)
@@ -155,11 +165,13 @@ def loss_curve(losses: Sequence[float], what: str) -> Figure:
     return figure
 
 
-def forming(snapshots: Mapping[int, NDArray[np.uint8]], ipc: int, class_names: Sequence[str], each: int = 3) -> Figure:
+def image_evolution(
+    snapshots: Mapping[int, NDArray[np.uint8]], ipc: int, class_names: Sequence[str], each: int = 3
+) -> Figure:
     """The synthetic images at several iterations, side by side, with how far they have moved.
 
     Args:
-        snapshots: iteration → uint8 ``[C·ipc, channels, H, W]``, sorted by class; the first is where they began.
+        snapshots: iteration → uint8 ``[C·ipc, channels, H, W]``, sorted by class; the first is the initialisation.
         ipc: images of each class.
         class_names: of the classes to show, the first ones.
         each: images shown of each class, at most.
@@ -174,12 +186,12 @@ def forming(snapshots: Mapping[int, NDArray[np.uint8]], ipc: int, class_names: S
         moved = np.abs(images.astype(float) - first).mean()
         told = "start" if k == 0 else f"iteration {iteration:,}\nmoved {moved:.1f} of 255"
         axes.set_title(told, fontsize=9.5)
-    figure.suptitle("Images as they form")
+    figure.suptitle("Synthetic images during distillation")
     return figure
 
 
 def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], weighing: float) -> Figure:
-    """How many real images an iteration takes in a second, and where the time of one goes.
+    """Real images matched a second in each iteration, and the time of an iteration by part.
 
     Args:
         speed: ``[iterations]``, real images matched in a second.
@@ -188,7 +200,7 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     """
     figure = Figure(figsize=(9.5, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    plain(left, "y").plot(np.arange(1, len(speed) + 1), speed, ".", color=GREY, alpha=0.7, label="each iteration")
+    clean_axes(left, "y").plot(np.arange(1, len(speed) + 1), speed, ".", color=GREY, alpha=0.7, label="each iteration")
     left.axhline(float(np.median(speed)), color=BLUE, linewidth=2, label=f"median: {np.median(speed):,.0f}")
     left.set_ylim(0)
     left.set_xlabel("iteration")
@@ -196,7 +208,7 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     left.set_title(f"The run, from its history (weights: {weighing:.1%} of its time)", fontsize=10.5)
     left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="lower right")
     total = sum(parts.values())
-    bars = plain(right, "x").barh(list(parts), [1000 * s for s in parts.values()], color=BLUE)
+    bars = clean_axes(right, "x").barh(list(parts), [1000 * s for s in parts.values()], color=BLUE)
     right.bar_label(bars, [f"{s / total:.0%}" for s in parts.values()], padding=3, fontsize=9)
     right.invert_yaxis()
     right.margins(x=0.14)
@@ -205,15 +217,15 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     return figure
 
 
-def drift(differences: Mapping[str, NDArray[np.floating[Any]]], cut: int) -> Figure:
-    """How far several continuations of a run are from the run that was never interrupted.
+def resume_divergence(differences: Mapping[str, NDArray[np.floating[Any]]], cut: int) -> Figure:
+    """How far several continuations of a run are from the uninterrupted run.
 
     Args:
         differences: continuation → ``[iterations after the cut]``, the largest difference of a pixel.
         cut: iterations before the interruption.
     """
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-    axes = plain(figure.subplots(), "y")
+    axes = clean_axes(figure.subplots(), "y")
     for (name, values), (colour, _, marker, dash) in zip(differences.items(), _STYLES):
         place = np.arange(cut, cut + len(values) + 1)
         axes.plot(place, [0, *values], linestyle=dash, marker=marker, color=colour, markersize=5, label=name)
@@ -222,20 +234,20 @@ def drift(differences: Mapping[str, NDArray[np.floating[Any]]], cut: int) -> Fig
     axes.set_xlim(0)
     axes.set_xlabel("iteration")
     axes.set_ylabel("largest difference of a pixel,\nin standard deviations of the data")
-    axes.set_title("Distance to the run that nobody interrupted")
+    axes.set_title("Distance to the uninterrupted run")
     axes.legend(frameon=False, fontsize=9, loc="center left")
     return figure
 
 
 def accuracies(tables: Mapping[str, pd.DataFrame], level: float = 0.95) -> Figure:
-    """Accuracy after training on several sets, with intervals, for data that name no minority.
+    """Accuracy after training on several sets, with intervals, for data without a minority.
 
     Args:
         tables: set → :func:`rdd_nb.evaluation.subgroups.group_table`; its first row is drawn.
         level: of the intervals in the tables, for the label.
     """
     figure = Figure(figsize=(8.2, 0.6 * len(tables) + 1.3), layout="constrained")
-    axes = plain(figure.subplots(), "x")
+    axes = clean_axes(figure.subplots(), "x")
     for y, table in enumerate(tables.values()):
         value, low, high = (100 * float(table[name].iloc[0]) for name in ("accuracy", "low", "high"))
         axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", color=BLUE, capsize=3, markersize=8)
@@ -243,5 +255,5 @@ def accuracies(tables: Mapping[str, pd.DataFrame], level: float = 0.95) -> Figur
     axes.set_ylim(len(tables) - 0.5, -0.5)
     axes.set_xlim(0, 101)
     axes.set_xlabel(f"test accuracy in %, with {level:.0%} intervals")
-    axes.set_title("How well does a network do that was trained on …")
+    axes.set_title("Test accuracy by training set")
     return figure

@@ -18,7 +18,15 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
 from rdd_nb.models import risk
 
-__all__ = ["ball", "batches", "disappointment", "group_dro", "spread", "two_layers", "worst_of_a_few"]
+__all__ = [
+    "cvar_as_worst_case",
+    "cvar_two_ways",
+    "disappointment",
+    "double_objective",
+    "group_dro",
+    "loss_distribution",
+    "minibatch_bias",
+]
 
 Losses = NDArray[np.floating[Any]]
 _LINES = ((BLUE, "-", "o"), (GREEN, "--", "s"), (ORANGE, "-.", "D"), (GREY, ":", "^"), ("#CC79A7", "--", "v"))
@@ -34,8 +42,8 @@ def _panels(count: int = 1, height: float = 3.7, ratios: Sequence[float] | None 
     return figure, axes
 
 
-def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) -> Figure:
-    """Where the mean stands among the losses, and how much of their sum the worst images carry.
+def loss_distribution(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) -> Figure:
+    """The distribution of the losses with their mean, and the share of their sum that the worst images carry.
 
     Args:
         losses: ``[N]``, each at least 0.
@@ -47,7 +55,7 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     """
     losses = np.asarray(losses, dtype=float)
     if losses.ndim != 1 or minority.shape != losses.shape or not losses.min(initial=0) >= 0 or not losses.sum() > 0:
-        raise RddError("spread draws losses [N], none negative and not all 0, with a minority flag for each")
+        raise RddError("loss_distribution draws losses [N], none negative and not all 0, with a minority flag for each")
     figure, (left, right) = _panels(2)
     floor = max(float(losses.min()), float(losses.max()) * 1e-5)
     bins = np.geomspace(floor, losses.max() * 1.0001, 36)
@@ -65,7 +73,7 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     left.set_xscale("log")
     left.set_xlabel("loss of an image, in nats (log scale)")
     left.set_ylabel("images")
-    left.set_title("Where the mean stands")
+    left.set_title("Distribution of the losses")
     left.legend(frameon=False, loc="upper left", fontsize=9)
     worst = np.argsort(-losses, kind="stable")
     share = np.arange(len(losses) + 1) / len(losses)
@@ -81,12 +89,12 @@ def spread(losses: Losses, minority: NDArray[np.bool_], names: tuple[str, str]) 
     right.set_ylim(0, 102)
     right.set_xlabel("worst images, in % of all")
     right.set_ylabel("share of the summed loss, in %")
-    right.set_title("Who carries the sum")
+    right.set_title("Concentration of the loss")
     right.legend(frameon=False, loc="lower right", fontsize=9)
     return figure
 
 
-def worst_of_a_few(losses: Losses, tail: float) -> Figure:
+def cvar_two_ways(losses: Losses, tail: float) -> Figure:
     """A few sorted losses with the weights CVaR gives them, and the Rockafellar–Uryasev curve with its least value.
 
     Args:
@@ -127,13 +135,15 @@ def worst_of_a_few(losses: Losses, tail: float) -> Figure:
     return figure
 
 
-def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tuple[float, float]]) -> Figure:
-    """The CVaR curve, the optima of a linear programme upon it, and other worlds below it.
+def cvar_as_worst_case(
+    losses: Losses, solved: Mapping[float, float], distributions: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """The CVaR curve, the optima of a linear programme on it, and the mean loss under shifted distributions below it.
 
     Args:
         losses: ``[N]``.
         solved: tail → the largest mean loss that the programme found.
-        worlds: name → (the largest tail whose ball holds that world, its mean loss).
+        distributions: name → (the largest tail whose ambiguity set contains it, its mean loss).
     """
     import torch
 
@@ -143,7 +153,7 @@ def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tup
     axes.plot(tails, curve, color="black", label="CVaR: mean of the worst share t")
     axes.plot(list(solved), list(solved.values()), "x", color=BLUE, markersize=9, mew=2, label="linear programme")
     axes.fill_between(tails, curve, color=COLOURS["light"], alpha=0.45, linewidth=0)
-    for (name, (tail, loss)), (_, _, marker) in zip(worlds.items(), _LINES):
+    for (name, (tail, loss)), (_, _, marker) in zip(distributions.items(), _LINES):
         axes.plot([tail], [loss], marker, color=ORANGE, markersize=8)
         last = tail > 0.7  # there is no room below the curve
         axes.annotate(
@@ -158,7 +168,7 @@ def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tup
     axes.set_ylim(0)
     axes.set_xlabel("tail t: nothing may become more than 1/t times as frequent (log scale)")
     axes.set_ylabel("mean loss in nats")
-    axes.set_title("The worst world within a density ratio of 1/t")
+    axes.set_title("The worst-case mean within a density ratio of 1/t")
     axes.legend(frameon=False, loc="upper right", fontsize=9)
     return figure
 
@@ -166,7 +176,7 @@ def ball(losses: Losses, solved: Mapping[float, float], worlds: Mapping[str, tup
 def group_dro(
     q: Losses, shares: Sequence[float], losses: Mapping[str, Sequence[float]], names: tuple[str, str]
 ) -> Figure:
-    """How the minority's weight moved in training, and what each network then loses on either side.
+    """The minority's weight during training, and each network's mean loss on majority and minority.
 
     Args:
         q: ``[steps]``, the minority's weight.
@@ -180,10 +190,10 @@ def group_dro(
     left.set_ylim(0, 100)
     left.set_xlabel("training step")
     left.set_ylabel("in % of all")
-    left.set_title(f"The weight of the {names[1]} side")
+    left.set_title(f"Weight on {names[1]} images")
     left.legend(frameon=False, fontsize=9)
     _sides(right, losses, names)
-    right.set_title("What it does to either side")
+    right.set_title("Mean loss by group")
     return figure
 
 
@@ -202,33 +212,33 @@ def _sides(axes: Axes, losses: Mapping[str, Sequence[float]], names: tuple[str, 
     axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=2)
 
 
-def two_layers(
+def double_objective(
     powers: Losses,
-    heard: Mapping[str, Losses],
+    weight: Mapping[str, Losses],
     share: float,
     losses: Mapping[str, Sequence[float]],
     names: tuple[str, str],
     chosen: float,
 ) -> Figure:
-    """How much of an objective's weight the minority gets as rare groups are raised, and what training with it does.
+    """The minority's share of an objective's weight by group power, and the losses after training with it.
 
     Args:
         powers: ``[P]``, the power of its size with which a group counts.
-        heard: objective → ``[P]``, the minority's share of the weight.
+        weight: objective → ``[P]``, the minority's share of the weight.
         share: of the minority in the data.
         losses: method → mean loss of majority and of minority.
         names: of majority and minority.
         chosen: the power that the notebook trains with.
     """
     figure, (left, right) = _panels(2, height=3.6)
-    for (name, values), (colour, dash, _) in zip(heard.items(), _LINES[1:]):
+    for (name, values), (colour, dash, _) in zip(weight.items(), _LINES[1:]):
         left.plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     left.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
     left.plot([1], [share * 100], "o", color=GREY, markersize=7, label="the plain mean", zorder=3)
     left.set_ylim(0, 102)
     left.set_xlabel("power γ of its size with which a group counts")
     left.set_ylabel(f"weight on {names[1]} images, in %")
-    left.set_title("Who is heard")
+    left.set_title("Weight on the minority")
     left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="upper right")
     _sides(right, losses, names)
     right.set_title("Trained with each objective")
@@ -236,7 +246,7 @@ def two_layers(
 
 
 def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
-    """The chance that the truth is worse than the worst of the ball, against N, on a log scale, beside e^(-rN).
+    """The probability that the truth is worse than the worst case of the KL ball, against N, with e^(-rN).
 
     Args:
         sizes: ``[S]``, numbers of samples N.
@@ -258,21 +268,21 @@ def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
     return figure
 
 
-def batches(
-    sizes: Losses, seen: Mapping[str, Losses], cured: Mapping[str, tuple[Losses, Losses]], tail: float
+def minibatch_bias(
+    sizes: Losses, seen: Mapping[str, Losses], corrected: Mapping[str, tuple[Losses, Losses]], tail: float
 ) -> Figure:
-    """What batches of different sizes show of a CVaR, in per cent of the truth, and what the dual form shows.
+    """The expected CVaR of mini-batches by size, in per cent of the true one, and that of the dual form.
 
     Args:
         sizes: ``[S]``, batch sizes.
         seen: kind of losses → ``[S]``, the expected CVaR of a batch over the true one.
-        cured: name → (batch sizes, the same ratio with the dual form).
+        corrected: name → (batch sizes, the same ratio with the dual form).
         tail: of the CVaR.
     """
     figure, (axes,) = _panels(1, height=3.9)
     for (name, ratio), (colour, dash, marker) in zip(seen.items(), _LINES):
         axes.plot(sizes, np.asarray(ratio) * 100, color=colour, linestyle=dash, marker=marker, markersize=5, label=name)
-    for (name, (where, ratio)), (colour, _, marker) in zip(cured.items(), _LINES[2:]):
+    for (name, (where, ratio)), (colour, _, marker) in zip(corrected.items(), _LINES[2:]):
         axes.plot(where, np.asarray(ratio) * 100, marker, color=colour, markersize=8, linestyle="none", label=name)
     axes.axhline(100, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
@@ -280,7 +290,7 @@ def batches(
     axes.minorticks_off()
     axes.set_ylim(0, 112)
     axes.set_xlabel("batch size")
-    axes.set_ylabel("mean over batches, in % of the truth")
-    axes.set_title(f"CVaR of the worst {tail:.0%}, as small batches see it")
+    axes.set_ylabel("mean over batches, in % of the true value")
+    axes.set_title(f"CVaR of the worst {tail:.0%}, estimated from mini-batches")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     return figure

@@ -1,7 +1,7 @@
-"""The figures of notebook 04, on what holds elsewhere, as pure functions from tables and arrays to a ``Figure``.
+"""The figures of notebook 04, on robustness and cross-architecture generalisation, from tables to a ``Figure``.
 
 Like :mod:`rdd_nb.figures`: no pyplot, and a marker or a dash behind every colour. Accuracies come in as shares and are
-drawn in per cent. A set that is trained on has the colour that its method has in :mod:`rdd_nb.figures.study_figures`.
+drawn in per cent. A training set has the colour of its method in :mod:`rdd_nb.figures.study_figures`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import COLOURS, GREY, plain
+from rdd_nb.figures import COLOURS, GREY, clean_axes
 
-__all__ = ["architectures", "evaluation", "protocols", "selection", "severity"]
+__all__ = ["cross_architecture", "evaluation_table", "protocol_effects", "selection_on_test_set", "severity_curves"]
 
 Floats = NDArray[np.floating[Any]]
 _SETS = {  # name → colour (Okabe and Ito's), marker, dash
@@ -40,7 +40,7 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top, parted by thin lines."""
-    plain(axes, "x").spines["left"].set_visible(False)
+    clean_axes(axes, "x").spines["left"].set_visible(False)
     axes.set_yticks(range(len(names)), list(names), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -57,8 +57,8 @@ def _offsets(count: int) -> Floats:
     return (np.arange(count) - (count - 1) / 2) * 0.8 / max(count, 4)
 
 
-def evaluation(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """The table of the paper's kind as dots: a row a metric, a mark a set, with an interval; a panel a table.
+def evaluation_table(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The paper's evaluation table as dots: a row a metric, a mark with an interval for each set; a panel a table.
 
     Args:
         tables: title → columns set, metric, value, low, high (shares; NaN ends are not drawn). Rows follow the first
@@ -83,7 +83,7 @@ def evaluation(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def severity(curves: pd.DataFrame, chance: float) -> Figure:
+def severity_curves(curves: pd.DataFrame, chance: float) -> Figure:
     """Accuracy against the severity of each corruption, a line a set; dots where it was measured.
 
     Args:
@@ -95,7 +95,7 @@ def severity(curves: pd.DataFrame, chance: float) -> Figure:
     figure = Figure(figsize=(9.5, 3.7), layout="constrained")
     panels: list[Axes] = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0].tolist()
     for axes, kind in zip(panels, kinds):
-        plain(axes).axhline(chance * 100, color="black", linestyle=":", linewidth=1, label="guessing")
+        clean_axes(axes).axhline(chance * 100, color="black", linestyle=":", linewidth=1, label="guessing")
         axes.axvline(1, color=COLOURS["light"], linewidth=5, zorder=0, label="the released code's strength")
         for name, (colour, marker, dash) in styles.items():
             mine = curves[(curves["set"] == name) & (curves["kind"] == kind)].sort_values("severity")
@@ -108,8 +108,8 @@ def severity(curves: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def architectures(panels: Mapping[str, Mapping[str, pd.DataFrame]], chance: float) -> Figure:
-    """Accuracy of every architecture on every set: a column a way of training, a row a side of the data.
+def cross_architecture(panels: Mapping[str, Mapping[str, pd.DataFrame]], chance: float) -> Figure:
+    """Accuracy of every architecture on every set: a column a way of training, a row each for majority and minority.
 
     Args:
         panels: way → side → a table of shares, a row an architecture, a column a set.
@@ -137,12 +137,12 @@ def architectures(panels: Mapping[str, Mapping[str, pd.DataFrame]], chance: floa
     return figure
 
 
-def protocols(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[str, float]]) -> Figure:
-    """The same sets under several protocols, and how far the number moves with each of the two, side by side.
+def protocol_effects(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[str, float]]) -> Figure:
+    """The same sets under several evaluation protocols, and the standard deviation that each source contributes.
 
     Args:
         accuracy: side → a table of shares, a row a protocol, a column a set.
-        parts: side → source → standard deviation (a share), as :func:`rdd_nb.evaluation.corruptions.spreads` gives them.
+        parts: side → source → standard deviation (a share), from :func:`rdd_nb.evaluation.corruptions.spreads`.
     """
     first = next(iter(accuracy.values()))
     styles = _styles(list(first.columns))
@@ -165,14 +165,16 @@ def protocols(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[
         for y, value in zip(place, width):
             bars.text(value + 0.3, y, f"{value:.1f}", va="center", fontsize=8)
     bars.set_xlim(0, max(max(v[s] for s in sources if v[s] == v[s]) for v in parts.values()) * 118 + 0.5)
-    bars.set(xlabel="standard deviation in points", title="What moves the number")
+    bars.set(xlabel="standard deviation in points", title="Sources of variation")
     bars.legend(frameon=False, fontsize=9, loc="lower right")
     _legend(figure, panels[0])
     return figure
 
 
-def selection(counts: NDArray[np.integer[Any]], lead: Mapping[str, Floats], wins: Mapping[str, Floats]) -> Figure:
-    """What a method that chooses among ``counts`` candidates leads by over its twin, which does not; and how often.
+def selection_on_test_set(
+    counts: NDArray[np.integer[Any]], lead: Mapping[str, Floats], wins: Mapping[str, Floats]
+) -> Figure:
+    """How far a method that selects among ``counts`` candidates leads the same method without selection, and how often.
 
     Args:
         counts: m, ``[M]``.
@@ -185,19 +187,19 @@ def selection(counts: NDArray[np.integer[Any]], lead: Mapping[str, Floats], wins
     if list(lead) != list(wins):
         raise RddError(f"leads of {list(lead)} and wins of {list(wins)}: give both for the same ways of choosing")
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
-    left, right = map(plain, figure.subplots(1, 2))
+    left, right = map(clean_axes, figure.subplots(1, 2))
     for axes, values in ((left, lead), (right, wins)):
         for (way, y), (colour, marker, dash) in zip(values.items(), _OTHERS):
             axes.plot(counts, y * 100, dash, color=colour, marker=marker, markersize=6.5, label=way)
-        axes.set_xlabel("candidates m among which one of the twins chooses")
+        axes.set_xlabel("number of candidates m")
         axes.set_xticks(counts)
     left.axhline(0, color="black", linewidth=1)
-    left.set(ylabel="reported lead in points", title="By how much it seems better")
+    left.set(ylabel="reported lead in points", title="Reported lead")
     smooth = np.linspace(counts.min(), counts.max(), 60)
     right.plot(smooth, 100 * smooth / (smooth + 1), color=GREY, linewidth=4, alpha=0.35, zorder=0)
     middle = 0.75 * float(counts.max())
     right.text(middle, 100 * middle / (middle + 1) + 3, "m / (m + 1)", color=GREY, ha="center", va="bottom")
     right.axhline(50, color="black", linewidth=1)
-    right.set(ylabel="draws in which it leads, in %", title="How often it wins", ylim=(0, 100))
+    right.set(ylabel="draws in which it leads, in %", title="Win rate", ylim=(0, 100))
     _legend(figure, left, 2)
     return figure

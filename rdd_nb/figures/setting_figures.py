@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, plain
+from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, clean_axes
 from rdd_nb.figures.report_figures import literal, shortened
 
 __all__ = ["front", "sensitivity"]
@@ -45,7 +45,7 @@ def sensitivity(said: pd.DataFrame, parameter: str) -> Figure:
     levels = sorted(levels) if numeric else levels
     figure = Figure(figsize=(1.2 + 3.2 * len(names), 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
-        plain(axes)
+        clean_axes(axes)
         for line, (colour, marker, dash) in zip(lines, _LOOKS):
             part = said[(said["measured"] == name) & (said["line"] == line)].set_index("value")
             part = part.loc[[v for v in levels if v in part.index]]
@@ -53,9 +53,8 @@ def sensitivity(said: pd.DataFrame, parameter: str) -> Figure:
             value, low, high = (part[c].to_numpy(float) for c in ("mean", "low", "high"))
             reach = np.nan_to_num([value - low, high - value])
             style = dash if numeric else "none"
-            axes.errorbar(
-                place, value, yerr=reach, color=colour, marker=marker, linestyle=style, capsize=3, label=str(line)
-            )
+            looks = {"color": colour, "marker": marker, "linestyle": style, "label": shortened(str(line), 40)}
+            axes.errorbar(place, value, yerr=reach, capsize=3, **looks)
         if not numeric:
             axes.set_xticks(range(len(levels)), [shortened(str(v), 14) for v in levels])
             axes.set_xlim(-0.5, len(levels) - 0.5)
@@ -79,7 +78,7 @@ def front(points: pd.DataFrame, axes_names: Sequence[str]) -> Figure:
         axes_names: what x and y are; more is taken to be better.
     """
     figure = Figure(figsize=(8.2, 4.4), layout="constrained")
-    axes = plain(figure.subplots())
+    axes = clean_axes(figure.subplots())
     looks: dict[bool, dict[str, Any]] = {
         False: {"color": GREY, "marker": "o", "markerfacecolor": "white", "alpha": 0.7, "label": "dominated"},
         True: {"color": BLUE, "marker": "D", "label": "nobody is better in both"},

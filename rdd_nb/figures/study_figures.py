@@ -1,9 +1,9 @@
 """The figures of a study, as pure functions from its tidy tables to a matplotlib ``Figure``.
 
-They take what :func:`rdd_nb.evaluation.results.load_table` reads (or :func:`rdd_nb.experiments.study.tables.collect` gives) and draw
-means over seeds with t-intervals over seeds, so the intervals are about scenario, groups, distillation and nets drawn
-anew. A side of the data has the colour and the marker that it has in :mod:`rdd_nb.figures`, a method a colour and a
-dash.
+They take what :func:`rdd_nb.evaluation.results.load_table` reads (or what
+:func:`rdd_nb.experiments.study.tables.collect` gives) and draw means over seeds with t-intervals over seeds, so the
+intervals cover scenario, groups, distillation and nets drawn anew. Majority and minority have the colours and markers
+that they have in :mod:`rdd_nb.figures`, a method a colour and a dash.
 """
 
 from __future__ import annotations

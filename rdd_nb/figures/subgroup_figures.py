@@ -1,4 +1,4 @@
-"""The figures of notebook 05, on who is served, as pure functions from tables and arrays to a ``Figure``.
+"""The figures of notebook 05, on subgroup analysis, as pure functions from tables and arrays to a ``Figure``.
 
 Like :mod:`rdd_nb.figures`: no pyplot, and a marker, a hatch or a dash behind every colour. Of two sets, the first is
 dashed and hollow, the second drawn in full. Accuracies come in as shares and are drawn in per cent.
@@ -19,9 +19,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, image_sheet, pair, plain
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, clean_axes, image_sheet, two_panels
 
-__all__ = ["confusions", "coverage", "dumbbells", "heat_map", "lollipops", "minimum", "tails_and_trust"]
+__all__ = [
+    "class_group_heat_map",
+    "confusion_matrices",
+    "coverage_and_accuracy",
+    "cvar_and_calibration",
+    "lollipops",
+    "paired_differences",
+    "worst_group_bias",
+]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -32,7 +40,7 @@ _LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."), (PINK, "^",
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top."""
-    plain(axes, "x").spines["left"].set_visible(False)
+    clean_axes(axes, "x").spines["left"].set_visible(False)
     axes.set_yticks(range(len(names)), list(names), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -80,7 +88,7 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
     return figure
 
 
-def dumbbells(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
+def paired_differences(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
     """Two sets group by group, and the paired difference with its interval; filled where Holm's p-value is small.
 
     Args:
@@ -136,7 +144,7 @@ def _map(axes: Axes, values: Floats, counts: Ints, least: int, colours: str, low
     return picture
 
 
-def heat_map(
+def class_group_heat_map(
     accuracy: Floats, change: Floats, counts: Ints, classes: Sequence[str], groups: Sequence[str], least: int = 5
 ) -> Figure:
     """Accuracy in every class and group under one set, and what another changes, with the counts.
@@ -164,19 +172,19 @@ def heat_map(
         axes.set_aspect("auto")
     left.set_yticks(range(len(classes)), [f"{c} ({n:,})" for c, n in zip(classes, counts.sum(1))], fontsize=8)
     left.set(ylabel="class (test images)", title="Accuracy")
-    right.set(title="What the other set changes")
+    right.set(title="Change under the other set")
     return figure
 
 
-def minimum(
+def worst_group_bias(
     sizes: Ints, expected: Means, simulated: Means, held: Mapping[str, Floats], counts: Ints, truth: float
 ) -> Figure:
-    """The worst of equal groups against their size, and how often each kind of interval holds the truth.
+    """The worst of equal groups against their size, and how often each kind of interval covers the truth.
 
     For ``sizes`` ``[S]`` of groups, ``expected`` and ``simulated`` hold the mean of the smallest accuracy by number of
     groups; for ``counts`` of groups ``[C]``, ``held`` the share of draws in which an interval holds ``truth``.
     """
-    figure, left, right = pair(4.1)
+    figure, left, right = two_panels(4.1)
     left.axhline(truth * 100, color="black", linewidth=1, label="every group's true accuracy")
     for k, (groups, values) in enumerate(expected.items()):
         colour, marker, dash = _LINES[k % len(_LINES)]
@@ -192,9 +200,9 @@ def minimum(
     for k, (kind, values) in enumerate(held.items()):
         colour, marker, dash = _LINES[k % len(_LINES)]
         right.plot(counts, values * 100, dash, color=colour, marker=marker, label=kind)
-    right.axhline(95, color="black", linewidth=1, label="what it promises: 95 %")
-    right.set(xlabel="number of groups (log scale)", ylabel="holds the truth, in % of draws")
-    right.set(ylim=(-3, 103), title="Who keeps the promise")
+    right.axhline(95, color="black", linewidth=1, label="nominal: 95 %")
+    right.set(xlabel="number of groups (log scale)", ylabel="covers the truth, in % of draws")
+    right.set(ylim=(-3, 103), title="Coverage of the intervals")
     right.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     return figure
 
@@ -207,28 +215,28 @@ def _by_side(axes: Axes, curves: Curves, markers: bool) -> None:
             axes.plot(x, y, ("--", "-")[k % 2], color=colour, label=f"{side}: {name}", **looks)
 
 
-def tails_and_trust(tails: Curves, trust: Curves) -> Figure:
+def cvar_and_calibration(tails: Curves, trust: Curves) -> Figure:
     """The mean of the worst share t of the losses against t, and accuracy against confidence.
 
     ``tails`` holds tails and CVaR in nats, ``trust`` mean confidence and accuracy of each bin.
     """
-    figure, left, right = pair(4.3)
+    figure, left, right = two_panels(4.3)
     _by_side(left, tails, markers=True)
     left.set(xlabel="tail t, the worst share of the images (log scale)", ylabel="mean of these losses, in nats")
-    left.set(xscale="log", title="How bad is the tail")
+    left.set(xscale="log", title="CVaR of the losses")
     left.set_xticks((0.01, 0.03, 0.1, 0.3, 1), ("0.01", "0.03", "0.1", "0.3", "1"))
     left.minorticks_off()
     left.set_ylim(0)
     right.plot([0, 100], [0, 100], ":", color=GREY)
-    right.text(30, 34, "as sure as right", color=GREY, fontsize=9, rotation=40, ha="center")
+    right.text(30, 34, "perfectly calibrated", color=GREY, fontsize=9, rotation=40, ha="center")
     _by_side(right, {n: {s: (x * 100, y * 100) for s, (x, y) in by.items()} for n, by in trust.items()}, markers=True)
     right.set(xlabel="confidence of the network in %, mean of a bin", ylabel="accuracy in the bin, in %")
-    right.set(xlim=(0, 102), ylim=(-2, 102), title="How far can one trust it")
+    right.set(xlim=(0, 102), ylim=(-2, 102), title="Calibration")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
-def coverage(
+def coverage_and_accuracy(
     curves: Curves, points: Mapping[str, tuple[Floats, Floats]], radius: float, names: tuple[str, str]
 ) -> Figure:
     """How much two sets cover of each side; and, class by class, what a change of coverage does to accuracy.
@@ -236,11 +244,11 @@ def coverage(
     ``curves`` hold radii and the share covered; ``points``, for each side, the share covered within ``radius`` and the
     accuracy, both ``[K, 2]``: of each class under the first and the second set, which are called ``names``.
     """
-    figure, left, right = pair(4.3)
+    figure, left, right = two_panels(4.3)
     _by_side(left, {n: {s: (x, y * 100) for s, (x, y) in by.items()} for n, by in curves.items()}, markers=False)
     left.axvline(radius, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="radius, 1 is a typical distance within a class", ylabel="test images covered, in %", ylim=(0, 102))
-    left.set_title("Coverage of either side")
+    left.set_title("Coverage by group")
     left.legend(frameon=False, fontsize=8, loc="lower right")
     for (side, both), (colour, marker, _) in zip(points.items(), _LINES):
         x, y = (values * 100 for values in both)
@@ -250,14 +258,14 @@ def coverage(
         for k, name in enumerate(names):
             right.plot(x[:, k], y[:, k], marker, markersize=7, label=f"{side}: {name}", **_hollow(k == 0, colour))
     right.set(xlabel=f"covered within {radius:g}, in %", ylabel="test accuracy in %", xlim=(-4, 104), ylim=(-4, 104))
-    right.set_title("Each class, and where it moves")
+    right.set_title("Accuracy against coverage, by class")
     return figure
 
 
-def confusions(
+def confusion_matrices(
     matrices: Mapping[str, Floats], classes: Sequence[str], images: NDArray[np.uint8], words: Sequence[str]
 ) -> Figure:
-    """What each class is taken for, under several sets, and some of the images with a word under each.
+    """Confusion matrices under several sets, and some of the images with a caption under each.
 
     Args:
         matrices: title → ``[K, K]``: share of the true class (row) that is called the column's; NaN without samples.
@@ -272,8 +280,8 @@ def confusions(
         picture = axes.imshow(matrix * 100, cmap="viridis", vmin=0, vmax=100, aspect="auto")
         axes.set_xticks(range(len(classes)), list(classes), rotation=90, fontsize=8)
         axes.set_yticks(range(len(classes)), list(classes), fontsize=8)
-        axes.set(xlabel="is called", title=title)
-    panels[0].set_ylabel("is")
+        axes.set(xlabel="predicted class", title=title)
+    panels[0].set_ylabel("true class")
     above.colorbar(picture, ax=list(panels), shrink=0.8, pad=0.02, label="share of its class, in %")
     axes = below.subplots()
     height, width = images.shape[2:]

@@ -16,7 +16,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.clusters import ClusterExplorer, principal_plane
 from rdd_nb.course.widgets.cockpit import DistillationCockpit
 from rdd_nb.course.widgets.compare import RunComparer
-from rdd_nb.course.widgets.subgroups import SubgroupExplorer, groupings, lots, value_table
+from rdd_nb.course.widgets.subgroups import SubgroupExplorer, groupings, permutation_band, value_table
 from rdd_nb.course.widgets.tail import TailExplorer
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
@@ -168,11 +168,11 @@ def test_exemplars_are_near_and_far():
 
 
 def test_a_space_is_computed_once(monkeypatch):
-    asked = []
+    asked, style = [], clustering.SPACES["style"]
 
     def spy(data, seed, device):
         asked.append(seed)
-        return clustering._style(data, seed, device)
+        return style(data, seed, device)
 
     monkeypatch.setitem(clustering.SPACES, "style", spy)
     explorer = ClusterExplorer(data(), spaces=("pixels", "style"))
@@ -323,7 +323,7 @@ def test_choosing_a_group_shows_whom_the_nets_confuse_most():
 def test_the_grey_band_is_what_lots_would_show():
     d = data(600)
     mine = scores(d, 0)
-    null = lots(mine, "group").set_index("group")
+    null = permutation_band(mine, "group").set_index("group")
     share = mine.correct.mean(0)
     sizes = np.bincount(mine.groups)
     error = share.std() / np.sqrt(sizes) * np.sqrt((len(share) - sizes) / (len(share) - 1))
@@ -333,14 +333,14 @@ def test_the_grey_band_is_what_lots_would_show():
     explorer.by.value = "group"
     light = explorer.state.tables["plain"].set_index("group").loc["light", "value"]
     assert light < null.loc["light", "low"], "nets that fail a group fall out of the band"
-    assert explorer.group.value == "light" and "below what chance alone would show" in explorer.words
+    assert explorer.group.value == "light" and "below the permutation band" in explorer.words
     bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in explorer.draw(explorer.state).axes[0].patches[1:]}
     assert bars[2].get_x() == pytest.approx(100 * null.loc["light", "low"])
     assert bars[2].get_x() + bars[2].get_width() == pytest.approx(100 * null.loc["light", "high"])
     explorer.metric.value = "CVaR of the loss"
     assert explorer.state.null is None and "chance" not in explorer.words
     empty = dataclasses.replace(mine, groups=np.zeros_like(mine.groups))
-    assert lots(empty, "group")["low"].isna().tolist() == [False, True, True]
+    assert permutation_band(empty, "group")["low"].isna().tolist() == [False, True, True]
 
 
 def test_the_place_steps_from_the_worst_group_to_the_best():

@@ -14,14 +14,14 @@ def one_at_a_time_figure():
         for side, value in (("many", 0.7), ("few", 0.2))
     ]
     said = pd.DataFrame(rows, columns=["factor", "level", "side", "value", "low", "high"])
-    return ablation_figures.one_at_a_time(said.iloc[::-1], {"power": 0.3, "ipc": 10})
+    return ablation_figures.one_factor_at_a_time(said.iloc[::-1], {"power": 0.3, "ipc": 10})
 
 
 def tried_figure():
     tails = pd.Index([0.2, 1.0], name="tail")
     one = pd.DataFrame([[0.2, np.nan], [0.4, 0.6]], index=tails, columns=pd.Index([0.0, 0.5], name="power"))
     two = pd.DataFrame([[0.1, 0.3, 0.5]] * 2, index=tails, columns=pd.Index([0.0, 0.5, 1.0], name="power"))
-    return ablation_figures.tried({"a cross": one, "a grid": two}, "accuracy in %")
+    return ablation_figures.search_heat_maps({"a cross": one, "a grid": two}, "accuracy in %")
 
 
 def interaction_figure():
@@ -33,7 +33,7 @@ def interaction_figure():
         [("power × ipc", 0, 0.1, 0.05, 0.35), ("power × ipc", 1, 0.3, 0.05, 0.35), ("tail × ipc", 0, 0.0, -0.1, 0.1)],
         columns=["contrast", "seed", "value", "low", "high"],
     )
-    return ablation_figures.interaction(lines, gaps, "power", "accuracy of few")
+    return ablation_figures.interaction_plot(lines, gaps, "power", "accuracy of few")
 
 
 def seeds_figure():
@@ -44,7 +44,9 @@ def seeds_figure():
 
 def sources_figure():
     parts = {"few": {"setting": 0.1, "seed": 0.02}, "mean": {"setting": 0.05, "seed": 0.01}}
-    return ablation_figures.sources(parts, {"3 seeds": (np.array([1, 2, 10]), np.array([0.05, 0.04, 0.03]))})
+    return ablation_figures.variance_components(
+        parts, {"3 seeds": (np.array([1, 2, 10]), np.array([0.05, 0.04, 0.03]))}
+    )
 
 
 def pareto_points(kinds=("ipc 10", "ipc 10", "ipc 1")):
@@ -54,13 +56,13 @@ def pareto_points(kinds=("ipc 10", "ipc 10", "ipc 1")):
 
 
 def pareto_figure():
-    return ablation_figures.pareto(pareto_points(), star=(0.15, 0.85))
+    return ablation_figures.pareto_front(pareto_points(), star=(0.15, 0.85))
 
 
 def winners_figure():
     x = np.array([1, 2, 3])
     lines = {"claimed": (x, 0.6 / x), "held": (x, 0.5 + 0 * x)}
-    return ablation_figures.winners(lines, {"1 seed": (x, 0.01 * x)})
+    return ablation_figures.winners_curse(lines, {"1 seed": (x, 0.01 * x)})
 
 
 FIGURES = {
@@ -134,7 +136,7 @@ def test_components_are_bars_and_widths_a_line():
 def test_the_front_is_filled_and_the_most_frequent_stand_on_top():
     left, right = pareto_figure().axes
     lines = drawn(left)
-    assert lines["the front"].get_xdata().tolist() == pytest.approx([20, 60])
+    assert lines["Pareto front"].get_xdata().tolist() == pytest.approx([20, 60])
     assert lines["ipc 10"].get_markerfacecolor() != "white" == lines["ipc 1"].get_markerfacecolor()
     assert (lines["plain"].get_xdata()[0], lines["plain"].get_ydata()[0]) == (15, 85)
     assert [t.get_text() for t in right.get_yticklabels()] == ["b", "a", "c"]
@@ -144,10 +146,10 @@ def test_the_front_is_filled_and_the_most_frequent_stand_on_top():
 def test_five_kinds_cannot_be_told_apart():
     many = pd.concat([pareto_points((f"{k}", f"{k}", f"{k}")) for k in range(5)])
     with pytest.raises(RddError, match="at most 4"):
-        ablation_figures.pareto(many)
+        ablation_figures.pareto_front(many)
     lines = pd.DataFrame({"line": list("abcde"), "level": 0.0, "value": 0.0, "low": 0.0, "high": 0.0})
     with pytest.raises(RddError, match="at most 4"):
-        ablation_figures.interaction(lines, lines.iloc[:0].assign(contrast=""), "power", "accuracy")
+        ablation_figures.interaction_plot(lines, lines.iloc[:0].assign(contrast=""), "power", "accuracy")
 
 
 def test_winners_are_drawn_in_per_cent():

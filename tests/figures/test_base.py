@@ -63,7 +63,7 @@ def test_synthetic_sheets_have_a_panel_for_each_set():
 def test_served_draws_each_side_where_its_accuracy_is():
     right = np.ones((3, 40), bool)
     right[:, 20:30] = False  # majority 100 %, minority 50 %
-    figure = figures.served({"plain": scores(right), "robust": scores(~right)})
+    figure = figures.group_accuracy({"plain": scores(right), "robust": scores(~right)})
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["plain", "robust"]
     drawn = [container.lines[0].get_xdata()[0] for container in axes.containers]
@@ -76,7 +76,7 @@ def test_show_puts_out_a_picture_with_alternative_text_and_a_caption(monkeypatch
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda *objects: shown.extend(objects))
     right = np.ones((2, 8), bool)
-    figures.show(figures.served({"x": scores(right)}), "The caption.", alt="what is to be seen")
+    figures.show(figures.group_accuracy({"x": scores(right)}), "The caption.", alt="what is to be seen")
     picture, caption = shown
     assert picture.data[:4] == b"\x89PNG"
     assert "what is to be seen" in json.dumps(picture._repr_mimebundle_()[1])

@@ -35,14 +35,16 @@ def picture(axes):
 def cells():
     rows = [grey(10, 20, 30), grey(40, 50)]
     framed = [np.array([False, True, False]), np.array([True, False])]
-    return cluster_figures.cells(POINTS, np.array([[0.0, 0.0], [4.0, 4.0]]), FEW, rows, framed, ["3 (33%)", "2 (50%)"])
+    return cluster_figures.voronoi_cells(
+        POINTS, np.array([[0.0, 0.0], [4.0, 4.0]]), FEW, rows, framed, ["3 (33%)", "2 (50%)"]
+    )
 
 
 def found(**changed):
     tables = {"pixels": np.array([[1, 1], [8, 0], [0, 0]])}
     mass = {"pixels": np.array([0.4, 0.1]), "known groups": np.array([0.5, 0.1])}
     given = {"tables": tables, "group_names": ("red", "blue"), "powers": np.array([0.0, 1.0]), "mass": mass}
-    return cluster_figures.found(**{**given, "share": 0.1, "chosen": 0.3, **changed})
+    return cluster_figures.cluster_composition(**{**given, "share": 0.1, "chosen": 0.3, **changed})
 
 
 def exemplars(kinds=("near", "far")):
@@ -74,7 +76,7 @@ def test_rows_of_cells_may_differ_in_length_and_are_framed_where_they_are_asked_
 
 
 def test_spaces_show_who_is_in_each_cluster_the_largest_first():
-    figure = cluster_figures.spaces({"pixels": (POINTS, 0.5)}, {"pixels": IDS}, FEW, NAMES)
+    figure = cluster_figures.clustering_spaces({"pixels": (POINTS, 0.5)}, {"pixels": IDS}, FEW, NAMES)
     top, bottom = figure.axes
     few, others = ([bar.get_height() for bar in bars] for bars in bottom.containers)
     assert np.allclose(few, [25, 100 / 3, 0]) and np.allclose(others, [75, 200 / 3, 100])
@@ -102,7 +104,7 @@ def test_found_refuses_a_table_of_other_groups():
 
 def test_stability_stands_at_the_means_and_reaches_from_least_to_most():
     seen = {"a": {"pixels": ([0.5, 0.9, 0.7], [0.2, 0.3])}, "b": {"pixels": ([0.4], [0.1, 0.1])}}
-    first, second = cluster_figures.stability(seen, {"a": 0.1, "b": 0.05}).axes
+    first, second = cluster_figures.stability_and_mass(seen, {"a": 0.1, "b": 0.05}).axes
     ((marker, _, bars),) = first.containers
     assert np.allclose(marker.get_xydata(), [[0.7, 25]])
     across, up = (bar.get_segments()[0] for bar in bars)
@@ -112,7 +114,9 @@ def test_stability_stands_at_the_means_and_reaches_from_least_to_most():
 
 
 def test_a_space_has_the_same_colour_in_every_figure():
-    agreed = cluster_figures.stability({"a": {"style": ([0.5], [0.1]), "pixels": ([0.5], [0.2])}}, {"a": 0.1}).axes[0]
+    agreed = cluster_figures.stability_and_mass(
+        {"a": {"style": ([0.5], [0.1]), "pixels": ([0.5], [0.2])}}, {"a": 0.1}
+    ).axes[0]
     colours = {c.get_label(): c[0].get_color() for c in agreed.containers}
     (drawn,) = (one for one in found().axes[1].lines if one.get_label() == "pixels")
     assert colours["pixels"] == drawn.get_color() != colours["style"]
@@ -132,7 +136,7 @@ def test_exemplars_refuse_rows_without_a_kind():
 
 
 def test_coverage_is_drawn_side_by_side_in_per_cent():
-    many, few = cluster_figures.coverage({"random": curves()}, NAMES).axes
+    many, few = cluster_figures.coverage_curves({"random": curves()}, NAMES).axes
     assert line(many, "random")[1].tolist() == [60, 100] and line(few, "random")[1].tolist() == [10, 40]
     assert line(few, "random")[0].tolist() == [0.5, 1]
 
@@ -140,7 +144,7 @@ def test_coverage_is_drawn_side_by_side_in_per_cent():
 def tried():
     parts, learnable, kind = np.array([0.9, 0.05, 0.05]), np.array([1.0, 0.8, 0.1]), np.array([0, 1, 2])
     matched = {"as in the data": (0.8, 0.1, 0.1), "all raised": (0.3, 0.2, 0.5)}
-    return cluster_figures.tried(parts, learnable, kind, ("many", "few", "wrong"), matched)
+    return cluster_figures.learnability(parts, learnable, kind, ("many", "few", "wrong"), matched)
 
 
 def test_tried_groups_stand_at_their_part_and_bars_fill_the_whole():
@@ -154,12 +158,12 @@ def test_tried_groups_stand_at_their_part_and_bars_fill_the_whole():
 def test_all_have_titles_and_named_axes():
     for figure in (
         cells(),
-        cluster_figures.spaces({"pixels": (POINTS, 0.5)}, {"pixels": IDS}, FEW, NAMES),
+        cluster_figures.clustering_spaces({"pixels": (POINTS, 0.5)}, {"pixels": IDS}, FEW, NAMES),
         found(),
-        cluster_figures.stability({"a": {"pixels": ([0.5], [0.1])}}, {"a": 0.1}),
+        cluster_figures.stability_and_mass({"a": {"pixels": ([0.5], [0.1])}}, {"a": 0.1}),
         exemplars(),
         tried(),
-        cluster_figures.coverage({"random": curves()}, NAMES),
+        cluster_figures.coverage_curves({"random": curves()}, NAMES),
     ):
         for axes in figure.axes:
             assert axes.get_title() and axes.get_xlabel()

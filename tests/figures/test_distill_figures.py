@@ -27,28 +27,30 @@ def line(axes, label):
 
 
 def test_no_pull_is_grey_and_the_largest_is_full():
-    assert distill_figures.signed(np.array([[[0.0, 3.0, -3.0, 1.5]]])).tolist() == [[[128, 255, 0, 191]]]
-    assert distill_figures.signed(np.zeros((1, 1, 2))).tolist() == [[[128, 128]]], "nothing pulls: no division by 0"
+    assert distill_figures.signed_as_grey(np.array([[[0.0, 3.0, -3.0, 1.5]]])).tolist() == [[[128, 255, 0, 191]]]
+    assert distill_figures.signed_as_grey(np.zeros((1, 1, 2))).tolist() == [[[128, 128]]], (
+        "nothing pulls: no division by 0"
+    )
 
 
 def test_pictures_stand_under_their_names():
     red = np.zeros((3, 2, 2), np.uint8)
     red[0] = 255
-    figure = distill_figures.pictures({"grey": np.full((1, 2, 2), 7, np.uint8), "red": red}, "Two")
+    figure = distill_figures.image_row({"grey": np.full((1, 2, 2), 7, np.uint8), "red": red}, "Two")
     assert [axes.get_title() for axes in figure.axes] == ["grey", "red"]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     assert (shown[0] == 7).all() and (shown[1] == [255, 0, 0]).all()
 
 
 def test_each_layer_has_a_bar_for_each_set():
-    (axes,) = distill_figures.layers(DISTANCES).axes
+    (axes,) = distill_figures.layer_distances(DISTANCES).axes
     heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
     assert heights == {"own": [0.1, 0.0], "other": [1.0, 0.3]}
     assert [t.get_text() for t in axes.get_xticklabels()] == ["first", "last"]
 
 
 def test_weights_are_multiples_of_the_plain_one_sorted_by_group():
-    figure = distill_figures.weights(ROWS, GROUPS, MARKED, NAMES, "A batch")
+    figure = distill_figures.sample_weights(ROWS, GROUPS, MARKED, NAMES, "A batch")
     top, bottom = figure.axes
     drawn = [sorted((bar.get_x(), bar.get_height()) for bars in a.containers for bar in bars) for a in (top, bottom)]
     assert np.allclose([h for _, h in drawn[0]], 1)
@@ -59,10 +61,10 @@ def test_weights_are_multiples_of_the_plain_one_sorted_by_group():
 
 
 def test_weights_without_marks_name_nobody():
-    figure = distill_figures.weights(ROWS, GROUPS, np.zeros(4, bool), NAMES, "A batch")
+    figure = distill_figures.sample_weights(ROWS, GROUPS, np.zeros(4, bool), NAMES, "A batch")
     assert figure.axes[0].get_title(loc="left") == "plain" and not figure.legends
     with pytest.raises(RddError, match="weights draws 4 images"):
-        distill_figures.weights({"plain": np.ones(3) / 3}, GROUPS, MARKED, NAMES, "A batch")
+        distill_figures.sample_weights({"plain": np.ones(3) / 3}, GROUPS, MARKED, NAMES, "A batch")
 
 
 def test_the_loss_curve_holds_every_loss_and_their_running_mean():
@@ -75,7 +77,7 @@ def test_the_loss_curve_holds_every_loss_and_their_running_mean():
 
 
 def test_frames_say_how_far_the_images_have_moved():
-    first, second = distill_figures.forming(frames(), 2, ("cat", "dog"), each=1).axes
+    first, second = distill_figures.image_evolution(frames(), 2, ("cat", "dog"), each=1).axes
     assert first.get_title() == "start" and second.get_title() == "iteration 7\nmoved 10.0 of 255"
     assert [t.get_text() for t in first.get_yticklabels()] == ["cat", "dog"]
     assert np.asarray(first.images[0].get_array()).shape == (10, 4, 3), "one image each of two classes, and a gap"
@@ -90,7 +92,7 @@ def test_parts_of_an_iteration_are_milliseconds():
 
 
 def test_every_continuation_begins_where_it_was_cut():
-    (axes,) = distill_figures.drift(DRIFT, 5).axes
+    (axes,) = distill_figures.resume_divergence(DRIFT, 5).axes
     where, how_far = line(axes, "forgotten")
     assert where.tolist() == [5, 6, 7] and how_far.tolist() == [0, 0.5, 1.5]
     assert line(axes, "resumed")[1].tolist() == [0, 0, 0]
@@ -107,10 +109,10 @@ def test_accuracies_are_drawn_in_per_cent_with_their_intervals():
 
 def test_plots_have_titles_and_named_axes():
     for figure in (
-        distill_figures.layers(DISTANCES),
+        distill_figures.layer_distances(DISTANCES),
         distill_figures.loss_curve(LOSSES, "distribution"),
         distill_figures.throughput(np.ones(3), PARTS, 0.1),
-        distill_figures.drift(DRIFT, 5),
+        distill_figures.resume_divergence(DRIFT, 5),
         distill_figures.accuracies({"random": TABLE}),
     ):
         for axes in figure.axes:

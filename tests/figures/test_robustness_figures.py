@@ -17,7 +17,7 @@ def metrics(values, width=0.05):
 def evaluation_figure():
     first = metrics({("plain", "Acc"): 0.7, ("plain", "Blur"): 0.5, ("robust", "Acc"): 0.6, ("robust", "Blur"): 0.4})
     second = metrics({("plain", "Acc"): 0.8, ("robust", "Acc"): 0.9, ("plain", "Elsewhere"): 0.1}, width=np.nan)
-    return robustness_figures.evaluation({"here": first, "there": second})
+    return robustness_figures.evaluation_table({"here": first, "there": second})
 
 
 def severity_figure():
@@ -27,7 +27,7 @@ def severity_figure():
         for s, values in (("plain", (0.9, 0.5)), ("robust", (0.8, 0.7)))
         for x, v in zip((1.0, 0.0), reversed(values))
     ]
-    return robustness_figures.severity(pd.DataFrame(rows), chance=0.25)
+    return robustness_figures.severity_curves(pd.DataFrame(rows), chance=0.25)
 
 
 def architecture_tables():
@@ -36,7 +36,7 @@ def architecture_tables():
 
 
 def architectures_figure():
-    return robustness_figures.architectures(architecture_tables(), chance=0.1)
+    return robustness_figures.cross_architecture(architecture_tables(), chance=0.1)
 
 
 def protocols_figure():
@@ -45,19 +45,21 @@ def protocols_figure():
         "home": {"methods": 0.01, "protocols": 0.05, "nets": np.nan},
         "away": {"methods": 0.12, "protocols": 0.02, "nets": 0.01},
     }
-    return robustness_figures.protocols({"home": table, "away": table / 2}, parts)
+    return robustness_figures.protocol_effects({"home": table, "away": table / 2}, parts)
 
 
 def selection_figure():
-    return robustness_figures.selection(np.array([1, 4]), WAYS, {way: 0.5 + 10 * y for way, y in WAYS.items()})
+    return robustness_figures.selection_on_test_set(
+        np.array([1, 4]), WAYS, {way: 0.5 + 10 * y for way, y in WAYS.items()}
+    )
 
 
 FIGURES = {
-    "evaluation": evaluation_figure,
-    "severity": severity_figure,
-    "architectures": architectures_figure,
-    "protocols": protocols_figure,
-    "selection": selection_figure,
+    "evaluation_table": evaluation_figure,
+    "severity_curves": severity_figure,
+    "cross_architecture": architectures_figure,
+    "protocol_effects": protocols_figure,
+    "selection_on_test_set": selection_figure,
 }
 
 
@@ -91,11 +93,11 @@ def test_architectures_have_a_row_and_every_way_a_column():
     assert [t.get_text() for t in grid[0].get_yticklabels()] == ["convnet", "vit"]
     assert np.allclose(line(grid[0], "robust")[0], [80, 10]) and np.allclose(line(grid[3], "plain")[0], [7, 3])
     one_side = {way: {"all": by["home"]} for way, by in architecture_tables().items()}
-    titles = [a.get_title() for a in robustness_figures.architectures(one_side, 0.1).axes]
+    titles = [a.get_title() for a in robustness_figures.cross_architecture(one_side, 0.1).axes]
     assert titles == ["one rate", "own rate"]
 
 
-def test_protocols_stand_beside_what_moves_the_number():
+def test_protocols_stand_beside_the_sources_of_variation():
     home, away, bars = protocols_figure().axes
     assert [t.get_text() for t in home.get_yticklabels()] == ["as above", "longer", "wider"]
     assert np.allclose(line(away, "robust")[0], [40, 5, 25])
@@ -108,7 +110,7 @@ def test_a_lead_of_a_point_is_0_01_and_wins_are_shares():
     left, right = selection_figure().axes
     assert line(left, "honest")[1].tolist() == [0, 1] and line(right, "honest")[1].tolist() == [50, 60]
     with pytest.raises(RddError, match="same ways"):
-        robustness_figures.selection(np.array([1, 4]), WAYS, {"another": np.zeros(2)})
+        robustness_figures.selection_on_test_set(np.array([1, 4]), WAYS, {"another": np.zeros(2)})
 
 
 def test_sets_keep_the_colours_of_the_study_and_others_get_their_own():
@@ -120,11 +122,11 @@ def test_sets_keep_the_colours_of_the_study_and_others_get_their_own():
         assert mark.get_color() == study_figures.METHODS[name][0]
     names = ["plain", "mine", "yours"]
     table = metrics({(name, "Acc"): 0.5 for name in names})
-    (axes,) = robustness_figures.evaluation({"all": table}).axes
+    (axes,) = robustness_figures.evaluation_table({"all": table}).axes
     looks = {(d.get_color(), d.get_marker()) for d in axes.lines if d.get_label() in names}
     assert len(looks) == 3
     with pytest.raises(RddError, match="told apart"):
-        robustness_figures.evaluation({"all": metrics({(str(k), "Acc"): 0.5 for k in range(9)})})
+        robustness_figures.evaluation_table({"all": metrics({(str(k), "Acc"): 0.5 for k in range(9)})})
 
 
 @pytest.mark.parametrize("make", FIGURES.values(), ids=list(FIGURES))

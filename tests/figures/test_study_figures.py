@@ -8,7 +8,7 @@ from scipy import stats
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import results
-from rdd_nb.figures import COLOURS, study_figures, swept_figures
+from rdd_nb.figures import COLOURS, sensitivity_figures, study_figures
 
 SIDES = {"coloured": ("on-colour", "off-colour"), "rotated": ("upright", "rotated"), "none": ()}
 
@@ -135,13 +135,13 @@ def test_one_seed_has_dots_and_no_intervals():
     "draw",
     [
         lambda t: study_figures.methods_figure(t, ["colored"]),
-        lambda t: swept_figures.selection_figure(t, scenarios=["colored"]),
+        lambda t: sensitivity_figures.selection_figure(t, scenarios=["colored"]),
         lambda t: study_figures.mechanism_figure(curves(), "colored"),
         lambda t: study_figures.mechanism_figure(curves(), "coloured", ["plian"]),
-        lambda t: swept_figures.sensitivity_figure(swept(), "tial"),
-        lambda t: swept_figures.sensitivity_figure(swept(), "tail", ["colored"]),
-        lambda t: swept_figures.sensitivity_figure(t, "tail"),
-        lambda t: swept_figures.selection_figure(t, "tail"),
+        lambda t: sensitivity_figures.sensitivity_figure(swept(), "tial"),
+        lambda t: sensitivity_figures.sensitivity_figure(swept(), "tail", ["colored"]),
+        lambda t: sensitivity_figures.sensitivity_figure(t, "tail"),
+        lambda t: sensitivity_figures.selection_figure(t, "tail"),
         lambda t: study_figures.methods_figure(t[:0]),
     ],
 )
@@ -221,7 +221,7 @@ def swept():
 
 
 def test_a_swept_setting_is_a_line_in_order_and_plain_a_level():
-    figure = swept_figures.sensitivity_figure(swept(), "tail")
+    figure = sensitivity_figures.sensitivity_figure(swept(), "tail")
     assert is_drawn(figure)
     (axes,) = figure.axes
     drawn = lines(axes)
@@ -239,11 +239,11 @@ def test_a_swept_setting_is_a_line_in_order_and_plain_a_level():
 
 def test_a_name_without_the_value_stands_at_its_default():
     table = pd.concat([swept(), rows("coloured", "robust", [(80, 57), (82, 57)])])
-    drawn = lines(swept_figures.sensitivity_figure(table, "tail", default=0.5).axes[0])
+    drawn = lines(sensitivity_figures.sensitivity_figure(table, "tail", default=0.5).axes[0])
     np.testing.assert_allclose(drawn["off-colour, robust"].get_xdata(), [0.2, 0.5, 0.8, 1.0])
     np.testing.assert_allclose(drawn["off-colour, robust"].get_ydata(), [65, 57, 59, 40])
     np.testing.assert_allclose(drawn["off-colour, plain"].get_ydata(), [21, 21])  # still a level
-    without = lines(swept_figures.sensitivity_figure(table, "tail").axes[0])
+    without = lines(sensitivity_figures.sensitivity_figure(table, "tail").axes[0])
     np.testing.assert_allclose(without["off-colour, robust"].get_ydata(), [65, 59, 40])
 
 
@@ -255,7 +255,7 @@ def test_a_swept_scenario_is_a_line_for_each_method_on_a_log_axis_where_it_is_wi
             for f, k in zip((0.2, 0.05, 0.01), ks)
         ]
     )
-    (axes,) = swept_figures.sensitivity_figure(table, "fraction").axes
+    (axes,) = sensitivity_figures.sensitivity_figure(table, "fraction").axes
     assert axes.get_title() == "rotated"
     assert axes.get_xscale() == "log"
     drawn = lines(axes)
@@ -268,7 +268,7 @@ def test_a_swept_scenario_is_a_line_for_each_method_on_a_log_axis_where_it_is_wi
 
 def test_words_stand_in_the_tables_order():
     table = pd.concat([rows("coloured", f"robust init={w}", [(90, k)]) for w, k in (("real", 50), ("noise", 30))])
-    figure = swept_figures.sensitivity_figure(table, "init")
+    figure = sensitivity_figures.sensitivity_figure(table, "init")
     assert is_drawn(figure)
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["real", "noise"]
     off = lines(figure.axes[0])["off-colour, robust"]
@@ -284,7 +284,7 @@ def test_a_grid_is_a_trade_off_with_a_line_for_each_of_its_other_values():
     grid = [rows("coloured", f"robust group_power={p} max_weight={w}", [k, k]) for (p, w), k in points.items()]
     more = rows("coloured", "robust finer tail=1", [(86, 60), (86, 60)])
     table = pd.concat([rows("coloured", "plain", [(95, 20), (95, 20)]), *grid, more])
-    figure = swept_figures.selection_figure(table)
+    figure = sensitivity_figures.selection_figure(table)
     assert is_drawn(figure)
     (axes,) = figure.axes
     drawn = lines(axes)
@@ -295,7 +295,7 @@ def test_a_grid_is_a_trade_off_with_a_line_for_each_of_its_other_values():
     np.testing.assert_allclose(drawn["plain"].get_xydata(), [(95, 20)])
     assert [t.get_text() for t in axes.texts] == ["0", "0.5", "0", "0.5", "1"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("on-colour, %", "off-colour, %")
-    (other,) = swept_figures.selection_figure(table, "max_weight").axes
+    (other,) = sensitivity_figures.selection_figure(table, "max_weight").axes
     np.testing.assert_allclose(lines(other)["robust group_power=0"].get_xydata(), [(70, 70), (72, 68)])
 
 
@@ -303,12 +303,12 @@ def test_a_setting_with_fewer_seeds_is_shown_by_its_gain_on_plain_there():
     plain = rows("coloured", "plain", [(90, 20), (94, 40)])  # the second seed is easy
     late = rows("coloured", "robust group_power=0", [(80, 50), (84, 70)])
     late = late[late["seed"] == late["seed"].max()]
-    (axes,) = swept_figures.selection_figure(pd.concat([plain, late])).axes
+    (axes,) = sensitivity_figures.selection_figure(pd.concat([plain, late])).axes
     np.testing.assert_allclose(lines(axes)["robust"].get_xydata(), [(92 - 10, 30 + 30)])
 
 
 def test_a_panel_never_blows_up_noise():
     grid = [rows("coloured", f"robust group_power={p}", [(80, 50 + i)]) for i, p in enumerate((0, 1))]
-    (axes,) = swept_figures.selection_figure(pd.concat(grid)).axes
+    (axes,) = sensitivity_figures.selection_figure(pd.concat(grid)).axes
     for low, high in (axes.get_xlim(), axes.get_ylim()):
         assert high - low >= 9.99

@@ -32,27 +32,27 @@ def dumbbell_figure():
     after = np.where(groups == "b", 1, before)
     change = change_table(before, after, groups)
     accuracy = pd.DataFrame({"old": [0.5, 0.5], "new": [0.5, 1.0]}, index=["a", "b"])
-    return subgroup_figures.dumbbells(accuracy, change)
+    return subgroup_figures.paired_differences(accuracy, change)
 
 
 def map_figure(counts=((20, 3), (0, 10))):
     counts = np.array(counts)
     accuracy = np.where(counts > 0, [[0.9, 0.5], [0.1, 0.2]], np.nan)
     change = np.where(counts > 0, [[-0.25, 0.001], [0.0, 0.4]], np.nan)
-    return subgroup_figures.heat_map(accuracy, change, counts, ("bag", "boot"), ("red", "blue"))
+    return subgroup_figures.class_group_heat_map(accuracy, change, counts, ("bag", "boot"), ("red", "blue"))
 
 
 def minimum_figure():
     sizes, numbers = np.array([5, 50]), np.array([1, 10])
     curve = np.array([0.4, 0.6])
-    return subgroup_figures.minimum(sizes, {10: curve}, {10: curve + 0.01}, {"Wilson": curve}, numbers, 0.7)
+    return subgroup_figures.worst_group_bias(sizes, {10: curve}, {10: curve + 0.01}, {"Wilson": curve}, numbers, 0.7)
 
 
 def trust_figure():
     curve = (np.array([0.1, 1.0]), np.array([3.0, 1.0]))
     bins = (np.array([0.5, 0.9]), np.array([0.4, 0.6]))
     both = {side: curve for side in NAMES}, {side: bins for side in NAMES}
-    return subgroup_figures.tails_and_trust(*({"old": part, "new": part} for part in both))
+    return subgroup_figures.cvar_and_calibration(*({"old": part, "new": part} for part in both))
 
 
 def coverage_figure():
@@ -62,13 +62,13 @@ def coverage_figure():
         "many": (np.array([[0.9, 0.8]]), np.array([[0.9, 0.7]])),
         "few": (np.array([[0.1, 0.6], [0.2, 0.5]]), np.array([[0.0, 0.5], [0.1, 0.4]])),
     }
-    return subgroup_figures.coverage(both, points, 0.3, ("old", "new"))
+    return subgroup_figures.coverage_and_accuracy(both, points, 0.3, ("old", "new"))
 
 
 def confusion_figure():
     matrix = np.array([[0.75, 0.25], [np.nan, np.nan]])
     images = np.zeros((3, 1, 8, 8), np.uint8)
-    return subgroup_figures.confusions({"one": matrix, "two": matrix}, ("bag", "boot"), images, ["a", "b", "c"])
+    return subgroup_figures.confusion_matrices({"one": matrix, "two": matrix}, ("bag", "boot"), images, ["a", "b", "c"])
 
 
 FIGURES = {

@@ -1,6 +1,6 @@
 """The exercises of notebook 01, on risk: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ register(
         (
             Case("losses 1, 2, 3, 4, of which the last counts", (_losses(1, 2, 3, 4), _LAST)),
             Case("the same losses, of which the first three count", (_losses(1, 2, 3, 4), ~_LAST)),
-            Case("everybody is a member", (_losses(1, 2, 3, 4), torch.ones(4, dtype=torch.bool))),
-            Case("nobody is a member", (_losses(1, 2, 3, 4), torch.zeros(4, dtype=torch.bool))),
+            Case("all are members", (_losses(1, 2, 3, 4), torch.ones(4, dtype=torch.bool))),
+            Case("none is a member", (_losses(1, 2, 3, 4), torch.zeros(4, dtype=torch.bool))),
         ),
         (
             Mistake(
@@ -41,7 +41,7 @@ register(
                 lambda losses, members: losses[members].mean(),
             ),
             Mistake(
-                "That is how many they are. Asked is how much of the *loss* is theirs.",
+                "That is the members' share of the samples. Asked is their share of the *loss*.",
                 lambda losses, members: members.double().mean(),
             ),
             Mistake(
@@ -53,27 +53,27 @@ register(
                 lambda losses, members: losses[members].sum(),
             ),
             Mistake(
-                "You compare the members' mean with the mean of all. Sums make shares, means do not.",
+                "You compare the members' mean with the mean of all. Shares are ratios of sums, not of means.",
                 lambda losses, members: losses[members].mean() / losses.mean(),
             ),
         ),
     )
 )
 
-# --------------------------------------------------------------------------------------------------------- world-tail
+# --------------------------------------------------------------------------------------------------------- shift-tail
 
 _COMMON, _RARE = _losses(0.9, 0.1), _losses(0.1, 0.9)
 register(
     Exercise(
-        "01-world-tail",
-        "the largest tail t whose ball holds a world with other group shares",
+        "01-shift-tail",
+        "the largest tail t whose ambiguity set contains a shift of the group shares",
         lambda here, there: (here / there)[there > 0].min(),
         (
             Case("shares 0.9 and 0.1 here, 0.1 and 0.9 there", (_COMMON, _RARE)),
             Case("the same shares here and there", (_COMMON, _COMMON)),
-            Case("three groups, 0.5, 0.3 and 0.2, all alike there", (_losses(0.5, 0.3, 0.2), _losses(1, 1, 1) / 3)),
-            Case("a world without the first group", (_losses(0.6, 0.4), _losses(0, 1))),
-            Case("a world with a group that we never saw", (_losses(1, 0), _losses(0.5, 0.5))),
+            Case("three groups, 0.5, 0.3 and 0.2, equal there", (_losses(0.5, 0.3, 0.2), _losses(1, 1, 1) / 3)),
+            Case("a shift without the first group", (_losses(0.6, 0.4), _losses(0, 1))),
+            Case("a shift with a group that we never saw", (_losses(1, 0), _losses(0.5, 0.5))),
         ),
         (
             Mistake(
@@ -93,7 +93,7 @@ register(
                 lambda here, there: here.min(),
             ),
             Mistake(
-                "A group that there does not hold sets no limit: leave out what is divided by 0.",
+                "A group that is absent there sets no limit: leave out what is divided by 0.",
                 lambda here, there: torch.tensor(math.nan),
             ),
         ),
@@ -165,7 +165,7 @@ register(
 
 
 def _kl(p: float, q: float) -> float:
-    """The Kullback–Leibler divergence of two coins that fall heads with chance p and q, in nats."""
+    """The Kullback–Leibler divergence of two Bernoulli distributions with probabilities p and q, in nats."""
     parts = ((p, q), (1 - p, 1 - q))
     return sum(a * math.log(a / b) if a > 0 else 0.0 for a, b in parts if a > 0 and b > 0) + (
         math.inf if any(a > 0 and b <= 0 for a, b in parts) else 0.0
@@ -200,7 +200,7 @@ register(
         (
             Mistake("That is what was seen: the radius is not used yet.", lambda seen, radius: seen),
             Mistake(
-                "You went down, to the *smallest* q. The worst is the largest: search between `seen` and 1.",
+                "You found the *smallest* q. The worst is the largest: search between `seen` and 1.",
                 lambda seen, radius: _search(seen, radius, seen, 0.0),
             ),
             Mistake(

@@ -1,6 +1,6 @@
 """The exercises of notebook 02, on clusters and coverage: right answers, cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ register(
                 lambda ids, names: _table(ids, names).amax(0).sum() / len(ids),
             ),
             Mistake(
-                "That is the mean purity over clusters, in which a small cluster has as much say as a large one. Count "
+                "That is the mean purity over clusters, in which a small cluster counts as much as a large one. Count "
                 "samples.",
                 _mean_purity,
             ),
@@ -151,7 +151,7 @@ register(
         (
             Case("groups of 16 and 4, the smaller is marked, power 0.5", (_TWO, _RARE, 0.5)),
             Case("the same, power 1 (as in the data)", (_TWO, _RARE, 1.0)),
-            Case("the same, power 0 (groups alike)", (_TWO, _RARE, 0.0)),
+            Case("the same, power 0 (groups equal)", (_TWO, _RARE, 0.0)),
             Case("groups of 6, 3 and 1 that mix, power 0.3", (_MIXED, _SOME, 0.3)),
             Case("id 1 has no samples, power 0", (_ids(0, 0, 0, 2), torch.arange(4) > 2, 0.0)),
         ),
@@ -161,11 +161,11 @@ register(
                 lambda ids, marked, power: marked.double().mean(),
             ),
             Mistake(
-                "You let all groups count alike. Each counts as its size to the power.",
+                "You let all groups count equally. Each counts as its size to the power.",
                 _wrong_mass(lambda sizes, power: _part((sizes > 0).double())),
             ),
             Mistake(
-                "0⁰ is 1: a group without samples got a part. Leave it out.",
+                "0⁰ is 1: a group without samples got a share. Leave it out.",
                 _wrong_mass(lambda sizes, power: _part(sizes**power)),
             ),
             Mistake(
@@ -230,15 +230,15 @@ register(
                 lambda points, centres: _lloyd(points, centres, empty="nan"),
             ),
             Mistake(
-                "An empty cell's centre stays where nobody is. Move it to the point farthest from its nearest centre.",
+                "An empty cell's centre stays in place. Move it to the point farthest from its nearest centre.",
                 lambda points, centres: _lloyd(points, centres, empty="stay"),
             ),
             Mistake(
-                "A sum over no points is 0, and 0 is a place like any other: an empty cell needs its own rule.",
+                "A sum over no points is 0, and the origin is no centre: an empty cell needs its own rule.",
                 lambda points, centres: _lloyd(points, centres, empty="zero"),
             ),
             Mistake(
-                "You send empty centres to the point *nearest* to a centre: it is served best already.",
+                "You move empty centres to the point *nearest* to a centre: it is covered best already.",
                 lambda points, centres: _lloyd(points, centres, empty="nearest"),
             ),
             Mistake(
@@ -279,14 +279,14 @@ register(
         ),
         (
             Mistake(
-                "You forget the classes: a bag near a synthetic coat is not covered by it.",
+                "You ignore the classes: a bag near a synthetic coat is not covered by it.",
                 lambda *a: _covered(*a, distance=torch.cdist(a[0], a[2]).amin(1)),
             ),
             Mistake(
                 "Within the radius means up to it: ≤, not <.", lambda *a: _covered(*a[:4], a[4].nextafter(a[4] - 1))
             ),
             Mistake(
-                "You ask how many synthetic samples have a real one near. Coverage asks the real ones.",
+                "That is the share of synthetic samples with a real one near. Coverage is over the real ones.",
                 lambda *a: _covered(*a[2:4], *a[:2], a[4]),
             ),
             Mistake(

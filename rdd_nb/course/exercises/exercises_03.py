@@ -1,6 +1,6 @@
 """The exercises of notebook 03, on distillation: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ register(
         ),
         (
             Mistake(
-                "You walk up the gradient: the loss is to become smaller, so subtract.",
+                "That is gradient ascent: the loss is to become smaller, so subtract.",
                 lambda images, momentum, gradient, lr, mu: images + lr * (mu * momentum + gradient),
             ),
             Mistake(
-                "The momentum is not used: the pixels also keep μ of the speed that they have.",
+                "The momentum is not used: the pixels also keep μ of their velocity.",
                 lambda images, momentum, gradient, lr, mu: images - lr * gradient,
             ),
             Mistake(
-                "You move by the old momentum. First it takes up the gradient, then the pixels move by the new one.",
+                "You move by the old momentum. First add the gradient to it, then move the pixels by the new one.",
                 lambda images, momentum, gradient, lr, mu: images - lr * momentum,
             ),
             Mistake(
@@ -105,11 +105,11 @@ register(
                 lambda f, g, q: q[g] @ f,
             ),
             Mistake(
-                "You give each image its group's share and then divide by the sum, so large groups are heard twice.",
+                "You give each image its group's share and then divide by the sum, so large groups are counted twice.",
                 lambda f, g, q: (q[g] / q[g].sum()) @ f,
             ),
             Mistake(
-                "Absent groups leave a hole: divide by the sum of the shares that are present.",
+                "The weights do not sum to 1 where groups are absent: divide by the sum of the shares present.",
                 lambda f, g, q: _group_mean(f, g, q, whole=False),
             ),
             Mistake("All groups count the same: use `shares`.", lambda f, g, q: _group_mean(f, g, _even(q))),
@@ -156,11 +156,11 @@ register(
                 lambda s, r, w: (w @ r - s.mean(0)).square().mean(),
             ),
             Mistake(
-                "You match each synthetic image to the target. Only their *mean* has to get there.",
+                "You match each synthetic image to the target. Only their *mean* has to match.",
                 lambda s, r, w: (w @ r - s).square().sum(1).mean(),
             ),
             Mistake(
-                "You match each synthetic image to the target, and sum. Only their *mean* has to get there.",
+                "You match each synthetic image to the target, and sum. Only their *mean* has to match.",
                 lambda s, r, w: (w @ r - s).square().sum(),
             ),
             Mistake(
@@ -215,7 +215,7 @@ register(
         (
             Mistake("That is the sum of the cosines. Alike must be 0: 1 − cosine.", lambda s, r: _cosines(s, r).sum()),
             Mistake(
-                "You average over the outputs. Each has its own vote: sum them.",
+                "You average over the outputs. Each counts by itself: sum them.",
                 _unless_bias(lambda s, r: (1 - _cosines(s, r)).mean()),
             ),
             Mistake(

@@ -1,6 +1,6 @@
-"""The exercises of notebook 04, on what holds elsewhere: right answers, the cases, and the mistakes that have a hint.
+"""The exercises of notebook 04, on robustness: right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _relative(clean: Tensor, corrupted: Tensor, chance: float) -> Tensor:
 register(
     Exercise(
         "04-relative",
-        "what is left above chance under corruption, as a part of what there was",
+        "the accuracy above chance retained under corruption, as a fraction of that on clean images",
         _relative,
         (
             Case("0.8 clean, 0.6 and 0.4 corrupted, chance 0.1", (_numbers(0.8), _numbers(0.6, 0.4)[None], 0.1)),
@@ -98,19 +98,19 @@ register(
         ),
         (
             Mistake(
-                "Without chance a net that guesses, before and after, has 1, the best there is. Take chance off both.",
+                "Without subtracting chance, a net that guesses before and after gets 1, the best value. Subtract it.",
                 lambda clean, corrupted, chance: corrupted.mean(1) / clean,
             ),
             Mistake(
-                "Take chance off the clean accuracy, too: there was no more to lose than what stood above it.",
+                "Subtract chance from the clean accuracy, too: only what is above it can be lost.",
                 lambda clean, corrupted, chance: (corrupted.mean(1) - chance) / clean,
             ),
             Mistake(
-                "Chance has to come off the corrupted accuracy, too.",
+                "Subtract chance from the corrupted accuracy, too.",
                 lambda clean, corrupted, chance: corrupted.mean(1) / (clean - chance),
             ),
             Mistake(
-                "That is the part that is lost. Asked is the part that is left.",
+                "That is the fraction lost. Asked is the fraction retained.",
                 lambda clean, corrupted, chance: 1 - _relative(clean, corrupted, chance),
             ),
             Mistake(
@@ -118,7 +118,7 @@ register(
                 lambda clean, corrupted, chance: clean - corrupted.mean(1),
             ),
             Mistake(
-                "You cut at chance. Below chance a net is misled: worse than guessing, and that must count.",
+                "You clip at chance. Below chance a net is misled: worse than guessing, and that must count.",
                 lambda clean, corrupted, chance: ((corrupted - chance).clamp_min(0) / (clean - chance)[:, None]).mean(
                     1
                 ),
@@ -149,43 +149,43 @@ _FIRST = _bits((1, 1, 1, 0, 0, 0))[0]
 register(
     Exercise(
         "04-honest",
-        "the accuracy of the chosen candidate on images that did not choose it",
+        "the accuracy of the selected candidate on images that were not used for the selection",
         _honest,
         (
-            Case("two candidates, three images to choose on", (_bits((1, 1, 1, 0, 1, 0), (1, 0, 0, 1, 1, 1)), _FIRST)),
+            Case("two candidates, three images to select on", (_bits((1, 1, 1, 0, 1, 0), (1, 0, 0, 1, 1, 1)), _FIRST)),
             Case(
-                "three candidates, and the images to choose on lie scattered",
+                "three candidates, scattered images to select on",
                 (
                     _bits((1, 0, 0, 1, 1, 0), (0, 0, 1, 1, 1, 1), (0, 1, 0, 0, 0, 1)),
                     _bits((1, 0, 0, 1, 0, 0))[0],
                 ),
             ),
-            Case("few images to choose on", (_bits((0, 1, 1, 1, 1), (1, 0, 0, 0, 1)), _bits((1, 0, 0, 0, 0))[0])),
+            Case("few images to select on", (_bits((0, 1, 1, 1, 1), (1, 0, 0, 0, 1)), _bits((1, 0, 0, 0, 0))[0])),
             Case("one candidate only", (_bits((1, 0, 1, 0)), _bits((1, 1, 0, 0))[0])),
         ),
         (
             Mistake(
-                "That is its accuracy on the images that chose it. Report the other ones.",
+                "That is its accuracy on the images used for the selection. Report the other ones.",
                 lambda correct, choose: correct[:, choose].double().mean(1).amax(),
             ),
             Mistake(
-                "The best one on the images for the report: they have chosen after all.",
+                "The best one on the images for the report: these were used for the selection after all.",
                 lambda correct, choose: correct[:, ~choose].double().mean(1).amax(),
             ),
             Mistake(
-                "You report on all images, and a part of these has chosen.",
+                "You report on all images, and some of these were used for the selection.",
                 lambda correct, choose: correct[correct[:, choose].double().mean(1).argmax()].double().mean(),
             ),
             Mistake(
-                "You choose on all images. Those of the report must not take part.",
+                "You select on all images. Those of the report must not be used.",
                 lambda correct, choose: correct[correct.double().mean(1).argmax()][~choose].double().mean(),
             ),
             Mistake(
-                "You choose on the images for the report, and report those to choose on: the other way round.",
+                "You select on the images for the report, and report on those for the selection: the other way round.",
                 lambda correct, choose: _honest(correct, ~choose),
             ),
             Mistake(
-                "That is which one is chosen. Asked is its accuracy.",
+                "That is which one is selected. Asked is its accuracy.",
                 lambda correct, choose: correct[:, choose].double().mean(1).argmax(),
             ),
             Mistake(
@@ -219,7 +219,7 @@ _B = torch.stack([_numbers(0.76, 0.75), _numbers(0.47, 0.48), _numbers(0.31, 0.2
 register(
     Exercise(
         "04-paired",
-        "how far one set is ahead of another over architectures, with the interval of their differences",
+        "the mean difference of two sets over architectures, with its interval",
         _paired,
         (
             Case("two architectures, one net each", (_numbers(0.8, 0.5)[:, None], _numbers(0.7, 0.3)[:, None], 12.706)),

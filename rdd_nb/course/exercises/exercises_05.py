@@ -1,6 +1,6 @@
 """The exercises of notebook 05, on subgroups: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _benjamini_hochberg(p: Tensor) -> Tensor:
 register(
     Exercise(
         "05-holm",
-        "p-values adjusted for their number by Holm's step-down rule",
+        "p-values adjusted for their number by Holm's step-down method",
         _holm,
         (
             Case("0.01, 0.04, 0.03", (_numbers(0.01, 0.04, 0.03),)),
@@ -172,7 +172,7 @@ register(
         ),
         (
             Mistake(
-                "That is Bonferroni: all times m. Holm's factor falls, m, m − 1, …, 1, and so he rejects more.",
+                "That is Bonferroni: all times m. Holm's factor falls, m, m − 1, …, 1, and so it rejects more.",
                 lambda p: (p * len(p)).clamp_max(1),
             ),
             Mistake(
@@ -192,7 +192,7 @@ register(
                 lambda p: _without_running(p, running="yes", factors="rising"),
             ),
             Mistake(
-                "That is Benjamini and Hochberg's rule: it bounds the share of false alarms, Holm's the chance of any.",
+                "That is Benjamini and Hochberg's: it bounds the false discovery rate, Holm's the family-wise error.",
                 _benjamini_hochberg,
             ),
             Mistake("Those are the p-values as they were.", lambda p: p),

@@ -1,6 +1,6 @@
 """The exercises of notebook 06, on ablations: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ register(
         (
             Mistake(
                 "The mean is right, the error is that of four unrelated means: take the difference of differences of "
-                "each seed first, and what a seed does to all four runs drops out.",
+                "each seed first, and a seed's effect on all four runs cancels.",
                 _unpaired,
             ),
             Mistake(
@@ -143,7 +143,7 @@ def _compared(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _no_equals(points: Tensor) -> Tensor:
-    """Equal points throw each other out."""
+    """Equal points exclude each other."""
     as_good = _compared(points)[0]
     return ~(as_good & ~torch.eye(len(points), dtype=torch.bool)).any(1)
 
@@ -167,11 +167,11 @@ register(
                 lambda points: ~_compared(points)[1].any(1),
             ),
             Mistake(
-                "Equal points throw each other out in yours. To dominate, one must be better in something.",
+                "Equal points exclude each other in yours. To dominate, one must be better in something.",
                 _no_equals,
             ),
             Mistake(
-                "Every point is as good as itself, so it threw itself out: to dominate, one must be better in "
+                "Every point is as good as itself, so it excluded itself: to dominate, one must be better in "
                 "something.",
                 lambda points: ~_compared(points)[0].any(1),
             ),
@@ -182,7 +182,7 @@ register(
             ),
             Mistake(
                 "Those are the best for some mean of the criteria. A point in a dent of the front is best for none, "
-                "and is dominated by nobody.",
+                "and is not dominated.",
                 lambda points: torch.stack(
                     [
                         (points @ w) >= (points @ w).max() - 1e-9
@@ -238,7 +238,7 @@ register(
             Case("two settings, each best at one of two seeds, chosen on 1", (_points((1, 0), (0, 1)), 1)),
             Case("three settings, four seeds, chosen on 2", (_TRUE, 2)),
             Case("the same, chosen on 3", (_TRUE, 3)),
-            Case("six settings that are alike but for luck, five seeds, chosen on 1", (_NOISY, 1)),
+            Case("six settings that are alike but for chance, five seeds, chosen on 1", (_NOISY, 1)),
             Case("the same, chosen on 3", (_NOISY, 3)),
         ),
         (
@@ -251,11 +251,11 @@ register(
                 lambda values, count: _splits(values, count, lambda a, b: b.max().expand_as(b)),
             ),
             Mistake(
-                "The second number is read on all seeds, also those that chose: a part of the luck comes with them.",
+                "The second number is read on all seeds, also those that chose: part of the selection bias remains.",
                 lambda values, count: _splits(values, count, lambda a, b: values.mean(1)),
             ),
             Mistake(
-                "You choose on the seeds to report on: then those are the ones that flatter.",
+                "You choose on the seeds to report on: then those are biased.",
                 lambda values, count: _splits(values, count, lambda a, b: b, choose="rest"),
             ),
             Mistake(

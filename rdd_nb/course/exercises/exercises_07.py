@@ -1,6 +1,6 @@
 """The exercises of notebook 07, the audit: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ register(
                 lambda table, counts: table.sum(1) / (table != 0).sum(1),
             ),
             Mistake(
-                "An empty row has no mean. 0 would say that it is well served: give NaN.",
+                "An empty row has no mean. 0 would say that it is classified perfectly: give NaN.",
                 lambda table, counts: _masked(table, counts).nan_to_num(0),
             ),
             Mistake(
@@ -233,7 +233,7 @@ register(
         ),
         (
             Mistake(
-                "You ask whether it differs from the plain gradient. Then the honest mean fails, and a doubled "
+                "You ask whether it differs from the plain gradient. Then the plain mean fails, and a doubled "
                 "gradient passes. Compare with the slope of the *value*.",
                 _not_plain,
             ),

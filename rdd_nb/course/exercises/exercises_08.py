@@ -1,6 +1,6 @@
 """The exercises of notebook 08, on one's own data: their right answers, the cases, and the mistakes that have a hint.
 
-See :mod:`rdd_nb.course.exercise`. Importing this room registers them.
+See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ register(
 def _split(
     cells: Tensor, fraction: float, draw: Tensor, *, least: int = 1, keep: bool = True, last: bool = False
 ) -> Tensor:
-    """Who is tested; the options switch what the task asks for off."""
+    """The test images; the options switch parts of the task off."""
     chosen = torch.zeros(len(cells), dtype=torch.bool)
     for cell in cells.unique():
         members = (cells == cell).nonzero()[:, 0]
@@ -180,7 +180,7 @@ def _drawn(count: int) -> Tensor:
 register(
     Exercise(
         "08-split",
-        "a split that gives each pair of class and group its part, and leaves none empty on either side",
+        "a stratified split that leaves no pair of class and group empty on either side",
         _split,
         (
             Case("cells 0 × 10 and 1 × 5, a fifth is tested", (torch.tensor([0] * 10 + [1] * 5), 0.2, _drawn(15))),

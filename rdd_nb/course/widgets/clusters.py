@@ -1,4 +1,4 @@
-"""The cluster explorer: groups found in a space, laid beside those that have names, and what they hold."""
+"""The cluster explorer: groups found in a feature space, compared with the named groups, and their images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ClusterState:
         plane: ``[n, 2]`` and ``kept``, the share of the variance it shows.
         sizes: int ``[k]``, images in each cluster.
         minority_share: ``[k]``, how much of each cluster is of the minority; None where the data name none.
-        share, mass: of the class's minority: in the data, and if all clusters counted alike; NaN where there is none.
+        share, mass: of the class's minority: in the data, and if all clusters counted equally; NaN where there is none.
         rand: adjusted Rand index with the named groups; NaN where there are none.
         near, far, chance: indices into the data: nearest to the selected cluster's centre, farthest, at random.
     """
@@ -138,7 +138,7 @@ class ClusterExplorer(Explorer[ClusterState]):
         return (self.space, self.num_groups, self.label, self.cluster)
 
     def compute(self, space: str, num_groups: int, label: int, cluster: int) -> ClusterState:  # type: ignore[override]
-        """Cluster one class and compare with what has a name."""
+        """Cluster one class and compare with the named groups."""
         data = self._data
         members = (data.labels == label).nonzero()[:, 0]
         points = self._in(space)[members].flatten(1)
@@ -257,7 +257,7 @@ class ClusterExplorer(Explorer[ClusterState]):
         return np.zeros(len(members), np.int64), [""]
 
     def describe(self, state: ClusterState) -> str:
-        """The selected cluster, and how well the clusters meet the names."""
+        """The selected cluster, and how well the clusters agree with the named groups."""
         data = self._data
         found = int((state.sizes > 0).sum())
         words = (
@@ -270,7 +270,7 @@ class ClusterExplorer(Explorer[ClusterState]):
         if state.share > 0:
             words += (
                 f" Minority mass: {data.minority_names[1]} images are {state.share:.0%} of the class, and would be "
-                f"{state.mass:.0%} if all clusters counted alike."
+                f"{state.mass:.0%} if all clusters counted equally."
             )
         if not np.isnan(state.rand):
             words += f" Adjusted Rand index with the named groups: {state.rand:.2f} (1 is the same, 0 is chance)."

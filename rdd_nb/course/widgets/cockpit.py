@@ -1,4 +1,4 @@
-"""The distillation cockpit: run, stop and resume a distillation, and watch the loss and the images as they form."""
+"""The distillation cockpit: run, stop and resume a distillation, and watch the loss and the images."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ class CockpitState(NamedTuple):
 
 
 class DistillationCockpit(Explorer[CockpitState]):
-    """Run, Stop and Resume around :func:`rdd_nb.distillation.step.steps`; the same bits as :func:`rdd_nb.distillation.loop.distill`.
+    """Run, Stop and Resume around :func:`rdd_nb.distillation.step.steps`; bit-identical to
+    :func:`rdd_nb.distillation.loop.distill`.
 
     Run works in a thread of its own, so that the notebook stays free and Stop is heard (after the iteration under way).
     ``run(block=True)`` does the same in the caller's thread, for papermill and tests. With ``out`` the run folder is
-    that of ``distill``: each may go on with what the other began, and a finished run is complete in it.
+    that of ``distill``: each may resume what the other began, and a finished run is complete in it.
 
     Args:
         data, config, groups: as for :func:`rdd_nb.distillation.loop.distill`.
@@ -94,7 +95,7 @@ class DistillationCockpit(Explorer[CockpitState]):
             description="Stop", icon="stop", tooltip="Stop after this iteration and keep what is done", **button
         )
         self.resume_button = widgets.Button(
-            description="Resume", icon="step-forward", tooltip="Go on where it stopped, to the same bits", **button
+            description="Resume", icon="step-forward", tooltip="Resume where it stopped, bit for bit", **button
         )
         self.progress = widgets.IntProgress(
             value=0, min=0, max=config.num_iterations, description="iterations", layout=widgets.Layout(width="360px")
@@ -271,7 +272,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         each = min(ipc, _SHEET_COLUMNS)
         images = state.images.reshape(classes, ipc, *state.images.shape[1:])[:, :each]
         image_sheet(right, images.reshape(-1, *state.images.shape[1:]), each, self._data.class_names)
-        some = "" if each == ipc else f" ({each} of {ipc} a class)"
+        some = "" if each == ipc else f" ({each} of {ipc} per class)"
         right.set_title(f"The images after {state.iteration} iterations{some}", fontsize=11)
         return figure
 
@@ -290,7 +291,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         if state.status == "done":
             return f"{words}; {sum(self.distilled.seconds):.0f} s in all."
         words += f", about {state.seconds_left:.0f} s left."
-        return words + (" Resume goes on to the same bits." if state.status == "stopped" else "")
+        return words + (" Resume continues bit for bit." if state.status == "stopped" else "")
 
 
 def _curve(axes: Axes, state: CockpitState) -> None:

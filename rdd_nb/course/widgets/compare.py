@@ -1,11 +1,10 @@
-"""The run comparer: two distilled sets side by side, whom each serves, and what the difference is worth."""
+"""The run comparer: two distilled sets side by side, their group accuracies, and the paired difference."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -21,7 +20,7 @@ from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.paired_tests import Difference
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.figures import COLOURS, image_sheet
 
 __all__ = ["CompareState", "RunComparer"]
@@ -37,7 +36,8 @@ class CompareState:
     Attributes:
         left, right, by: what was chosen.
         tables: for left and right, :func:`rdd_nb.evaluation.subgroups.group_table`.
-        overall: accuracy of right minus left on all test images (:func:`rdd_nb.evaluation.paired_tests.paired_difference`).
+        overall: accuracy of right minus left on all test images
+            (:func:`rdd_nb.evaluation.paired_tests.paired_difference`).
         differences: the same in each group, with Holm's p (:func:`rdd_nb.evaluation.paired_tests.compare_groups`).
         shown: the groups drawn: all, or those that differ most.
     """
@@ -128,7 +128,7 @@ class RunComparer(Explorer[CompareState]):
         each = min(synthetic.ipc, _SHEET_COLUMNS)
         order = synthetic.labels.argsort(stable=True).view(synthetic.num_classes, synthetic.ipc)[:, :each].flatten()
         image_sheet(axes, synthetic.to_uint8()[order].numpy(), each, synthetic.class_names)
-        axes.set_title(name if each == synthetic.ipc else f"{name} ({each} of {synthetic.ipc} a class)")
+        axes.set_title(name if each == synthetic.ipc else f"{name} ({each} of {synthetic.ipc} per class)")
 
     def describe(self, state: CompareState) -> str:
         """The overall difference, and the group that differs most."""
@@ -153,7 +153,7 @@ def _load(run: str | os.PathLike[str] | tuple[SyntheticSet, Scores]) -> tuple[Sy
     if isinstance(run, tuple):
         return run
     folder = RunFolder.open(run)
-    return folder.load_synthetic(), Scores.load(Path(folder.path) / "scores.npz")
+    return folder.load_synthetic(), scores_of(folder)
 
 
 def _inks() -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What every explorer is: controls, a pure computation, a picture and a sentence that says what is to be seen."""
+"""The base class of all explorers: controls, a pure computation, a picture and a description of it in words."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Explorer(Generic[State]):
     ``explorer.panel()`` is what a notebook displays. Python drives it as a hand does: ``explorer.tail.value = 0.1``.
 
     An error in a callback is shown in the caption as one line, kept in ``errors`` and, so that a scan of the
-    notebook's widget state finds it (:func:`rdd_nb.experiments.notebook.problems`), in a hidden ``Output``; then it is raised to
-    whoever set the value. Jupyter itself would let it vanish where it was a browser that did.
+    notebook's widget state finds it (:func:`rdd_nb.experiments.notebook.problems`), in a hidden ``Output``; then it
+    is raised to the caller. Jupyter itself would drop it where a browser set the value.
 
     Attributes:
         state: the last computed state.

@@ -1,4 +1,4 @@
-"""The subgroup explorer: who is served by which run, and the images of a group that the nets confuse most."""
+"""The subgroup explorer: group accuracies of several runs, and the images of a group that the nets confuse most."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rdd_nb.evaluation.scores import Scores
 from rdd_nb.figures import image_sheet
 from rdd_nb.models import risk
 
-__all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "value_table"]
+__all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "permutation_band", "value_table"]
 
 METRICS = ("accuracy", "CVaR of the loss")
 _GROUPS_SHOWN = 16
@@ -38,8 +38,9 @@ def groupings(scores: Scores) -> tuple[str, ...]:
 def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float = 0.1) -> pd.DataFrame:
     """A row a group: group, n, value, low, high, and for accuracy low_simultaneous, high_simultaneous.
 
-    Accuracy comes from :func:`rdd_nb.evaluation.subgroups.group_table`. CVaR is that of each net's losses in the group, averaged
-    over the nets with a t-interval, cut off at 0, which covers the training of the nets and not the draw of the images.
+    Accuracy comes from :func:`rdd_nb.evaluation.subgroups.group_table`. CVaR is that of each net's losses in the group,
+    averaged over the nets with a t-interval, clipped at 0, which covers the training of the nets and not the draw of
+    the images.
 
     Raises:
         RddError: a metric or grouping that is not known, a tail outside (0, 1].
@@ -61,18 +62,18 @@ def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float =
     return pd.DataFrame(rows, columns=["group", "n", "value", "low", "high", "low_simultaneous", "high_simultaneous"])
 
 
-def lots(scores: Scores, by: str, level: float = 0.95, draws: int = 500) -> pd.DataFrame:
-    """What each group's accuracy would be if lots had dealt the images out to the groups: columns group, low, high.
+def permutation_band(scores: Scores, by: str, level: float = 0.95, draws: int = 500) -> pd.DataFrame:
+    """Each group's accuracy under random permutations of the group labels: columns group, low, high.
 
-    The null band of "it does not matter in which group an image is": sizes, nets and overall accuracy stay, and
-    ``level`` of the ``draws`` shuffles (always the same ones) lie within. Of twenty groups that are alike, one is out.
+    The null band of "accuracy does not depend on the group": sizes, nets and overall accuracy stay, and ``level`` of
+    the ``draws`` permutations (always the same ones) lie within. Of twenty equal groups, one is outside on average.
     """
     ids, names = scores.partition(by)
     share, size = scores.correct.mean(0), np.bincount(ids, minlength=len(names))
-    rng = np.random.default_rng(seed_of(0, "lots"))
+    rng = np.random.default_rng(seed_of(0, "permutation band"))
     with np.errstate(invalid="ignore"):  # an empty group has no band
-        dealt = [np.bincount(ids, rng.permutation(share), len(names)) / size for _ in range(draws)]
-    low, high = np.quantile(dealt, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        permuted = [np.bincount(ids, rng.permutation(share), len(names)) / size for _ in range(draws)]
+    low, high = np.quantile(permuted, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return pd.DataFrame({"group": names, "low": low, "high": high})
 
 
@@ -83,8 +84,8 @@ class SubgroupState:
     Attributes:
         by, metric, tail, group: what was chosen.
         tables: for each run, :func:`value_table`.
-        null: of the first run, ``lots``; None where it is not accuracy that is shown.
-        shown: the groups drawn; all, or those that fare worst under the first run.
+        null: of the first run, :func:`permutation_band`; None where it is not accuracy that is shown.
+        shown: the groups drawn; all, or the worst under the first run.
         images: indices into the test set: the selected group's images, those most confused by the first run first.
         wrong: for each of them, the share of the first run's nets that err.
         said: for each of them, what the nets that err say most often; its own class where none errs.
@@ -103,10 +104,10 @@ class SubgroupState:
 
 
 class SubgroupExplorer(Explorer[SubgroupState]):
-    """Pick runs, a grouping and a measure; pick a group to see its images and what they are taken for.
+    """Pick runs, a grouping and a metric; pick a group to see its images and how they are misclassified.
 
-    ``runs`` holds a toggle button for each run. ``group`` is a list to click in, in the order in which the first picked
-    run serves the groups, the worst first; ``place`` steps through it by the keyboard.
+    ``runs`` holds a toggle button for each run. ``group`` is a list to click in, the worst under the first picked run
+    first; ``place`` steps through it by the keyboard.
 
     Args:
         scores: for each run, what its nets said of ``test``.
@@ -139,7 +140,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         )
         self.group = widgets.Select(rows=5, description="group", layout=widgets.Layout(width="280px"))
         self.place = widgets.IntSlider(
-            value=1, min=1, max=2, description="place", tooltip="1 is served worst", continuous_update=False
+            value=1, min=1, max=2, description="place", tooltip="1 is the worst group", continuous_update=False
         )
         self._order(pick_worst=True)
         self.by.observe(lambda _: self._order(pick_worst=True), names="value")
@@ -152,7 +153,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         return tuple(name for name, button in self.runs.items() if button.value)
 
     def _order(self, pick_worst: bool = False) -> None:
-        """Offer the groups of the grouping, those that the first run serves worst first."""
+        """Offer the groups of the grouping, the worst under the first run first."""
         scores = self._scores[(*self._picked(), next(iter(self._scores)))[0]]
         with self._reported(), self._quietly():
             table = value_table(scores, self.by.value, self.metric.value, self.tail.value)
@@ -205,7 +206,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             tail,
             group,
             tables,
-            lots(scores, by) if metric == "accuracy" else None,
+            permutation_band(scores, by) if metric == "accuracy" else None,
             tuple(name for name in names if name in keep),
             mine[order],
             wrong[order],
@@ -265,7 +266,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             return
         images = self._test.images[torch.from_numpy(chosen)]
         height, width = images.shape[2:]
-        room = int(0.75 * height)  # under each image, for what it is taken for
+        room = int(0.75 * height)  # under each image, for its predicted class
         image_sheet(axes, torch.nn.functional.pad(images, (0, 0, 0, room), value=255).numpy(), _COLUMNS)
         names = self._test.class_names
         for k, (index, said, wrong) in enumerate(zip(chosen, state.said, state.wrong)):
@@ -287,18 +288,16 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         if state.null is not None and mine["n"]:
             null = state.null[state.null["group"] == state.group].iloc[0]
             where = "below" if mine["value"] < null["low"] else "above" if mine["value"] > null["high"] else "within"
-            words += (
-                f" Under {run!r} that is {where} what chance alone would show, {null['low']:.1%} to {null['high']:.1%}."
-            )
+            words += f" Under {run!r} that is {where} the permutation band, {null['low']:.1%} to {null['high']:.1%}."
         missed = state.said[state.wrong >= 0.5]
         if len(missed):
             words += (
-                f" At least half of the nets of {run!r} err on {len(missed):,} of them, most often saying "
+                f" At least half of the nets of {run!r} err on {len(missed):,} of them, most often predicting "
                 f"{self._test.class_names[int(np.bincount(missed).argmax())]}."
             )
         hidden = int((table["n"] > 0).sum()) - sum(name in state.shown for name in table.loc[table["n"] > 0, "group"])
         if hidden:
-            words += f" The {len(state.shown)} groups that fare worst are drawn, {hidden} others are not."
+            words += f" The {len(state.shown)} worst groups are drawn, {hidden} others are not."
         return words
 
 

@@ -1,4 +1,4 @@
-"""The tail explorer: which losses CVaR listens to, and the convex function whose minimum it is."""
+"""The tail explorer: which losses CVaR weights, and the convex function whose minimum it is."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TailExplorer(Explorer[TailState]):
     Args:
         losses: ``[N]``, finite.
         tail: where the slider stands at first, in (0, 1].
-        groups: ``[N]``, a name or number for each sample; adds who sits in the tail.
+        groups: ``[N]``, a name or number for each sample; adds the groups' shares of the tail.
 
     Raises:
         RddError: losses that are not finite or not one-dimensional, groups of another length, a tail outside (0, 1].
@@ -153,7 +153,7 @@ class TailExplorer(Explorer[TailState]):
                 f"mean, and {count - inside:,} do not count."
             )
         else:
-            words += f"are all of them: CVaR is their mean, {state.mean:.3g}, and every loss counts alike."
+            words += f"are all of them: CVaR is their mean, {state.mean:.3g}, and every loss counts equally."
         if state.groups is not None:
             ranked = np.argsort(-(state.tail_shares - state.shares), kind="stable")[:3]
             who = (f"{state.group_names[g]} {state.tail_shares[g]:.0%} ({state.shares[g]:.0%})" for g in ranked)

@@ -1,4 +1,4 @@
-"""The figures of notebook 07, the audit, as pure functions from what was measured to a matplotlib ``Figure``.
+"""The figures of notebook 07, on the released code, as pure functions from what was measured to a ``Figure``.
 
 Like :mod:`rdd_nb.figures`: no pyplot, colours that the colour-blind can tell apart, and a marker or a dash behind every
 colour.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
 
-__all__ = ["gradients", "padding", "selection", "verdicts", "wrong_end"]
+__all__ = ["best_of_k", "gradient_alignment", "padding_bias", "pass_fail_table", "upper_and_lower_tail"]
 
 Values = NDArray[np.floating[Any]]
 _LINES = ((BLUE, "-", "o"), (ORANGE, "-.", "D"), (GREEN, "--", "s"), (GREY, ":", "^"))
@@ -33,8 +33,8 @@ def _panels(height: float, ratios: Sequence[float] = (1, 1), share_y: bool = Fal
     return figure, left, right
 
 
-def gradients(cosines: Mapping[str, Values], norms: Mapping[str, Values]) -> Figure:
-    """How the gradients of several objectives stand to the plain mean's: a dot for each batch, a bar at their mean.
+def gradient_alignment(cosines: Mapping[str, Values], norms: Mapping[str, Values]) -> Figure:
+    """Direction and length of several objectives' gradients against the plain mean's: a dot a batch, a bar at the mean.
 
     Args:
         cosines: objective → cosine with the plain gradient, ``[batches]``.
@@ -60,28 +60,28 @@ def gradients(cosines: Mapping[str, Values], norms: Mapping[str, Values]) -> Fig
     right.set_xlim(0, max(float(np.max(v)) for v in norms.values()) * 1.08 + 0.1)
     left.set_xlabel("cosine with the plain gradient")
     right.set_xlabel("length, in lengths of the plain gradient")
-    left.set_title("Where it points")
-    right.set_title("How long it is")
+    left.set_title("Direction")
+    right.set_title("Length")
     left.legend(frameon=False, loc="upper left", fontsize=9)
     return figure
 
 
-def wrong_end(
-    tails: Values, risks: Mapping[str, Values], heard: Mapping[str, Values], share: float, minority: str
+def upper_and_lower_tail(
+    tails: Values, risks: Mapping[str, Values], weight: Mapping[str, Values], share: float, minority: str
 ) -> Figure:
-    """What the two ends of the sorted losses average, and how much of the weight the minority has at either.
+    """The mean of the largest and of the smallest losses, and the minority's share of the weight in either tail.
 
     Args:
         tails: ``[T]``, in (0, 1].
         risks: name → value at each tail, ``[T]``.
-        heard: name → the minority's share of the weight at each tail, ``[T]``, in 0..1.
+        weight: name → the minority's share of the weight at each tail, ``[T]``, in 0..1.
         share: of the minority in the data.
         minority: its name.
     """
     figure, left, right = _panels(3.7)
     for (name, values), (colour, dash, _) in zip(risks.items(), _LINES):
         left.plot(tails, values, dash, color=colour, linewidth=2, label=name)
-    for (name, values), (colour, dash, _) in zip(heard.items(), _LINES):
+    for (name, values), (colour, dash, _) in zip(weight.items(), _LINES):
         right.plot(tails, np.asarray(values) * 100, dash, color=colour, linewidth=2, label=name)
     right.axhline(share * 100, color=GREY, linestyle=":", linewidth=1.4, label="share of the data")
     for axes in (left, right):
@@ -95,11 +95,11 @@ def wrong_end(
     left.set_ylabel("nats")
     right.set_ylabel("share of the weight, in %")
     left.set_title("What is averaged")
-    right.set_title(f"How much {minority} images are heard")
+    right.set_title(f"Weight on {minority} images")
     return figure
 
 
-def padding(
+def padding_bias(
     sizes: Values, values: Mapping[str, Values], counts: Values, exact: Values, padded: Values, silent: int
 ) -> Figure:
     """A group's risk against its size in a padded table, and the same in the cells of one real pool.
@@ -138,7 +138,7 @@ def padding(
     return figure
 
 
-def selection(
+def best_of_k(
     repeats: Values,
     best: Mapping[str, Values],
     normal: Mapping[str, Values],
@@ -183,7 +183,7 @@ def selection(
     return figure
 
 
-def verdicts(passed: NDArray[np.bool_], tests: Sequence[str], versions: Sequence[str]) -> Figure:
+def pass_fail_table(passed: NDArray[np.bool_], tests: Sequence[str], versions: Sequence[str]) -> Figure:
     """Which version passes which test: a table of ticks and crosses.
 
     Args:
@@ -214,6 +214,6 @@ def verdicts(passed: NDArray[np.bool_], tests: Sequence[str], versions: Sequence
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(0.5, len(versions) - 1), minor=True)
     axes.grid(axis="x", which="minor", color="#DDDDDD")
-    axes.set_xlabel("version, each with one more fault mended")
-    axes.set_title("Four short tests, on what was rebuilt and on what mends it")
+    axes.set_xlabel("version, each with one more fault corrected")
+    axes.set_title("Four short tests, on the reconstruction and on its corrections")
     return figure

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import audit_figures
+from rdd_nb.figures import released_code_figures
 
 COSINES = {"same": np.ones(3), "other": np.array([0.2, 0.4, 0.6])}
 LENGTHS = {"same": np.full(3, 2.0), "other": np.array([10.0, 20.0, 30.0])}
@@ -17,16 +17,16 @@ def line(axes, label):
 
 
 def padded():
-    return audit_figures.padding(np.array([1, 2]), {"exact": np.ones(2)}, COUNTS, EXACT, PADDED, 1)
+    return released_code_figures.padding_bias(np.array([1, 2]), {"exact": np.ones(2)}, COUNTS, EXACT, PADDED, 1)
 
 
 def chosen():
     gain = {"accuracy": np.array([0.0, 0.01])}
-    return audit_figures.selection(np.array([1, 2]), gain, {"accuracy": np.array([0.0, 0.02])}, CHOSEN, 0.72)
+    return released_code_figures.best_of_k(np.array([1, 2]), gain, {"accuracy": np.array([0.0, 0.02])}, CHOSEN, 0.72)
 
 
 def test_every_batch_is_a_dot_in_the_row_of_its_objective():
-    left, right = audit_figures.gradients(COSINES, LENGTHS).axes
+    left, right = released_code_figures.gradient_alignment(COSINES, LENGTHS).axes
     for axes, given in ((left, COSINES), (right, LENGTHS)):
         dots = [d for d in axes.lines if d.get_marker() in ("o", "D")]
         assert [d.get_xdata().tolist() for d in dots] == [v.tolist() for v in given.values()]
@@ -38,18 +38,18 @@ def test_every_batch_is_a_dot_in_the_row_of_its_objective():
 
 
 def test_gradients_that_point_backwards_are_not_cut_off():
-    left, _ = audit_figures.gradients({"back": np.array([-0.5])}, {"back": np.ones(1)}).axes
+    left, _ = released_code_figures.gradient_alignment({"back": np.array([-0.5])}, {"back": np.ones(1)}).axes
     assert left.get_xlim()[0] < -0.5
 
 
 def test_gradients_need_both_for_each():
     with pytest.raises(RddError, match="same objectives"):
-        audit_figures.gradients(COSINES, {"same": np.ones(3)})
+        released_code_figures.gradient_alignment(COSINES, {"same": np.ones(3)})
 
 
 def test_both_ends_are_drawn_and_shares_are_per_cent():
     risks, heard = {"up": np.array([3.0, 2.0, 1.0])}, {"up": np.array([0.9, 0.4, 0.1])}
-    left, right = audit_figures.wrong_end(TAILS, risks, heard, 0.1, "rare").axes
+    left, right = released_code_figures.upper_and_lower_tail(TAILS, risks, heard, 0.1, "rare").axes
     assert line(left, "up")[1].tolist() == [3, 2, 1]
     assert np.allclose(line(right, "up")[1], [90, 40, 10]) and np.allclose(line(right, "share of the data")[1], 10)
     assert "rare" in right.get_title() and left.get_xscale() == "log"
@@ -66,7 +66,7 @@ def test_padding_draws_each_cell_twice_and_joins_the_two():
 
 
 def test_no_band_where_nothing_is_silent():
-    _, right = audit_figures.padding(np.array([1]), {"exact": np.ones(1)}, COUNTS, EXACT, PADDED, 0).axes
+    _, right = released_code_figures.padding_bias(np.array([1]), {"exact": np.ones(1)}, COUNTS, EXACT, PADDED, 0).axes
     assert not right.patches
 
 
@@ -82,7 +82,7 @@ def test_selection_is_drawn_in_points_and_per_cent():
 
 def test_verdicts_stand_in_their_cells():
     passed = np.array([[True, False, True]])
-    (axes,) = audit_figures.verdicts(passed, ["a test"], ["one", "two", "three"]).axes
+    (axes,) = released_code_figures.pass_fail_table(passed, ["a test"], ["one", "two", "three"]).axes
     assert [(t.get_position(), t.get_text()[2:]) for t in axes.texts] == [
         *(((0, 0), "passes"), ((1, 0), "fails"), ((2, 0), "passes"))
     ]
@@ -91,16 +91,16 @@ def test_verdicts_stand_in_their_cells():
 @pytest.mark.parametrize("passed", [np.ones((2, 2), bool), np.ones((1, 2))], ids=["shape", "kind"])
 def test_verdicts_refuse_what_is_no_table(passed):
     with pytest.raises(RddError, match="verdicts are"):
-        audit_figures.verdicts(passed, ["a test"], ["one", "two"])
+        released_code_figures.pass_fail_table(passed, ["a test"], ["one", "two"])
 
 
 def test_all_have_titles_and_named_axes():
     for figure in (
-        audit_figures.gradients(COSINES, LENGTHS),
-        audit_figures.wrong_end(TAILS, {"a": TAILS}, {"a": TAILS}, 0.1, "rare"),
+        released_code_figures.gradient_alignment(COSINES, LENGTHS),
+        released_code_figures.upper_and_lower_tail(TAILS, {"a": TAILS}, {"a": TAILS}, 0.1, "rare"),
         padded(),
         chosen(),
-        audit_figures.verdicts(np.ones((1, 1), bool), ["a test"], ["one"]),
+        released_code_figures.pass_fail_table(np.ones((1, 1), bool), ["a test"], ["one"]),
     ):
         for axes in figure.axes:
             assert axes.get_title() and axes.get_xlabel()

@@ -1,4 +1,4 @@
-"""Figures of what a study sweeps: sensitivity to one value, and the selection of settings along one.
+"""Figures of a study's sweeps: sensitivity to one value, and the selection of settings along one.
 
 The value is read from the names that a grid gives (:func:`rdd_nb.figures.study_figures.split_name`).
 """
@@ -27,7 +27,7 @@ from rdd_nb.figures.study_figures import (
     with_worst_class,
 )
 
-__all__ = ["selection_figure", "sensitivity_figure", "swept"]
+__all__ = ["selection_figure", "sensitivity_figure", "sweep_table"]
 
 _DASHES = ("-", "--", ":", "-.")
 
@@ -56,7 +56,7 @@ def sensitivity_figure(
     Raises:
         RddError: nothing sweeps the parameter, or no such scenario does.
     """
-    said = swept(summary(table), parameter, default)
+    said = sweep_table(summary(table), parameter, default)
     shown = chosen(scenarios, said.loc[said["at"].notna(), "panel"], "scenario")
     ticks = list(dict.fromkeys(said["at"].dropna()))
     words = any(isinstance(at, str) for at in ticks)
@@ -108,7 +108,7 @@ def sensitivity_figure(
     return figure
 
 
-def swept(said: pd.DataFrame, parameter: str, default: float | str | None = None) -> pd.DataFrame:
+def sweep_table(said: pd.DataFrame, parameter: str, default: float | str | None = None) -> pd.DataFrame:
     """A summary with the columns panel, way (scenario and method without the swept value) and at (the value, or None).
 
     A name without the value gets ``default`` where the same panel and way have other values too.
