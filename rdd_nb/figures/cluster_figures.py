@@ -70,7 +70,7 @@ def voronoi_cells(
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     low, high = points.min(0) - 0.3, points.max(0) + 0.3
-    high[1] += 0.25 * (high[1] - low[1])  # room for the legend
+    high[1] += 0.25 * (high[1] - low[1])  # space for the legend
     x, y = (np.linspace(low[k], high[k], 240) for k in (0, 1))
     plane = np.stack(np.meshgrid(x, y), -1)
     nearest = np.square(plane[:, :, None] - centres).sum(-1).argmin(-1)

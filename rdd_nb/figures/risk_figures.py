@@ -155,7 +155,7 @@ def cvar_as_worst_case(
     axes.fill_between(tails, curve, color=COLOURS["light"], alpha=0.45, linewidth=0)
     for (name, (tail, loss)), (_, _, marker) in zip(distributions.items(), _LINES):
         axes.plot([tail], [loss], marker, color=ORANGE, markersize=8)
-        last = tail > 0.7  # there is no room below the curve
+        last = tail > 0.7  # there is no space below the curve
         axes.annotate(
             f"{name}: {loss:.2f}", (tail, loss), (0, 36) if last else (-9, -4), textcoords="offset points",
             ha="right", va="bottom" if last else "top", fontsize=9,
@@ -204,7 +204,7 @@ def _sides(axes: Axes, losses: Mapping[str, Sequence[float]], names: tuple[str, 
         axes.plot([many], [y], "o", color=BLUE, markersize=8, label=names[0] if y == 0 else None)
         axes.plot([few], [y], "D", color=ORANGE, markersize=8, label=names[1] if y == 0 else None)
     axes.set_yticks(range(len(losses)), list(losses))
-    axes.set_ylim(len(losses) * 1.15 - 0.4, -0.6)  # the legend needs room below the last row
+    axes.set_ylim(len(losses) * 1.15 - 0.4, -0.6)  # the legend needs space below the last row
     axes.set_xlim(0)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -102,7 +102,7 @@ def sensitivity_figure(
         axes.set(xlabel=parameter.replace("_", " "), ylim=(0, 100))
         axes.set_title(panel, fontsize=10)
         axes.grid(color="#EEEEEE")
-        below = -0.32 if words and len(ticks) > 3 else -0.2  # beside the lines there is no room
+        below = -0.32 if words and len(ticks) > 3 else -0.2  # beside the lines there is no space
         axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below))
     figure.supylabel("accuracy in %", fontsize=10)
     return figure

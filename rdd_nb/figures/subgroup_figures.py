@@ -285,8 +285,8 @@ def confusion_matrices(
     above.colorbar(picture, ax=list(panels), shrink=0.8, pad=0.02, label="share of its class, in %")
     axes = below.subplots()
     height, width = images.shape[2:]
-    room = int(0.4 * height)  # under each image, for its words
-    sheet = torch.nn.functional.pad(torch.from_numpy(images), (0, 0, 0, room), value=255).numpy()
+    margin = int(0.4 * height)  # under each image, for its words
+    sheet = torch.nn.functional.pad(torch.from_numpy(images), (0, 0, 0, margin), value=255).numpy()
     image_sheet(axes, sheet, len(images))
     for k, text in enumerate(words):
         axes.text(k * (width + 2) + width / 2, height + 1, text, ha="center", va="top", fontsize=6.5, linespacing=1)

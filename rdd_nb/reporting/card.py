@@ -220,7 +220,7 @@ def _numbers(scores: Scores | None, said: dict[str, Any]) -> list[str]:
     if scores is None:
         return ["Not measured: the run holds no predictions of networks trained on this set (see `rdd-nb evaluate`)."]
     protocol = said.get("protocol") or {}
-    trained = f" ({protocol['network']}, width {protocol['width']}, {protocol['epochs']} passes)" if protocol else ""
+    trained = f" ({protocol['network']}, width {protocol['width']}, {protocol['epochs']} epochs)" if protocol else ""
     nets = len(scores.predictions)
     told = (
         f"Accuracy of {nets} fresh network{'s' * (nets != 1)}{trained} trained on this set alone, on "

@@ -64,7 +64,7 @@ class Rounding(NamedTuple):
 
 
 def rounding(synthetic: SyntheticSet) -> Rounding:
-    """How far :meth:`SyntheticSet.to_uint8 <rdd_nb.data.synthetic_set.SyntheticSet.to_uint8>` lies from the images themselves.
+    """How far the pixels of :meth:`rdd_nb.data.synthetic_set.SyntheticSet.to_uint8` lie from the images themselves.
 
     A distilled value may be darker than black or brighter than white. Rounding alone moves a value by half a grey level
     at most; more than that is clipping.

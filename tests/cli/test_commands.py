@@ -189,7 +189,7 @@ def test_options_win_over_set_over_the_file_over_the_default(capsys):
 def test_interrupted_it_says_how_to_go_on_and_ends_with_the_same_bits(capsys, monkeypatch):
     plain = ["distill", "--data", "digits", *SMALL, "--objective", "erm"]
     says(capsys, *plain, "--out", "whole")
-    room, real = sys.modules["rdd_nb.distillation.loop"], sys.modules["rdd_nb.distillation.loop"].steps
+    module, real = sys.modules["rdd_nb.distillation.loop"], sys.modules["rdd_nb.distillation.loop"].steps
 
     def interrupted(*arguments):
         for count, state in enumerate(real(*arguments), 1):
@@ -198,7 +198,7 @@ def test_interrupted_it_says_how_to_go_on_and_ends_with_the_same_bits(capsys, mo
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "steps", interrupted)
+        patch.setattr(module, "steps", interrupted)
         assert main([*plain, "--out", "cut"]) == 130
     printed, told = capsys.readouterr()
     assert printed == "" and told.count("\n") == 1 and "the same command" in told

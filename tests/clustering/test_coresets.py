@@ -18,12 +18,12 @@ from rdd_nb.distillation.initialization import initial_state
 from rdd_nb.models.protocol import Protocol
 from tests.helpers import rng
 
-room = importlib.import_module("rdd_nb.clustering.coresets")
+module = importlib.import_module("rdd_nb.clustering.coresets")
 
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
-    monkeypatch.setattr(room, "BRIEFLY", Protocol(steps=3, width=4))
+    monkeypatch.setattr(module, "BRIEFLY", Protocol(steps=3, width=4))
 
 
 def images(count=60, groups=None):
@@ -107,7 +107,7 @@ def test_herding_looks_through_a_trained_network_unless_told_frozen():
     data = images()
     one, two = (coreset(data, name, 5, seed=0, device="cpu") for name in ("herding", "herding-frozen"))
     assert not torch.equal(one.images, two.images)
-    points = room._trained_features(data, 0, "cpu")
+    points = module._trained_features(data, 0, "cpu")
     assert torch.allclose(points.norm(dim=1), torch.ones(60)) and not points.requires_grad
     expected = [(data.labels == c).nonzero()[:, 0][herd(points[data.labels == c], 5)] for c in range(3)]
     assert chosen(data, one).tolist() == torch.cat(expected).tolist()

@@ -56,31 +56,31 @@ def same(first, second):
 def test_counts_of_attributes_are_exact(name, size, train, classes, percent, seed):
     off = int(train * (100 - percent) / 100 + 0.5)
     assume(off > 0)  # a class that would give no image is an error, tested below
-    bent = scenario(make(train, 13, classes, size=size), name, bias=percent / 100, seed=seed)
-    table = cells(bent.train)
+    shifted = scenario(make(train, 13, classes, size=size), name, bias=percent / 100, seed=seed)
+    table = cells(shifted.train)
     assert table.diagonal().tolist() == [train - off] * classes
     others = table[~torch.eye(classes, dtype=torch.bool)].reshape(classes, classes - 1)
     assert (others.sum(1) == off).all() and int((others.max(1).values - others.min(1).values).max()) <= 1
-    tested = cells(bent.test)
+    tested = cells(shifted.test)
     assert (tested.sum(1) == 13).all() and int(tested.max() - tested.min()) <= 1
 
 
 def test_coloured_groups_are_named_and_the_minority_is_off_colour():
-    bent = scenario(make(), "coloured", bias=0.9)
-    for part in (bent.train, bent.test):
+    shifted = scenario(make(), "coloured", bias=0.9)
+    for part in (shifted.train, shifted.test):
         assert part.group_names == ("red", "green", "blue", "yellow")
         assert torch.equal(part.minority, part.groups != part.labels)
         assert part.minority_names == ("on-colour", "off-colour")
-        assert part.name == bent.name == "toy coloured bias=0.9 seed=0"
-    assert int(bent.train.minority.sum()) == 40
-    assert cells(bent.test).tolist() == [[5] * 4] * 4
+        assert part.name == shifted.name == "toy coloured bias=0.9 seed=0"
+    assert int(shifted.train.minority.sum()) == 40
+    assert cells(shifted.test).tolist() == [[5] * 4] * 4
 
 
 def test_coloured_pixels_are_grey_times_colour():
     base = make()
-    bent = scenario(base, "coloured")
+    shifted = scenario(base, "coloured")
     colours = np.array(list(textures.PALETTE.values())[:4])
-    for before, after in ((base.train, bent.train), (base.test, bent.test)):
+    for before, after in ((base.train, shifted.train), (base.test, shifted.test)):
         factors = colours[after.groups.numpy()][:, :, None, None]
         # Halves do not occur, as 255 is odd: rounding is the same in all conventions.
         assert np.array_equal(after.images.numpy(), np.rint(before.images.numpy() * factors / 255).astype(np.uint8))
@@ -88,10 +88,10 @@ def test_coloured_pixels_are_grey_times_colour():
 
 
 def test_coloured_statistics_are_those_of_the_bent_training_images():
-    bent = scenario(make(), "coloured")
-    assert (bent.train.mean, bent.train.std) == statistics(bent.train.images)
-    assert (bent.test.mean, bent.test.std) == (bent.train.mean, bent.train.std)
-    normalised = bent.train.normalised()
+    shifted = scenario(make(), "coloured")
+    assert (shifted.train.mean, shifted.train.std) == statistics(shifted.train.images)
+    assert (shifted.test.mean, shifted.test.std) == (shifted.train.mean, shifted.train.std)
+    normalised = shifted.train.normalised()
     torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(normalised.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
@@ -99,8 +99,8 @@ def test_coloured_statistics_are_those_of_the_bent_training_images():
 @pytest.mark.parametrize(("bias", "on"), [(1.0, 100), (1, 100), (0.0, 0), (0.25, 25)])
 def test_coloured_at_the_ends(bias, on):
     # 0.25 with four classes: colour says nothing about the class.
-    bent = scenario(make(), "coloured", bias=bias)
-    assert cells(bent.train).diagonal().tolist() == [on] * 4
+    shifted = scenario(make(), "coloured", bias=bias)
+    assert cells(shifted.train).diagonal().tolist() == [on] * 4
 
 
 def test_a_bias_of_nine_tenths_leaves_a_tenth_exactly():
@@ -114,19 +114,19 @@ def test_halves_are_rounded_up_whatever_floating_point_makes_of_them():
         for train in (10, 50, 58):
             off = (train * percent + 50) // 100
             if off:
-                bent = scenario(make(train, 2, 2, size=(1, 1)), "coloured", bias=1 - percent / 100)
-                assert int(bent.train.minority.sum()) == 2 * off
+                shifted = scenario(make(train, 2, 2, size=(1, 1)), "coloured", bias=1 - percent / 100)
+                assert int(shifted.train.minority.sum()) == 2 * off
 
 
 def test_the_shipped_sample_coloured():
-    bent = scenario(load("fashion-mnist-sample"), "coloured", bias=0.9, seed=0)
-    table = cells(bent.train)
-    assert table.diagonal().tolist() == [900] * 10 and int(bent.train.minority.sum()) == 1000
+    shifted = scenario(load("fashion-mnist-sample"), "coloured", bias=0.9, seed=0)
+    table = cells(shifted.train)
+    assert table.diagonal().tolist() == [900] * 10 and int(shifted.train.minority.sum()) == 1000
     assert sorted(set(table.flatten().tolist())) == [11, 12, 900]
-    assert cells(bent.test).unique().tolist() == [20]
+    assert cells(shifted.test).unique().tolist() == [20]
     # The content stays: the brightest channel is the grey image, nearly.
     grey = load("fashion-mnist-sample").test.images[:, 0].float()
-    assert (bent.test.images.amax(1).float() >= 0.78 * grey - 1).all()
+    assert (shifted.test.images.amax(1).float() >= 0.78 * grey - 1).all()
 
 
 def test_groups_ride_along():
@@ -143,9 +143,9 @@ def test_rgb_can_be_coloured():
 
 
 def test_coloured_with_many_classes():
-    bent = scenario(make(train=30, test=12, classes=12), "coloured", bias=0.9)
-    assert bent.train.num_groups == 12 and cells(bent.test).unique().tolist() == [1]
-    assert bent.train.group_names[1] == "hue 30°"
+    shifted = scenario(make(train=30, test=12, classes=12), "coloured", bias=0.9)
+    assert shifted.train.num_groups == 12 and cells(shifted.test).unique().tolist() == [1]
+    assert shifted.train.group_names[1] == "hue 30°"
 
 
 # ------------------------------------------------------------------------------------------------------------- rotated
@@ -155,39 +155,39 @@ def test_coloured_with_many_classes():
 @given(st.integers(10, 60), st.integers(5, 100), st.sampled_from([90, 180, 270, -90]), st.integers(0, 10**6))
 def test_rotated_counts_are_exact_and_pixels_move(train, percent, angle, seed):
     base = make(train, 3, 3, size=(4, 4))
-    bent = scenario(base, "rotated-minority", fraction=percent / 100, angle=angle, seed=seed)
+    shifted = scenario(base, "rotated-minority", fraction=percent / 100, angle=angle, seed=seed)
     wanted = int(train * percent / 100 + 0.5)
-    assert cells(bent.train).tolist() == [[train - wanted, wanted]] * 3
-    for before, after, turned in zip(base.train.images, bent.train.images, bent.train.minority, strict=True):
+    assert cells(shifted.train).tolist() == [[train - wanted, wanted]] * 3
+    for before, after, turned in zip(base.train.images, shifted.train.images, shifted.train.minority, strict=True):
         expected = np.rot90(before[0].numpy(), angle // 90) if turned else before[0].numpy()
         assert np.array_equal(after[0].numpy(), expected)
 
 
 def test_rotated_test_set_shows_each_image_both_ways():
     base = make()
-    bent = scenario(base, "rotated-minority")
+    shifted = scenario(base, "rotated-minority")
     half = len(base.test)
-    assert len(bent.test) == 2 * half and cells(bent.test).tolist() == [[20, 20]] * 4
-    assert torch.equal(bent.test.images[:half], base.test.images)
-    assert torch.equal(bent.test.images[half:], base.test.images.rot90(1, (2, 3)))
-    assert torch.equal(bent.test.labels[half:], bent.test.labels[:half])
-    assert torch.equal(bent.test.minority, bent.test.groups == 1) and not bent.test.minority[:half].any()
+    assert len(shifted.test) == 2 * half and cells(shifted.test).tolist() == [[20, 20]] * 4
+    assert torch.equal(shifted.test.images[:half], base.test.images)
+    assert torch.equal(shifted.test.images[half:], base.test.images.rot90(1, (2, 3)))
+    assert torch.equal(shifted.test.labels[half:], shifted.test.labels[:half])
+    assert torch.equal(shifted.test.minority, shifted.test.groups == 1) and not shifted.test.minority[:half].any()
 
 
 def test_rotated_names_and_statistics():
     base = make()
-    bent = scenario(base, "rotated-minority", fraction=0.2, seed=3)
-    for part in (bent.train, bent.test):
+    shifted = scenario(base, "rotated-minority", fraction=0.2, seed=3)
+    for part in (shifted.train, shifted.test):
         assert part.group_names == part.minority_names == ("upright", "rotated")
-        assert part.name == bent.name == "toy rotated-minority fraction=0.2 angle=90 seed=3"
+        assert part.name == shifted.name == "toy rotated-minority fraction=0.2 angle=90 seed=3"
         assert (part.mean, part.std) == (base.train.mean, base.train.std)
     assert int(scenario(base, "rotated-minority", fraction=0).train.minority.sum()) == 0
     assert bool(scenario(base, "rotated-minority", fraction=1.0).train.minority.all())
 
 
 def test_half_a_turn_needs_no_square():
-    bent = scenario(make(size=(4, 6)), "rotated-minority", angle=180)
-    assert bent.train.shape == (1, 4, 6)
+    shifted = scenario(make(size=(4, 6)), "rotated-minority", angle=180)
+    assert shifted.train.shape == (1, 4, 6)
 
 
 # ---------------------------------------------------------------------------------------------------------- background
@@ -195,25 +195,25 @@ def test_half_a_turn_needs_no_square():
 
 def test_background_names_and_statistics():
     base = make(channels=3, size=(14, 12))
-    bent = scenario(base, "background", seed=2)
-    for part in (bent.train, bent.test):
+    shifted = scenario(base, "background", seed=2)
+    for part in (shifted.train, shifted.test):
         assert part.shape == (3, 14, 12) and part.group_names == ("rows", "columns", "rising", "falling")
         assert torch.equal(part.minority, part.groups != part.labels)
         assert part.minority_names == ("own background", "other background")
-        assert part.name == bent.name == "toy background bias=0.9 seed=2"
-        assert (part.mean, part.std) == statistics(bent.train.images)
-    assert torch.equal(bent.train.labels, base.train.labels) and torch.equal(bent.test.labels, base.test.labels)
+        assert part.name == shifted.name == "toy background bias=0.9 seed=2"
+        assert (part.mean, part.std) == statistics(shifted.train.images)
+    assert torch.equal(shifted.train.labels, base.train.labels) and torch.equal(shifted.test.labels, base.test.labels)
 
 
 def test_the_shipped_sample_before_textures():
     base = load("fashion-mnist-sample")
-    bent = scenario(base, "background", bias=0.9, seed=0)
-    assert cells(bent.train).diagonal().tolist() == [900] * 10 and cells(bent.test).unique().tolist() == [20]
-    for before, after in ((base.train.images, bent.train.images), (base.test.images, bent.test.images)):
+    shifted = scenario(base, "background", bias=0.9, seed=0)
+    assert cells(shifted.train).diagonal().tolist() == [900] * 10 and cells(shifted.test).unique().tolist() == [20]
+    for before, after in ((base.train.images, shifted.train.images), (base.test.images, shifted.test.images)):
         assert torch.equal(after[before >= 24], before[before >= 24]), "objects stay as they are"
         assert after[before == 0].unique().tolist() == [0, 128]
     # Shifts differ between images: black corners show all six phases of the rows.
-    own = bent.train.images[(bent.train.groups == 0) & (base.train.images[:, 0, :6, 0].amax(1) == 0), 0, :6, 0]
+    own = shifted.train.images[(shifted.train.groups == 0) & (base.train.images[:, 0, :6, 0].amax(1) == 0), 0, :6, 0]
     assert len(own.unique(dim=0)) == 6
 
 
@@ -252,15 +252,15 @@ def uneven(counts, test=6):
 @given(st.lists(st.integers(4, 60), min_size=2, max_size=9), st.floats(1, 8), st.integers(0, 10**6))
 def test_long_tail_counts_are_exact(sizes, ratio, seed):
     base = uneven(sizes)
-    bent = scenario(base, "long-tail", ratio=ratio, seed=seed)
+    shifted = scenario(base, "long-tail", ratio=ratio, seed=seed)
     classes, largest = len(sizes), min(sizes)
     expected = [nearest(largest * ratio ** (-rank / (classes - 1))) for rank in range(classes)]
-    counts = bent.train.class_counts
+    counts = shifted.train.class_counts
     assert counts.sort(descending=True).values.tolist() == expected and expected[0] == largest
     # The thirds follow the ranks, and the same classes are the tail in training and test.
-    of_class = cells(bent.test).argmax(1)
-    assert (cells(bent.train).argmax(1) == of_class).all() and ((cells(bent.train) > 0).sum(1) == 1).all()
-    assert cells(bent.test).sum(0).tolist() == [6 * ((classes + extra) // 3) for extra in (2, 0, 1)]
+    of_class = cells(shifted.test).argmax(1)
+    assert (cells(shifted.train).argmax(1) == of_class).all() and ((cells(shifted.train) > 0).sum(1) == 1).all()
+    assert cells(shifted.test).sum(0).tolist() == [6 * ((classes + extra) // 3) for extra in (2, 0, 1)]
     for first, second in ((0, 1), (1, 2), (0, 2)):
         if (of_class == first).any() and (of_class == second).any():
             assert counts[of_class == first].min() >= counts[of_class == second].max()
@@ -268,16 +268,16 @@ def test_long_tail_counts_are_exact(sizes, ratio, seed):
 
 def test_long_tail_names_and_statistics():
     base = make(train=100, classes=10)
-    bent = scenario(base, "long-tail", ratio=20, seed=4)
-    assert bent.train.class_counts.sort(descending=True).values.tolist() == [100, 72, 51, 37, 26, 19, 14, 10, 7, 5]
-    for part in (bent.train, bent.test):
+    shifted = scenario(base, "long-tail", ratio=20, seed=4)
+    assert shifted.train.class_counts.sort(descending=True).values.tolist() == [100, 72, 51, 37, 26, 19, 14, 10, 7, 5]
+    for part in (shifted.train, shifted.test):
         assert part.group_names == ("head", "middle", "tail")
         assert part.minority_names == ("head and middle classes", "tail classes")
         assert torch.equal(part.minority, part.groups == 2)
-        assert part.name == bent.name == "toy long-tail ratio=20 seed=4"
-        assert (part.mean, part.std) == statistics(bent.train.images)
-    assert int(bent.train.minority.sum()) == 22 and int(bent.test.minority.sum()) == 60
-    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.labels, base.test.labels)
+        assert part.name == shifted.name == "toy long-tail ratio=20 seed=4"
+        assert (part.mean, part.std) == statistics(shifted.train.images)
+    assert int(shifted.train.minority.sum()) == 22 and int(shifted.test.minority.sum()) == 60
+    assert torch.equal(shifted.test.images, base.test.images) and torch.equal(shifted.test.labels, base.test.labels)
 
 
 def test_long_tail_keeps_images_of_the_base_in_their_old_order():
@@ -318,31 +318,31 @@ STRATA = "left: class 0, class 1, class 2; right: class 4, CLASS 3; alone: class
 @given(st.lists(st.integers(40, 60), min_size=6, max_size=6), st.floats(0.05, 0.25), st.integers(0, 10**6))
 def test_hidden_strata_counts_are_exact(sizes, fraction, seed):
     base = uneven(sizes)
-    bent = scenario(base, "hidden-strata", strata=STRATA, fraction=fraction, seed=seed)
-    kept = torch.bincount(bent.train.groups, minlength=6).tolist()
-    rare = sorted(bent.test.groups[bent.test.minority].unique().tolist())
+    shifted = scenario(base, "hidden-strata", strata=STRATA, fraction=fraction, seed=seed)
+    kept = torch.bincount(shifted.train.groups, minlength=6).tolist()
+    rare = sorted(shifted.test.groups[shifted.test.minority].unique().tolist())
     assert len(rare) == 2 and rare[0] in (0, 1, 2) and rare[1] in (3, 4)
     for coarse in ((0, 1, 2), (3, 4), (5,)):
         others = sum(sizes[label] for label in coarse if label not in rare)
         for label in coarse:
             wanted = nearest(others * fraction / (1 - fraction)) if label in rare else sizes[label]
             assert kept[label] == wanted
-    for part in (bent.train, bent.test):
+    for part in (shifted.train, shifted.test):
         assert torch.equal(part.minority, torch.isin(part.groups, torch.tensor(rare)))
         assert torch.equal(part.labels, torch.tensor([0, 0, 0, 1, 1, 2])[part.groups])
 
 
 def test_hidden_strata_names_and_statistics():
     base = make(classes=6)
-    bent = scenario(base, "hidden-strata", strata=STRATA, seed=1)
-    for part in (bent.train, bent.test):
+    shifted = scenario(base, "hidden-strata", strata=STRATA, seed=1)
+    for part in (shifted.train, shifted.test):
         assert part.class_names == ("left", "right", "alone") and part.group_names == base.train.class_names
         assert part.minority_names == ("common strata", "rare strata")
-        assert part.name == bent.name == f"toy hidden-strata fraction=0.05 strata='{STRATA}' seed=1"
-        assert (part.mean, part.std) == statistics(bent.train.images)
-    assert bent.train.class_counts.tolist() == [211, 105, 100] and int(bent.train.minority.sum()) == 16
-    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.groups, base.test.labels)
-    assert bent.test.class_counts.tolist() == [60, 40, 20] and int(bent.test.minority.sum()) == 40
+        assert part.name == shifted.name == f"toy hidden-strata fraction=0.05 strata='{STRATA}' seed=1"
+        assert (part.mean, part.std) == statistics(shifted.train.images)
+    assert shifted.train.class_counts.tolist() == [211, 105, 100] and int(shifted.train.minority.sum()) == 16
+    assert torch.equal(shifted.test.images, base.test.images) and torch.equal(shifted.test.groups, base.test.labels)
+    assert shifted.test.class_counts.tolist() == [60, 40, 20] and int(shifted.test.minority.sum()) == 40
 
 
 def test_each_stratum_is_rare_for_some_seed_but_never_one_alone():
@@ -356,14 +356,14 @@ def test_each_stratum_is_rare_for_some_seed_but_never_one_alone():
 
 def test_the_shipped_sample_with_hidden_strata():
     base = load("fashion-mnist-sample")
-    bent = scenario(base, "hidden-strata")
-    assert bent.train.class_names == ("tops", "dresses and trousers", "shoes", "bags")
-    assert bent.train.class_counts.tolist() == [3158, 1053, 2105, 1000] and int(bent.train.minority.sum()) == 316
-    assert torch.equal(bent.test.images, base.test.images) and torch.equal(bent.test.groups, base.test.labels)
-    assert bent.test.class_counts.tolist() == [800, 400, 600, 200] and int(bent.test.minority.sum()) == 600
+    shifted = scenario(base, "hidden-strata")
+    assert shifted.train.class_names == ("tops", "dresses and trousers", "shoes", "bags")
+    assert shifted.train.class_counts.tolist() == [3158, 1053, 2105, 1000] and int(shifted.train.minority.sum()) == 316
+    assert torch.equal(shifted.test.images, base.test.images) and torch.equal(shifted.test.groups, base.test.labels)
+    assert shifted.test.class_counts.tolist() == [800, 400, 600, 200] and int(shifted.test.minority.sum()) == 600
     # A tenth held out has each rare stratum in it.
-    held = bent.train.hold_out(0.1, seed=0)[1]
-    shares = torch.bincount(held.groups) - torch.bincount(bent.train.groups) / 10
+    held = shifted.train.hold_out(0.1, seed=0)[1]
+    shares = torch.bincount(held.groups) - torch.bincount(shifted.train.groups) / 10
     assert float(shares.abs().max()) <= 1
 
 

@@ -21,15 +21,15 @@ from tests.distillation.helpers import DATA, GROUPS, TINY, final, make
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
     config = DistillConfig(objective="group", **{**TINY, "checkpoint_every": 100})
     expected = final(config)
-    room = sys.modules["rdd_nb.distillation.step"]
-    real_step = room._step
+    module = sys.modules["rdd_nb.distillation.step"]
+    real_step = module._step
 
     def interrupted(problem, state):
         if state.iteration == 2:
             raise KeyboardInterrupt
         return real_step(problem, state)
 
-    monkeypatch.setattr(room, "_step", interrupted)
+    monkeypatch.setattr(module, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         distill(DATA, config, GROUPS, out=tmp_path / "run", progress=False, device="cpu")
     monkeypatch.undo()
@@ -150,7 +150,7 @@ def test_a_folder_whose_config_is_gone_is_not_taken_for_another_run(tmp_path):
     for name in ("config.json", "metrics.json", "history.csv", "synthetic.safetensors"):  # at last the checkpoint alone
         (tmp_path / name).unlink()
         (tmp_path / "config.json").unlink(missing_ok=True)
-        with pytest.raises(RddError, match="without its config.json"):
+        with pytest.raises(RddError, match=r"without its config\.json"):
             distill(DATA, config.model_copy(update={"seed": 1}), out=tmp_path, progress=False, device="cpu")
 
 

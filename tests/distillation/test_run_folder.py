@@ -327,7 +327,7 @@ def test_a_file_of_another_run_is_told_by_its_identity(tmp_path, name):
     mine, other = finished(tmp_path / "mine"), finished(tmp_path / "other", OTHER)
     FILES[name](mine)
     (mine.path / name).write_bytes((other.path / name).read_bytes())
-    with pytest.raises(RddError, match="is of another run than config.json") as caught:
+    with pytest.raises(RddError, match=r"is of another run than config\.json") as caught:
         FILES[name](mine)
     assert name in one_line(caught)
 
@@ -337,7 +337,7 @@ def test_files_without_their_config_belong_to_nobody(tmp_path, name):
     run = finished(tmp_path)
     for other in {*FILES, "config.json"} - {name}:
         (tmp_path / other).unlink()
-    with pytest.raises(RddError, match="without its config.json"):
+    with pytest.raises(RddError, match=r"without its config\.json"):
         RunFolder(tmp_path).create(OTHER)
     run.create(OTHER, overwrite=True)
     assert not (tmp_path / name).exists() and run.config == OTHER

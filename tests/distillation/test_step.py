@@ -103,12 +103,12 @@ def test_a_state_can_be_taken_up_anywhere():
 @pytest.mark.parametrize("matched", ["erm", "robust"])
 def test_real_images_in_parts_or_all_together(monkeypatch, matched):
     """What fits the cache goes through the network together; the images that come out are the same up to rounding."""
-    import rdd_nb.distillation.step as room
+    import rdd_nb.distillation.step as module
 
     config = DistillConfig(objective=matched, **TINY)
     whole = final(config)
-    monkeypatch.setitem(room.MAP_BYTES, "cpu", 5 * 4 * 8 * 8 * 4)  # five images of 8 pixels at width 4
-    assert room._at_a_time(config, torch.zeros(1, 1, 8, 8)) == 5
+    monkeypatch.setitem(module.MAP_BYTES, "cpu", 5 * 4 * 8 * 8 * 4)  # five images of 8 pixels at width 4
+    assert module._at_a_time(config, torch.zeros(1, 1, 8, 8)) == 5
     torch.testing.assert_close(final(config), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -119,13 +119,13 @@ def test_real_images_in_parts_or_all_together(monkeypatch, matched):
 )
 def test_classes_together_or_one_after_another(monkeypatch, objective, groups):
     """What a card does, on the CPU: two of the three classes at a time, then the third."""
-    import rdd_nb.distillation.step as room
+    import rdd_nb.distillation.step as module
 
     config = DistillConfig(objective=objective, matching="gradient", outer=2, **TINY)
     apart, seen = final(config, groups), []
-    monkeypatch.setitem(room.GRAPH_BYTES, "cpu", 2 * config.batch_real * config.width * 8 * 8 * 4)
-    many = room.matching.gradient_losses
-    monkeypatch.setattr(room.matching, "gradient_losses", lambda *a: seen.append(a[3].tolist()) or many(*a))
+    monkeypatch.setitem(module.GRAPH_BYTES, "cpu", 2 * config.batch_real * config.width * 8 * 8 * 4)
+    many = module.matching.gradient_losses
+    monkeypatch.setattr(module.matching, "gradient_losses", lambda *a: seen.append(a[3].tolist()) or many(*a))
     torch.testing.assert_close(final(config, groups), apart, rtol=1e-3, atol=1e-4)
     assert seen == [[0, 1]] * (config.outer * config.num_iterations)
     seen.clear()

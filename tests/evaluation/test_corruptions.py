@@ -84,7 +84,7 @@ def test_severity_1_is_the_default_and_0_is_nothing(kind):
 
 
 def test_the_released_strength_gives_the_bits_that_it_always_gave():
-    """What the study's table was measured on, worked out here without the room's own steps."""
+    """What the study's table was measured on, worked out here without the module's own steps."""
     images = random_images(1, 1, 28, 28)
     data = plain_images(images)
     assert torch.equal(corrupt(data, "invert").images, 255 - images)
@@ -136,8 +136,8 @@ def test_a_curve_is_the_accuracy_at_each_severity():
 
 
 def test_relative_counts_from_chance():
-    clean, bent = [0.9, 0.4, 0.1], [[0.5, 0.9], [0.4, 0.1], [0.1, 0.3]]
-    found = relative(clean, bent, chance=0.1)
+    clean, corrupted = [0.9, 0.4, 0.1], [[0.5, 0.9], [0.4, 0.1], [0.1, 0.3]]
+    found = relative(clean, corrupted, chance=0.1)
     assert np.allclose(found[:2], [(0.4 / 0.8 + 1) / 2, 0.5]) and np.isnan(found[2]), "no net can lose below chance"
     assert np.allclose(relative([0.8], [[0.05]], 0.1), -0.05 / 0.7), "a misled net is worse than a guess"
     for wrong in ([0.5], [[0.5], [0.5]]):
@@ -172,10 +172,10 @@ def test_corruption_changes_the_pixels_and_nothing_else():
     data = quadrants(12, groups=True)
     before = data.images.clone()
     for kind in ("noise", "blur", "invert"):
-        bent = corrupt(data, kind)
-        assert bent.images.dtype == torch.uint8 and not torch.equal(bent.images, before)
-        assert torch.equal(bent.labels, data.labels) and torch.equal(bent.groups, data.groups)
-        assert bent.mean == data.mean and bent.minority_names == data.minority_names
+        corrupted = corrupt(data, kind)
+        assert corrupted.images.dtype == torch.uint8 and not torch.equal(corrupted.images, before)
+        assert torch.equal(corrupted.labels, data.labels) and torch.equal(corrupted.groups, data.groups)
+        assert corrupted.mean == data.mean and corrupted.minority_names == data.minority_names
     assert torch.equal(data.images, before)
     with pytest.raises(RddError, match="did you mean 'blur'"):
         corrupt(data, "blurr")

@@ -35,7 +35,7 @@ from rdd_nb.experiments.study.tables import collect, write_tables
 from rdd_nb.experiments.study.units import state
 from rdd_nb.models.protocol import PROFILES, Protocol
 
-room = importlib.import_module("rdd_nb.experiments.study.units")
+module = importlib.import_module("rdd_nb.experiments.study.units")
 ROOM = Path(__file__).resolve().parents[2]
 
 STYLE = {"space_name": "style", "num_groups": 2}
@@ -59,8 +59,8 @@ BASE = {
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    room._loaded.cache_clear()
-    room._prepared.cache_clear()
+    module._loaded.cache_clear()
+    module._prepared.cache_clear()
 
 
 def write(**changes) -> Path:
@@ -185,7 +185,7 @@ def method(**keys):
     return {"methods": {"m": keys}}
 
 
-def bent(**keys):
+def shifted(**keys):
     return {"scenarios": {"s": keys}}
 
 
@@ -214,16 +214,16 @@ def bent(**keys):
         ({"methods": {}}, "methods"),
         ({"methods": {"m": None}}, "not a mapping"),
         ({"methods": {1: {"coreset": "random"}}}, "the key 1 is a whole number"),
-        (bent(scenario="colored"), "did you mean 'coloured'"),
-        (bent(scenario="coloured", bais=0.9), "did you mean 'bias'"),
-        (bent(scenario="coloured", bias=2), "bias must be a fraction"),
-        (bent(scenario="coloured", label_nose=0.1), "did you mean 'label_noise'"),
-        (bent(scenario="none", label_noise=1.5), "label_noise=1.5"),
-        (bent(scenario="none", grid={"label_noise": [2.0]}), "label_noise=2.0"),
-        (bent(scenario="coloured", grid={"bias": []}), "is empty"),
-        (bent(scenario="coloured", grid={"bias": [0.9, 0.9]}), "names a value twice"),
-        (bent(scenario="coloured", methods=["plane"]), "did you mean 'plain'"),
-        (bent(), "scenario: field required"),
+        (shifted(scenario="colored"), "did you mean 'coloured'"),
+        (shifted(scenario="coloured", bais=0.9), "did you mean 'bias'"),
+        (shifted(scenario="coloured", bias=2), "bias must be a fraction"),
+        (shifted(scenario="coloured", label_nose=0.1), "did you mean 'label_noise'"),
+        (shifted(scenario="none", label_noise=1.5), "label_noise=1.5"),
+        (shifted(scenario="none", grid={"label_noise": [2.0]}), "label_noise=2.0"),
+        (shifted(scenario="coloured", grid={"bias": []}), "is empty"),
+        (shifted(scenario="coloured", grid={"bias": [0.9, 0.9]}), "names a value twice"),
+        (shifted(scenario="coloured", methods=["plane"]), "did you mean 'plain'"),
+        (shifted(), "scenario: field required"),
         (method(coreset="herdng"), "did you mean 'herding'"),
         (method(coreset="random", config={}), "coreset and config"),
         (method(groups="known"), "no kind"),
@@ -369,7 +369,7 @@ def test_a_finished_unit_is_not_run_again_and_a_changed_yaml_runs_what_it_touche
 
 def test_a_unit_that_fails_is_told_stops_nobody_and_is_tried_again(monkeypatch):
     held = read(seeds=[0])
-    real = room.distill
+    real = module.distill
 
     def failing(data, config, *arguments, **options):
         if config.objective == "robust" and "coloured" in data.name:
@@ -377,7 +377,7 @@ def test_a_unit_that_fails_is_told_stops_nobody_and_is_tried_again(monkeypatch):
         return real(data, config, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "distill", failing)
+        patch.setattr(module, "distill", failing)
         outcomes = run_study(held, "out", workers=0, device="cpu")
     assert [o.error for o in outcomes] == [None, None, "ZeroDivisionError: of two lines", None, None, None]
     said = json.loads(Path("out/coloured/robust/seed0/error.json").read_text())
@@ -462,16 +462,16 @@ def test_groups_are_found_once_for_all_methods_and_shuffled_ones_know_nothing(mo
     assert runs.loc["no-op", "groups"] == "shuffled" and runs.loc["no-op", "space"] == "shuffled style"
     data = plan.prepare(held.units[0].made).train
     found = real(data, seed=0, device="cpu", **STYLE)
-    dealt = room._shuffled(found, data, 0)
-    assert torch.equal(dealt.sizes(data.labels, 10), found.sizes(data.labels, 10))
-    assert not torch.equal(dealt.ids, found.ids) and torch.equal(dealt.ids, room._shuffled(found, data, 0).ids)
+    shuffled = module._shuffled(found, data, 0)
+    assert torch.equal(shuffled.sizes(data.labels, 10), found.sizes(data.labels, 10))
+    assert not torch.equal(shuffled.ids, found.ids) and torch.equal(shuffled.ids, module._shuffled(found, data, 0).ids)
     big = ImageDataset(
         torch.zeros(20_000, 1, 1, 1, dtype=torch.uint8), torch.arange(20_000) % 2, ("a", "b"), (0,), (1,)
     )
     marked = torch.arange(20_000) // 2 % 10 == 0
     knowing = clustering.Groups(marked.long(), 2, "known")
     assert clustering.group_mass(knowing, big.labels, marked) == pytest.approx(0.5)
-    assert clustering.group_mass(room._shuffled(knowing, big, 0), big.labels, marked) == pytest.approx(0.1, abs=0.02)
+    assert clustering.group_mass(module._shuffled(knowing, big, 0), big.labels, marked) == pytest.approx(0.1, abs=0.02)
 
 
 def test_another_default_of_the_discovery_is_another_unit(monkeypatch):
@@ -486,11 +486,11 @@ def test_another_default_of_the_discovery_is_another_unit(monkeypatch):
 
 def test_groups_come_back_from_disk_as_they_were(tmp_path):
     groups = clustering.Groups(torch.tensor([0, 2, 1]), 3, "style")
-    room._save_groups(tmp_path / "g.npz", groups, 1.5)
-    back, seconds = room._load_groups(tmp_path / "g.npz")
+    module._save_groups(tmp_path / "g.npz", groups, 1.5)
+    back, seconds = module._load_groups(tmp_path / "g.npz")
     assert torch.equal(back.ids, groups.ids) and (back.num_groups, back.source, seconds) == (3, "style", 1.5)
     (tmp_path / "g.npz").write_bytes(b"broken")
-    assert room._load_groups(tmp_path / "g.npz") is None
+    assert module._load_groups(tmp_path / "g.npz") is None
 
 
 def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
@@ -510,11 +510,11 @@ def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):
     assert torch.equal(noise.test.labels, made.test.labels) and (noise.train.labels != made.train.labels).any()
     poisoned = dataclasses.replace(base.test, images=255 - base.test.images, labels=base.test.labels.roll(1))
     monkeypatch.setattr(loading, "load", lambda *a, **k: Splits(base.train, poisoned, base.name))
-    room._loaded.cache_clear()
-    room._prepared.cache_clear()
+    module._loaded.cache_clear()
+    module._prepared.cache_clear()
     run(held, "two")
     pd.testing.assert_frame_equal(collect("two", held.units)[0], table)
-    room._prepared.cache_clear()
+    module._prepared.cache_clear()
     plain = read(**{**changes, "hold_out": None})
     run(plain, "three")
     assert set(collect("three", plain.units)[1]["scored_on"]) == {"test"}

@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_run(tmp_path):
         assert told in body
     worst = worst_group(scores)
     assert f"the worst group is {worst.group} with {100 * worst.value:.1f} %" in body
-    assert "2 fresh networks (convnet, width 8, 3 passes)" in body and "240 real test images" in body
+    assert "2 fresh networks (convnet, width 8, 3 epochs)" in body and "240 real test images" in body
     lost = rounding(run.load_synthetic())
     assert f"largest difference is {lost.largest:.3g} of 255 grey levels" in body
     assert "rdd-nb distill --data digits" in body and "| `ipc` | 2 |" in body

@@ -1,4 +1,4 @@
-"""The documentation and the doors: pages that hang together, commands that exist, an environment that is ours."""
+"""The documentation and its environments: pages that link to one another, commands that exist, the Binder image."""
 
 import fnmatch
 import importlib.util
@@ -32,7 +32,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 BY_CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # else the names are the same
 NOT_OURS = {"python", "pip"}  # what conda-forge has to be asked for
-HIDDEN = "exercises"  # rooms that hold the answers
+HIDDEN = "rdd_nb.course.exercises"  # modules that hold the answers
 
 
 def text_of(path):
@@ -44,7 +44,7 @@ def requirements(listed):
     return dict(re.fullmatch(r"([\w.-]+)(.*)", line.replace(" ", "")).groups() for line in listed)
 
 
-# --------------------------------------------------------------------------------------------------------------- doors
+# -------------------------------------------------------------------------------------------------------- environments
 
 
 def test_binder_installs_what_pyproject_asks_for():
@@ -104,19 +104,28 @@ def test_the_pages_workflow_publishes_what_make_docs_builds():
 # --------------------------------------------------------------------------------------------------------------- pages
 
 
-def test_every_room_is_on_a_page():
+def test_every_module_is_on_a_page():
     paths = (ROOT / "rdd_nb").rglob("*.py")
-    rooms = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in paths}
-    rooms = {room for room in rooms if room.split(".")[1:2] != [HIDDEN]}
-    told = [room for page in PAGES for room in re.findall(r"automodule:: ([\w.]+)", text_of(page))]
-    assert sorted(told) == sorted(rooms), "each once, and none that is not there"
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in paths}
+    modules = {module for module in modules if not f"{module}.".startswith(f"{HIDDEN}.")}
+    documented = [module for page in PAGES for module in re.findall(r"automodule:: ([\w.]+)", text_of(page))]
+    assert sorted(documented) == sorted(modules), "each once, and none that is not there"
 
 
-def test_the_front_door_is_described():
+def test_each_layer_has_a_page_in_the_layers_order():
+    index = text_of(ROOT / "docs" / "api" / "index.md")
+    listed = re.findall(r"^```\{toctree\}\n(.*?)^```", index, re.DOTALL | re.MULTILINE)[0]
+    assert tuple(line for line in listed.splitlines() if line and line[0] != ":") == rdd_nb.LAYERS
+    for layer in rdd_nb.LAYERS:
+        page = text_of(ROOT / "docs" / "api" / f"{layer}.md")
+        assert {m.split(".")[1] for m in re.findall(r"automodule:: ([\w.]+)", page)} == {layer}
+
+
+def test_the_public_interface_is_described():
     page = text_of(ROOT / "docs" / "api" / "index.md")
-    for name, room in rdd_nb._ROOM_OF.items():
+    for name, module in rdd_nb._HOME_OF.items():
         home = getattr(rdd_nb, name).__module__
-        assert f"{home}.{name}>`" in page or f"~{home}.{name}`" in page, f"{name} of rdd_nb.{room}"
+        assert f"{home}.{name}>`" in page or f"~{home}.{name}`" in page, f"{name} of rdd_nb.{module}"
 
 
 def toctree(page):
@@ -162,9 +171,9 @@ def test_the_glossary_names_real_fields():
         assert set(values) <= set(re.findall(r"`(\w+)`", entry)), f"all values of {field}"
 
 
-def test_the_glossary_has_the_words_of_the_house_in_order():
+def test_the_glossary_has_the_vocabulary_in_order():
     glossary = text_of(ROOT / "docs" / "glossary.md")
-    words = re.findall(r"^(\w[\w ,]*)$", glossary.partition("```{glossary}")[2], re.MULTILINE)
+    words = re.findall(r"^(\w[\w ,-]*)$", glossary.partition("```{glossary}")[2], re.MULTILINE)
     assert words == sorted(words, key=str.lower)
     vocabulary = {"ipc", "tail", "group", "cell", "real, synthetic", "objective", "matching"}  # CONTRIBUTING.md
     assert vocabulary | {"learnability", "group_power", "mass", "coverage", "net", "seed", "profile"} <= set(words)
@@ -281,5 +290,5 @@ def test_notebooks_on_the_site_are_as_committed(site):
 
 
 def test_the_config_is_described_field_by_field(site):
-    page = text_of(site / "docs" / "api" / "runs.html")
+    page = text_of(site / "docs" / "api" / "distillation.html")
     assert all(f"<strong>{name}</strong>" in page for name in DistillConfig.model_fields)

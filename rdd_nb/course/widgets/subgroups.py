@@ -266,12 +266,12 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             return
         images = self._test.images[torch.from_numpy(chosen)]
         height, width = images.shape[2:]
-        room = int(0.75 * height)  # under each image, for its predicted class
-        image_sheet(axes, torch.nn.functional.pad(images, (0, 0, 0, room), value=255).numpy(), _COLUMNS)
+        margin = int(0.75 * height)  # under each image, for its predicted class
+        image_sheet(axes, torch.nn.functional.pad(images, (0, 0, 0, margin), value=255).numpy(), _COLUMNS)
         names = self._test.class_names
         for k, (index, said, wrong) in enumerate(zip(chosen, state.said, state.wrong)):
             x = (k % _COLUMNS) * (width + 2) + width / 2
-            y = (k // _COLUMNS) * (height + room + 2) + height
+            y = (k // _COLUMNS) * (height + margin + 2) + height
             truth = names[int(self._test.labels[index])]
             words = f"{_short(truth)}\n" + (f"→ {_short(names[said])}\n({wrong:.0%})" if wrong else "right")
             axes.text(x, y, words, ha="center", va="top", fontsize=7, linespacing=1.0)

@@ -101,9 +101,10 @@ class TailExplorer(Explorer[TailState]):
         losses = self._losses
         weights = risk.cvar_weights(losses, tail)
         lowest, highest = losses[-1].item(), losses[0].item()
-        room = 0.05 * (highest - lowest) or 0.5
+        margin = 0.05 * (highest - lowest) or 0.5
         threshold = losses[weights > 0].min()
-        etas = torch.cat([torch.linspace(lowest - room, highest + room, 240).double(), threshold[None]]).sort().values
+        grid = torch.linspace(lowest - margin, highest + margin, 240).double()
+        etas = torch.cat([grid, threshold[None]]).sort().values
         groups = self._groups if self._groups is not None else np.zeros(0, np.intp)
         each = len(self._names)
         return TailState(
