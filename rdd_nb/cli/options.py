@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,19 +50,18 @@ def pair(text: str, flag: str, separate: str = "=") -> tuple[str, Any]:
 
 
 def typed(text: str) -> Any:
-    """A value of the command line as Python has it.
+    """A value of the command line as Python has it; what is no plain number, such as 010 or 2024_01, stays a text.
 
-    >>> [typed(text) for text in ("3", "1e-3", "true", "none", "red")]
-    [3, 0.001, True, None, 'red']
+    >>> [typed(text) for text in ("3", "1e-3", "true", "none", "red", "010", "2024_01")]
+    [3, 0.001, True, None, 'red', '010', '2024_01']
     """
     named = {"true": True, "false": False, "none": None}
     if text.lower() in named:
         return named[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+    if re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", text):
+        return float(text)
     return text
 
 

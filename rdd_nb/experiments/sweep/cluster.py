@@ -9,6 +9,7 @@ notebook's.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -80,10 +81,10 @@ def on_slurm(options: Mapping[str, Any]) -> Iterator[tuple[Executor, int]]:
 
 
 def slurm_options(pairs: list[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` texts as options; whole numbers become numbers, and a list is separated by commas in brackets.
+    """``KEY=VALUE`` texts as options. Only ``jobs`` and ``cores`` are numbers; a list of flags stands in brackets.
 
-    >>> slurm_options(["queue=gpu", "jobs=20", "job_extra_directives=[--gres=gpu:1]"])
-    {'queue': 'gpu', 'jobs': 20, 'job_extra_directives': ['--gres=gpu:1']}
+    >>> slurm_options(["account=012345", "jobs=20", "job_extra_directives=[--gres=gpu:1, --nodelist=n1,n2]"])
+    {'account': '012345', 'jobs': 20, 'job_extra_directives': ['--gres=gpu:1', '--nodelist=n1,n2']}
     """
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -91,7 +92,8 @@ def slurm_options(pairs: list[str]) -> dict[str, Any]:
         if not (key and equals and value):
             raise RddError(f"--slurm {pair!r} has no value: write it like --slurm queue=gpu")
         if value.startswith("[") and value.endswith("]"):
-            found[key] = [part.strip() for part in value[1:-1].split(",") if part.strip()]
+            parts = re.split(r",\s*(?=-)", value[1:-1])  # a flag may hold commas
+            found[key] = [part.strip() for part in parts if part.strip()]
         else:
-            found[key] = int(value) if value.isdigit() else value
+            found[key] = int(value) if key in ("jobs", "cores") and value.isdecimal() else value
     return found
