@@ -57,9 +57,9 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
 # --- the package --------------------------------------------------------------------------------------------------
-ROOMS = {room.name for room in pkgutil.walk_packages(rdd_nb.__path__, "rdd_nb.")}
-for room in ROOMS:  # as Python imports them, not as autodoc would
-    importlib.import_module(room)
+MODULES = {module.name for module in pkgutil.walk_packages(rdd_nb.__path__, "rdd_nb.")}
+for module in MODULES:  # as Python imports them, not as autodoc would
+    importlib.import_module(module)
 default_role = "literal"
 highlight_language = "none"  # of blocks that name no language
 nitpicky = True  # a role in a docstring that leads nowhere is an error …
@@ -85,7 +85,7 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_extra_path = ["front"]  # what a visitor without a path meets: the way to the first page
+html_extra_path = ["front"]  # the site's root redirects to the first page
 html_copy_source = html_show_copyright = False
 
 _mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
@@ -118,20 +118,26 @@ def fold(notebook: str) -> str:
 
 
 def only_at_home(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
-    """Leave out what a room takes from another room and offers again: it is described where it lives."""
+    """Leave out what a module re-exports: it is documented in the module that defines it."""
     home, here = getattr(obj, "__module__", None), app.env.temp_data.get("autodoc:module")
     return True if what == "module" and isinstance(home, str) and home != here else None
 
 
 def find_home(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
-    """Lead a reference to what a room only offers again to where it lives."""
-    room, _, name = node["reftarget"].rpartition(".")
-    room = room or node.get("py:module")
-    found = getattr(importlib.import_module(room), name, None) if node["refdomain"] == "py" and room in ROOMS else None
-    home = getattr(found, "__module__", None)
-    if found is None or home in (None, room):
+    """Resolve a reference to a name that a module or its package re-exports to the module that defines it."""
+    module, _, name = node["reftarget"].rpartition(".")
+    module = module or node.get("py:module") or ""
+    places = [place for place in (module, module.rpartition(".")[0]) if place in MODULES]
+    if node["refdomain"] != "py" or not places:
         return None
-    target = f"{home}.{found.__qualname__}"
+    place = next((place for place in places if hasattr(importlib.import_module(place), name)), places[0])
+    found = getattr(importlib.import_module(place), name, None)
+    inside = (m for m in sorted(MODULES) if m.startswith(f"{place}."))
+    homes = (m for m in inside if getattr(importlib.import_module(m), name, None) is found)
+    home = getattr(found, "__module__", None) or next(homes, None)  # a constant does not know its module
+    if found is None or home in (None, module):
+        return None
+    target = f"{home}.{getattr(found, '__qualname__', name)}"
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, content)
 
 

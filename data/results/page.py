@@ -31,14 +31,14 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import atomic_write
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.evaluation import results
-from rdd_nb.figures import study_figures, swept_figures
+from rdd_nb.figures import sensitivity_figures, study_figures
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"
 PAGES = (PAGE, HERE.parents[1] / "README.md")
 ABSENT = "*Not measured yet.*"
 RADIUS, TAIL = 0.5, 0.1  # where the table of the mechanism reads its curves
-ORACLES = ("oracle", "known")  # how studies call the method that is told the groups
+ORACLES = ("oracle", "known")  # what studies call group-synchronised matching with known groups
 #: Names of the ablations: the scenario or method that they vary, and the value that their own name does not say.
 ALIASES = {
     "rarer": "rotated-minority",
@@ -53,9 +53,16 @@ ALIASES = {
 }
 #: Methods of the study that the ablations vary, and what they are called there.
 VARIED = {"plain": "plain", "robust": "robust", "robust all raised": "all raised"}
-#: Published accuracies of plain methods, ten images a class, in %; on Fashion-MNIST where no other data set is named.
+#: What the tables call methods whose key does not say enough.
+LABELS = {
+    "balanced": "real images, group-balanced",
+    "oracle": "group-synchronised, groups known (oracle)",
+    "whole": "whole training set, 5 epochs",
+    "whole group DRO": "whole training set, group DRO",
+}
+#: Published accuracies of plain methods, ten images per class, in %; on Fashion-MNIST where no other data set is named.
 PUBLISHED = {"DC": 82.3, "DSA": 84.6, "DM": 83.5, "CIFAR-10 DM": 48.9}  # 2006.05929, 2102.08259, 2110.04181
-FIGURE = "figure (robust, one default for all)"
+MEASURE = "measure (robust, one default for all)"
 ROBUSTNESS = ("Cluster-min", "Noise", "Blur", "Invert")
 
 Draw = Callable[[], Figure]
@@ -148,6 +155,15 @@ def _several(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(f"{v:g}" if isinstance(v, float) else str(v) for v in values))
 
 
+def _label(method: str) -> str:
+    return LABELS.get(method, method)
+
+
+def _epochs(signal: str) -> str:
+    """A signal's key in ``discovery.csv``, in the page's words."""
+    return re.sub(r"\bpass(es)?\b", lambda found: "epochs" if found[1] else "epoch", signal)
+
+
 def _picture(name: str, alt: str) -> str:
     return f"![{alt}](study/{name}.png)"
 
@@ -156,7 +172,7 @@ def _picture(name: str, alt: str) -> str:
 
 
 def measured(study: Tables, source: str = "study.csv") -> Block:
-    """What the numbers were measured on, in one sentence or two."""
+    """What the numbers were measured on, in a few sentences."""
     runs = study.runs
     seconds = runs[["discovery_seconds", "distill_seconds", "evaluate_seconds"]].sum().sum()
     dates = sorted(runs["date"].astype(str).unique())
@@ -165,11 +181,12 @@ def measured(study: Tables, source: str = "study.csv") -> Block:
     where = f"{_several(runs['processor'])} with {_several(runs['cores'])} cores"
     where += f" and {device}" if device != "cpu" else ", no GPU"
     return (
-        f"From `data/results/{source}`: {len(runs)} runs, {seconds / 3600:.1f} hours of computing in all, measured "
-        f"{when} on {where}, threads a process: {_several(runs['threads'])}; torch {_several(runs['torch'])}, Python "
+        f"From `data/results/{source}`: {len(runs)} {'runs' if len(runs) > 1 else 'run'}, {seconds / 3600:.1f} hours "
+        f"of compute, measured {when} on {where}, threads per process: {_several(runs['threads'])}; torch "
+        f"{_several(runs['torch'])}, Python "
         f"{_several(runs['python'])}, rdd_nb {_several(runs['rdd_nb'])} at revision {_several(runs['revision'])}. Data "
-        f"{_several(str(name).split()[0] for name in runs['data'])}, "
-        f"seeds {_several(sorted(runs['seed'].unique().tolist()))}, nets a run: {_several(runs['nets'])}, scored on "
+        f"{_several(str(name).split()[0] for name in runs['data'])}, seeds "
+        f"{_several(sorted(runs['seed'].unique().tolist()))}, networks per run: {_several(runs['nets'])}, scored on "
         f"{_several('the test set' if s == 'test' else 'held-out training images' for s in runs['scored_on'])}."
     ), {}
 
@@ -181,7 +198,7 @@ def methods(study: Tables) -> Block:
     for scenario in dict.fromkeys(study.said["scenario"]):
         side = study_figures.sides(study.said, scenario)[1]
         values = [(m, study.accuracy(scenario, m, side.partition, side.group)) for m in ("plain", "robust", *ORACLES)]
-        told = ", ".join(f"{m} {100 * row['mean']:.0f}" for m, row in values if row is not None)
+        told = ", ".join(f"{_label(m)} {100 * row['mean']:.0f}" for m, row in values if row is not None)
         said.append(f"{scenario} ({side.label}): {told}")
     alt = "Accuracy of every method on both sides of every scenario, in %. " + "; ".join(said)
     return _picture("methods", alt), {"methods": functools.partial(study_figures.methods_figure, study.table)}
@@ -201,22 +218,23 @@ def scenario(study: Tables, name: str) -> Block:
     columns.append(("worst", "worst", worst if worst.startswith("worst") else "worst group"))
     names = list(dict.fromkeys(said["method"]))
     first = [
-        [m, *(_accuracy(study.accuracy(name, m, *c[:2]), study.gain(name, m, *c[:2])) for c in columns)] for m in names
+        [_label(m), *(_accuracy(study.accuracy(name, m, *c[:2]), study.gain(name, m, *c[:2])) for c in columns)]
+        for m in names
     ]
-    second = [[m, *(_interval(study.gain(name, m, *c[:2])) for c in columns)] for m in names if m != "plain"]
+    second = [[_label(m), *(_interval(study.gain(name, m, *c[:2])) for c in columns)] for m in names if m != "plain"]
     seeds, nets = (_several(sorted(said.loc[said["partition"] == "all", k].unique())) for k in ("seeds", "nets"))
     head = [label for *_, label in columns]
-    counts = f"seeds: {seeds}, nets a seed: {nets}; gain on plain in points"
-    text = f"% right, mean ± standard deviation between seeds ({counts}):\n\n"
+    counts = f"{seeds} seeds, {nets} networks per seed; gain over plain in points"
+    text = f"Accuracy in %, mean ± standard deviation over seeds ({counts}):\n\n"
     text += markdown(["method", *head], first)
     if len(study.gains):
-        text += "\n\nGain on plain in points, paired over seeds, with 95 % intervals over seeds:\n\n"
+        text += "\n\nGain over plain in points, paired by seed, with 95 % intervals over seeds:\n\n"
         text += markdown(["method", *head], second)
     return text, {}
 
 
 def robustness(study: Tables) -> Block:
-    """Cluster-min and bent images, with the standard deviation over seeds."""
+    """Cluster-min and corrupted images, with the standard deviation over seeds."""
     said = study.said[study.said["partition"] == "robustness"]
     if said.empty:
         return ABSENT, {}
@@ -224,7 +242,7 @@ def robustness(study: Tables) -> Block:
     for name, part in said.groupby("scenario", sort=False):
         rows = [
             [
-                m,
+                _label(m),
                 *(
                     _accuracy(*(f(str(name), m, "robustness", g) for f in (study.accuracy, study.gain)))
                     for g in ROBUSTNESS
@@ -232,25 +250,25 @@ def robustness(study: Tables) -> Block:
             ]
             for m in dict.fromkeys(part["method"])
         ]
-        text = f"`{name}`, % right, mean ± standard deviation between seeds (gain on plain in points):\n\n"
+        text = f"`{name}`, accuracy in %, mean ± standard deviation over seeds (gain over plain in points):\n\n"
         bands = [
-            [m, *(_interval(study.gain(str(name), m, "robustness", g)) for g in ROBUSTNESS)]
+            [_label(m), *(_interval(study.gain(str(name), m, "robustness", g)) for g in ROBUSTNESS)]
             for m in dict.fromkeys(part["method"])
             if m != "plain"
         ]
         text += markdown(["method", *ROBUSTNESS], rows)
         if len(study.gains):
-            text += "\n\nGain on plain in points, with 95 % intervals over seeds:\n\n"
+            text += "\n\nGain over plain in points, with 95 % intervals over seeds:\n\n"
             text += markdown(["method", *ROBUSTNESS], bands)
         parts.append(text)
     return "\n\n".join(parts), {}
 
 
 class Goal(NamedTuple):
-    """A figure that was set before measuring; ``points`` is NaN where it is not measured."""
+    """A pre-registered target; ``points`` is NaN where it is not measured."""
 
     what: str
-    wanted: str
+    target: str
     points: float
     told: str
     reached: bool
@@ -262,7 +280,7 @@ class Goal(NamedTuple):
 
 
 def reached(study: Tables) -> list[Goal]:
-    """The figures that were set before measuring, and what ``study`` measured of them."""
+    """The pre-registered targets, and what ``study`` measured of them."""
 
     def value(scenario: str, method: str, kind: int | str) -> float:
         side = _place(study, scenario, kind)
@@ -283,45 +301,45 @@ def reached(study: Tables) -> list[Goal]:
     none = gain("none", 0)
     rows: list[tuple[str, str, float, str, bool]] = [
         ("coloured: off-colour, %", "≥ 58", off["robust"], "", off["robust"] >= 58),
-        ("coloured: part of the gap from plain to known groups that is closed, %", "> 80", closed, "", closed > 80),
-        ("coloured: on-colour, beside known groups", "≥ −3.0", behind, signed(behind), behind >= -3),
+        ("coloured: share of the gap from plain to known groups closed, %", "> 80", closed, "", closed > 80),
+        ("coloured: on-colour, against known groups", "≥ −3.0", behind, signed(behind), behind >= -3),
     ]
     for what, name, kind, least in (
-        ("rotated-minority: rotated, gain on plain", "rotated-minority", 1, 12.0),
-        ("rotated-minority: upright, gain on plain", "rotated-minority", 0, -1.5),
-        ("long-tail: balanced, gain on plain", "long-tail", "balanced", 5.0),
-        ("hidden-strata: worst stratum, gain on plain", "hidden-strata", 1, 10.0),
-        ("hidden-strata: all, gain on plain", "hidden-strata", 0, -1.0),
+        ("rotated-minority: rotated, gain over plain", "rotated-minority", 1, 12.0),
+        ("rotated-minority: upright, gain over plain", "rotated-minority", 0, -1.5),
+        ("long-tail: balanced, gain over plain", "long-tail", "balanced", 5.0),
+        ("hidden-strata: worst stratum, gain over plain", "hidden-strata", 1, 10.0),
+        ("hidden-strata: all, gain over plain", "hidden-strata", 0, -1.0),
     ):
         points, told = gain(name, kind)
         rows.append((what, f"≥ {signed(least)}", points, told, points >= least))
     rows += [
-        ("none: all, gain on plain", "≥ −1.0", *none, none[0] >= -1),
-        ("robust: weighing, % of an iteration's time", "≤ 10", iteration, "", iteration <= 10),
+        ("none: all, gain over plain", "≥ −1.0", *none, none[0] >= -1),
+        ("robust: weighting, % of an iteration's time", "≤ 10", iteration, "", iteration <= 10),
     ]
     return [Goal(*row) for row in rows]
 
 
 def goals(study: Tables) -> Block:
-    """A line a goal."""
+    """One line per target."""
     made = [
-        [goal.what, goal.wanted, goal.measured, "–" if np.isnan(goal.points) else "yes" if goal.reached else "no"]
+        [goal.what, goal.target, goal.measured, "–" if np.isnan(goal.points) else "yes" if goal.reached else "no"]
         for goal in reached(study)
     ]
-    return markdown([FIGURE, "wanted", "measured", "reached"], made), {}
+    return markdown([MEASURE, "target", "measured", "reached"], made), {}
 
 
 def replication(again: Tables, study: Tables) -> Block:
-    """The same goals at fresh seeds, beside the study's, and from both together."""
+    """The same targets at fresh seeds, beside the study's, and from both together."""
     assert again.table is not None and study.table is not None
     both = Tables(study.path.parent, study.path.stem)
     ours = study.table[study.table["method"].isin(again.table["method"])]
     both.table = pd.concat([ours, again.table], ignore_index=True)
     both.runs = pd.concat([study.runs, again.runs], ignore_index=True)
     told = zip(reached(study), reached(again), reached(both))
-    rows = [[old.what, old.wanted, old.measured, new.measured, all_.measured] for old, new, all_ in told]
+    rows = [[old.what, old.target, old.measured, new.measured, all_.measured] for old, new, all_ in told]
     counts = [len(set(t["seed"])) for t in (study.table, again.table, both.table)]
-    head = [FIGURE, "wanted"]
+    head = [MEASURE, "target"]
     head += [f"{a} ({n} {'seeds' if n > 1 else 'seed'})" for a, n in zip(("study", "fresh", "together"), counts)]
     return f"{measured(again, again.path.name)[0]}\n\n{markdown(head, rows)}", {}
 
@@ -356,10 +374,10 @@ def mechanism(study: Tables) -> Block:
             found += [_at(mine, m, "cvar", side, TAIL) for side in sides]
             scales = (100, 100, 100, 1, 1)
             texts = ["–" if v is None else f"{v * k:.{0 if k > 1 else 2}f}" for v, k in zip(found, scales)]
-            rows.append([m, *texts])
+            rows.append([_label(m), *texts])
         head = ["method", f"{sides[1]}: matched, %", *(f"{s}: covered, %" for s in sides)]
         head += [f"{s}: largest losses, nats" for s in sides]
-        told = "; ".join(f"{row[0]} {row[1]} %" for row in rows if row[0] in shown)
+        told = "; ".join(f"{row[0]} {row[1]} %" for row in rows if row[0] in map(_label, shown))
         alt = f"{name}: share of {sides[1]} in what is matched ({told}), coverage curves and CVaR curves of the methods"
         picture = f"mechanism-{re.sub(r'[^A-Za-z0-9]+', '-', name)}"
         pictures[picture] = functools.partial(study_figures.mechanism_figure, curves, name, shown)
@@ -376,7 +394,7 @@ def _at(curves: pd.DataFrame, method: str, quantity: str, side: str, x: float | 
 
 
 def selection(grid: Tables) -> Block:
-    """The settings that were tried on held-out training images, the chosen one in bold, and what each traded."""
+    """The settings tried on held-out training images, the chosen one in bold, and their gains and losses."""
     assert grid.table is not None
     names = list(dict.fromkeys(grid.said["scenario"]))
     sides = {name: study_figures.sides(grid.said, name) for name in names}
@@ -396,13 +414,13 @@ def selection(grid: Tables) -> Block:
                 cells.append(" / ".join("–" if r is None else signed(100 * r["difference"]) for r in gains))
         rows.append([f"**{method}**" if method in chosen else method, *cells])
     head = ["settings", *(f"{n}: {sides[n][1].label} / {sides[n][0].label}" for n in names)]
-    read = "Plain in %, the others' gains on it in points; today's defaults in bold:"
+    read = "Plain in %, the others' gains over it in points; today's defaults in bold:"
     text = f"{measured(grid, grid.path.name)[0]}\n\n{read}\n\n{markdown(head, rows)}"
     if not along:
         return text, {}
     first = along[0]
     alt = f"Held-out accuracy of the minority against the majority for each scenario, along {first}; plain is a star"
-    draw = functools.partial(swept_figures.selection_figure, grid.table, first)
+    draw = functools.partial(sensitivity_figures.selection_figure, grid.table, first)
     return f"{text}\n\n{_picture('selection', alt)}", {"selection": draw}
 
 
@@ -449,13 +467,13 @@ def sensitivity(sweep: Tables, study: Tables) -> Block:
     parts = [measured(sweep, sweep.path.name)[0]]
     if len(beside):
         parts[0] += (
-            f" Plain and the default, which they vary, are from `data/results/{study.path.name}`, for the same seeds."
+            f" Plain and the default, which they vary, are from `data/results/{study.path.name}`, at the same seeds."
         )
     pictures: dict[str, Draw] = {}
     swept = [study_figures.split_name(name)[1] for c in ("scenario", "method") for name in means[c]]
     for parameter in dict.fromkeys(key for at in swept for key in at):
         default = _default(parameter)
-        said = swept_figures.swept(means, parameter, default)
+        said = sensitivity_figures.sweep_table(means, parameter, default)
         there = said[said["at"].notna()]
         ways = list(dict.fromkeys([*there["way"], *(["plain"] if "plain" in set(said["way"]) else [])]))
         ways.sort(key=lambda way: {"robust": 0, "plain": 1}.get(way, 2))
@@ -477,7 +495,7 @@ def sensitivity(sweep: Tables, study: Tables) -> Block:
         name = f"sensitivity-{parameter}"
         alt = f"Accuracy of both sides against {parameter}, robust and plain, with bands over seeds"
         pictures[name] = functools.partial(
-            swept_figures.sensitivity_figure, table, parameter, methods=ways[:4], default=default
+            sensitivity_figures.sensitivity_figure, table, parameter, methods=ways[:4], default=default
         )
         head = [parameter, *(f"{at:g}" if isinstance(at, float) else at for at in ats)]
         parts.append(f"{_picture(name, alt)}\n\n{markdown(head, rows)}")
@@ -498,19 +516,19 @@ def cost(study: Tables) -> Block:
         found = row["discovery_seconds"]
         rows.append(
             [
-                str(method),
+                _label(str(method)),
                 f"{found:.1f}" if found else "–",
                 f"{row['distill_seconds']:.1f}",
                 "–" if np.isnan(weighing) else f"{100 * weighing:.1f}",
                 f"{row['evaluate_seconds']:.1f}",
             ]
         )
-    head = ["method", "groups, s", "images, s", "of these weighing, %", "training and scoring the nets, s"]
-    return f"Means over scenarios and seeds, of one run:\n\n{markdown(head, rows)}", {}
+    head = ["method", "groups, s", "images, s", "of which weighting, %", "training and scoring networks, s"]
+    return f"One run, mean over scenarios and seeds:\n\n{markdown(head, rows)}", {}
 
 
 def published(study: Tables) -> Block:
-    """Plain methods beside their published accuracies, net by net where there is one seed."""
+    """Plain methods beside their published accuracies, by network where there is one seed."""
     beside = [Tables(study.path.parent, f"{study.path.stem}-{rest}") for rest in ("dc", "cifar10")]  # by protocol
     parts = [part for part in (study, *beside) if part.table is not None]
     table = pd.concat([part.table for part in parts])
@@ -522,21 +540,21 @@ def published(study: Tables) -> Block:
         there = PUBLISHED.get(str(method))
         short = "–" if there is None else signed(mine["accuracy"].mean() - there)
         rows.append([str(method), told, f"{mine['accuracy'].mean():.1f}", f"{there or '–'}", short])
-    each = "each seed" if one["seed"].nunique() > 1 else "each net"
+    each = "each seed" if one["seed"].nunique() > 1 else "each network"
     head = ["method", f"{each}, %", "mean, %", "published, %", "difference, points"]
     told = "\n\n".join(measured(part, part.path.name)[0] for part in parts)
     return f"{told}\n\n{markdown(head, rows)}", {}
 
 
-#: What the README shows: methods, and how it calls them.
+#: What the README shows: methods, and what it calls them.
 BRIEF = {
     "random": "random real images",
     "medoids": "real images, k-means medoids",
     "plain": "plain distillation",
     "robust": "**robust, groups discovered (the default)**",
     "robust known": "robust, groups known",
-    "oracle": "group-synchronised, groups known (oracle)",
-    "whole": "whole training set, 5 passes",
+    "oracle": LABELS["oracle"],
+    "whole": LABELS["whole"],
 }
 
 
@@ -565,15 +583,15 @@ def discovery(folder: Path) -> Block:
     for signal, part in table.groupby("signal", sort=False):
         by = part.groupby("scenario")
         cells = [f"{100 * by['mass_0'].mean()[n]:.0f} / {100 * by['mass_default'].mean()[n]:.0f}" for n in names]
-        rows.append([str(signal), *cells, f"{part['stability'].mean():.2f}", f"{part['seconds'].mean():.1f}"])
+        rows.append([_epochs(str(signal)), *cells, f"{part['stability'].mean():.2f}", f"{part['seconds'].mean():.1f}"])
     head = ["signal", *names, "stability", "seconds"]
     seeds = _several(sorted(table["seed"].unique().tolist()))
-    read = "The minority's share in what is matched, %: groups alike / at the default power; means over seeds: "
+    read = "The minority's share in what is matched, %: power 0 / default power; means over seeds: "
     return f"{read}{seeds} (`data/results/discovery.csv`):\n\n{markdown(head, rows)}", {}
 
 
 def strata(folder: Path, held: Sequence[Tables]) -> Block:
-    """For each fine class: how it fares when it is rare and when it is not, and how far the groups raise it."""
+    """For each fine class: accuracy when it is rare and when it is not, and how far the groups raise it."""
     path, tables = folder / "strata.csv", [t.table for t in held if t.table is not None]
     if not path.exists() or not tables:
         return ABSENT, {}
@@ -591,8 +609,8 @@ def strata(folder: Path, held: Sequence[Tables]) -> Block:
             shares = f"{100 * seldom['share'].mean():.0f} → {100 * seldom['mass'].mean():.0f}"
             rows.append([str(rare), str(len(seldom)), f"{seldom['plain'].mean():.1f}", usual, shares, *gains])
     rows.sort(key=lambda row: float(row[2]))
-    head = ("stratum", "seeds in which it is rare", "plain, rare", "plain, not rare", "part of its class, % → matched")
-    said = f"Means over seeds {_several(sorted(table['seed'].unique().tolist()))}, %; gains on plain in points:"
+    head = ("stratum", "seeds in which it is rare", "plain, rare", "plain, not rare", "share of its class, % → matched")
+    said = f"Means over seeds {_several(sorted(table['seed'].unique().tolist()))}, %; gains over plain in points:"
     return f"{said}\n\n{markdown((*head, 'robust, gain', 'medoids, gain'), rows)}", {}
 
 
