@@ -1,5 +1,10 @@
 """What tests of several layers share."""
 
+import itertools
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 
@@ -29,3 +34,24 @@ def one_line(caught: pytest.ExceptionInfo[RddError]) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def killed_at_file(number: int, before: bool) -> None:
+    """Let this process end, like a machine without power, at the ``number``-th file that it puts in its place."""
+    real, count = os.replace, itertools.count(1)
+
+    def deadly(source, target):
+        last = next(count) == number
+        if not (last and before):
+            real(source, target)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = deadly
+
+
+def process_of(work, *arguments) -> multiprocessing.Process:
+    """A started copy of this process that does ``work``."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    return process

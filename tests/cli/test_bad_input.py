@@ -19,7 +19,7 @@ from PIL import Image
 from rdd_nb.cli import main
 from rdd_nb.distillation.run_folder import RunFolder
 
-ROOM = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--objective", "erm", "--ipc", "1", "--width", "4", "--iterations", "2"]
 TINY += ["--batch-real", "4", "--device", "cpu", "--quiet"]
 DIGITS = ["distill", "--data", "digits", *TINY]
@@ -351,7 +351,7 @@ def test_as_a_process(tmp_path, command, words):
     done = subprocess.run(
         [sys.executable, "-c", start, *command],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOM)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +19,15 @@ from PIL import Image
 
 from rdd_nb import cli
 from rdd_nb.cli import main
+from rdd_nb.core.errors import RddError
 from rdd_nb.data import loading, scenarios
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores
+from rdd_nb.experiments.notebook import run_notebook
+from tests.helpers import killed_at_file, process_of
 
-ROOM = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--ipc", "1", "--width", "4", "--iterations", "3", "--batch-real", "4", "--device", "cpu", "--quiet"]
 COLOURED = ["distill", "--data", "digits", "--scenario", "coloured", *SMALL]
 
@@ -78,7 +83,7 @@ def test_help_imports_nothing_heavy():
         "print([m for m in ('torch', 'pandas', 'sklearn', 'papermill') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", start], env={**os.environ, "PYTHONPATH": str(ROOM)}, capture_output=True, text=True
+        [sys.executable, "-c", start], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.rstrip().endswith("[]")
 
@@ -106,6 +111,48 @@ def test_data_fetch(capsys):
 
 
 # --- distill and evaluate -------------------------------------------------------------------------------------------
+
+
+def evaluate_and_die(number, before):
+    killed_at_file(number, before)
+    main(["evaluate", "run", "--profile", "smoke", "--nets", "3", "--seed", "1", "--quiet"])
+
+
+@pytest.mark.parametrize(("number", "before"), [(1, True), (1, False), (2, True), (2, False)])
+def test_scores_and_words_of_two_evaluations_are_never_taken_for_one(capsys, number, before):
+    """Killed at scores.npz or metrics.json: what the card and the table say is of one evaluation, or they refuse."""
+    says(capsys, *COLOURED, "--objective", "erm", "--out", "run")
+    says(capsys, "evaluate", "run", "--profile", "smoke", "--nets", "2", "--quiet")
+    process = process_of(evaluate_and_die, number, before)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    whole = (number, before) in ((1, True), (2, False))
+    status = main(["export", "run", "--csv", "t.csv"])
+    said = capsys.readouterr().err
+    assert (status, "of two evaluations" in said) == ((0, False) if whole else (2, True))
+    if whole:
+        assert RunFolder.open("run").metrics["evaluation"]["nets"] == (2 if before else 3)
+    says(capsys, "evaluate", "run", "--profile", "smoke", "--nets", "2", "--quiet")
+    says(capsys, "export", "run", "--csv", "u.csv")
+
+
+def test_two_runs_of_a_notebook_into_one_folder_do_not_mix(tmp_path):
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("import time; time.sleep(5)")])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+
+    def run(told):
+        try:
+            run_notebook("a.ipynb", "out/a.ipynb", linger=False)
+            told.put("ran")
+        except RddError as error:
+            told.put(str(error))
+
+    told = multiprocessing.get_context("fork").SimpleQueue()
+    both = [process_of(run, told) for _ in range(2)]
+    for process in both:
+        process.join()
+    said = sorted(told.get() for _ in both)
+    assert "another process is working in out" in said[0] and said[1] == "ran"
 
 
 def test_distill_then_evaluate(capsys):
@@ -276,7 +323,7 @@ def test_parameters_as_papermill_has_them(words, joined):
 
 # --- study ----------------------------------------------------------------------------------------------------------
 
-SMOKE = str(ROOM / "data" / "studies" / "smoke.yaml")
+SMOKE = str(ROOT / "data" / "studies" / "smoke.yaml")
 STUDY = ["study", SMOKE, "--workers", "0", "--device", "cpu"]
 
 

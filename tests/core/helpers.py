@@ -9,5 +9,5 @@ def python(code, **environment):
 
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, timeout=600
     )

@@ -69,7 +69,7 @@ CPU = torch.device("cpu")
 
 def test_work_side_by_side_is_work_in_turn(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    met = threading.Barrier(2, timeout=30)  # each pair of items waits for one another: they run at the same time
+    met = threading.Barrier(2, timeout=300)  # each pair of items waits for one another: they run at the same time
 
     def work(item, check):
         met.wait()

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.loop import distill
 from rdd_nb.distillation.run_folder import RunFolder
 from tests.distillation.helpers import DATA, GROUPS, TINY, final, make
+from tests.helpers import killed_at_file, process_of
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
@@ -42,24 +42,8 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
 
 
 def put_and_die(config, out, number, before):
-    """Distil, and end like a machine without power at the ``number``-th file that is put in its place."""
-    real, count = os.replace, itertools.count(1)
-
-    def deadly(source, target):
-        last = next(count) == number
-        if not (last and before):
-            real(source, target)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    os.replace = deadly
+    killed_at_file(number, before)
     distill(DATA, config, GROUPS, out=out, progress=False, device="cpu")
-
-
-def process_of(work, *arguments):
-    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
-    process.start()
-    return process
 
 
 FILES = 8  # of a run of four iterations: config, four checkpoints, history, synthetic set, metrics
@@ -88,7 +72,7 @@ def test_killed_at_a_moment_that_nobody_chose_it_ends_with_the_same_bits(tmp_pat
     config = DistillConfig(objective="robust", **{**TINY, "iterations": 200})
     out = tmp_path / "run"
     process = process_of(put_and_die, config, out, 0, True)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 600
     while not (out / "checkpoint.pt").exists() and time.monotonic() < limit:
         time.sleep(0.005)
     time.sleep(0.1)

@@ -277,7 +277,7 @@ def test_two_processes_in_one_folder(tmp_path):
     def other() -> str:
         process = context.Process(target=_try_lock, args=(tmp_path, queue))
         process.start()
-        said = queue.get(timeout=20)
+        said = queue.get(timeout=300)
         process.join()
         return said
 

@@ -36,7 +36,7 @@ from rdd_nb.experiments.study.units import state
 from rdd_nb.models.protocol import PROFILES, Protocol
 
 module = importlib.import_module("rdd_nb.experiments.study.units")
-ROOM = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 STYLE = {"space_name": "style", "num_groups": 2}
 BASE = {
@@ -280,7 +280,7 @@ def test_what_is_no_study_is_one_line(text, says):
 
 @pytest.mark.parametrize("name", ["quick", "smoke"])
 def test_the_shipped_studies_can_be_run(name):
-    held = load_plan(ROOM / "data" / "studies" / f"{name}.yaml")
+    held = load_plan(ROOT / "data" / "studies" / f"{name}.yaml")
     assert len({unit.name for unit in held.units}) == len(held.units) > 20
 
 
@@ -382,7 +382,7 @@ def test_a_unit_that_fails_is_told_stops_nobody_and_is_tried_again(monkeypatch):
     assert [o.error for o in outcomes] == [None, None, "ZeroDivisionError: of two lines", None, None, None]
     said = json.loads(Path("out/coloured/robust/seed0/error.json").read_text())
     assert said["error"] == "ZeroDivisionError: of two lines" and "in run_unit" in said["traceback"]
-    assert str(ROOM) not in said["traceback"]
+    assert str(ROOT) not in said["traceback"]
     unit = held.units[2]
     assert state(Path("out"), unit) == "failed"
     assert "robust" not in set(collect("out", [u for u in held.units if u.scenario == "coloured"])[0]["method"])
@@ -397,19 +397,19 @@ def interrupt(held_path: Path, out: str, checkpoint: Path) -> tuple[int, str]:
     command = [sys.executable, "start.py", "study", str(held_path), "--workers", "1", "--threads", "1"]
     process = subprocess.Popen(
         [*command, "--device", "cpu", "--out", out],
-        env={**os.environ, "PYTHONPATH": str(ROOM)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)  # as some shells do
-    told = process.communicate(timeout=60)[1]
+    told = process.communicate(timeout=600)[1]
     return process.returncode, told
 
 

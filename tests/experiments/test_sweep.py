@@ -83,7 +83,7 @@ def stand(grid) -> list[str]:
     return list(sweep.stands(sweep.make_plan("a.ipynb", grid), "out").values())
 
 
-def wait_for(condition, seconds: float = 30) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "this should have happened by now"
@@ -114,7 +114,7 @@ def test_runs_end_are_recorded_and_not_run_again(here):
     there = folders()
     record = read(there["good, x=2"])
     assert record.status == "done" and record.parameters == {"x": 2.0, "mode": "good", "seed": 0}
-    assert 0 < record.seconds < 60 and record.made_on["threads"] == 3 and record.error == ""
+    assert record.seconds > 0 and record.made_on["threads"] == 3 and record.error == ""
     assert (there["good, x=2"] / LOG).read_text().startswith("begun 2 3 ")
     assert nbformat.read(there["good, x=2"] / "a.ipynb", 4).cells[-1].execution_count == 4
     failed = read(there["bad, x=1"])
@@ -204,7 +204,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_goes_on(here, number):
     wait_for(lambda: len(begun()) == 2)
     left = begun()
     os.killpg(process.pid, number)  # as Ctrl-C on a terminal does, which all processes of the group hear
-    said = process.communicate(timeout=20)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     if number == signal.SIGINT:
         assert "interrupted; the same command goes on from here" in said
@@ -252,7 +252,7 @@ def test_a_full_disk_stops_the_sweep_and_nothing_is_lost(here):
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     code = FULL.replace("sweep.RddError", "Exception")
     said = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment
+        ["unshare", "-rm", sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=environment
     )
     lines = dict(line.split(" ", 1) for line in said.stdout.splitlines())
     assert "the disk is full; free some space" in lines["SAID"], said.stdout + said.stderr

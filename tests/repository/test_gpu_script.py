@@ -46,12 +46,12 @@ def test_what_disagrees_fails_by_name_and_number(measure, monkeypatch):
 
 def test_a_rehearsal_keeps_what_it_found_and_says_what_failed(tmp_path):
     words = [sys.executable, SCRIPT, "--out", tmp_path / "a", "--device", "cpu", "--small", "agreement", "bench"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a" / "gpu.json").read_text())
     assert found["machine"]["processor"] and found["small"]
     assert found["agreement"]["classes at once and apart"] > 0.999 and "would run" in found["bench"]
     words[3:4] = [tmp_path / "b", "--minutes", "0"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1 and "not done: agreement, bench" in done.stderr
     assert json.loads((tmp_path / "b" / "gpu.json").read_text())["bench"]["not begun"]
