@@ -6,13 +6,10 @@ import errno
 import os
 
 import pytest
-import torch
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
 from tests.helpers import one_line
-
-torch.set_num_threads(1)
 
 
 def test_atomic_write_replaces_whole_files(tmp_path):

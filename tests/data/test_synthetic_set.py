@@ -14,8 +14,6 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.synthetic_set import load_synthetic, save_synthetic
 from tests.helpers import made_set, one_line
 
-torch.set_num_threads(1)
-
 
 def test_shape_and_classes():
     s = made_set(channels=3, classes=4)

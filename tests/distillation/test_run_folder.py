@@ -20,9 +20,6 @@ from rdd_nb.data.synthetic_set import save_synthetic
 from rdd_nb.distillation.run_folder import RunFolder
 from tests.helpers import made_set, one_line
 
-torch.set_num_threads(1)
-
-
 CONFIG = {"dataset": "digits", "ipc": 1, "tail": 0.2, "seed": 0}
 
 

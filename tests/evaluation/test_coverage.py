@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -14,14 +12,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
 from tests.evaluation.helpers import CHECK
 
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an empty group must not pass through 0/0
-        yield
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 def test_shrink_estimates_better_and_recovers_the_prior():

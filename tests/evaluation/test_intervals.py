@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,17 +13,10 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
 from tests.evaluation.helpers import CHECK, counts
 
-torch.set_num_threads(1)
-
-
 levels = st.sampled_from([0.5, 0.9, 0.95, 0.999])
 
 
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an empty group must not pass through 0/0
-        yield
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 @given(counts, levels)

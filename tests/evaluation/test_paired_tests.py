@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -17,14 +14,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
 from tests.evaluation.helpers import CHECK
 
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an empty group must not pass through 0/0
-        yield
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 @pytest.mark.parametrize(("nets", "n", "sd"), [(1, 300, 0.0), (3, 30, 0.2), (5, 500, 0.2)])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,14 +15,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
 from tests.evaluation.helpers import CHECK, counts
 
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an empty group must not pass through 0/0
-        yield
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 def tidy(correct: np.ndarray, n, names=None) -> pd.DataFrame:

@@ -16,8 +16,6 @@ from scipy.optimize import linprog
 from rdd_nb.core.errors import RddError
 from rdd_nb.models import risk
 
-torch.set_num_threads(1)
-
 
 def given(*strategies):
     return lambda test: settings(deadline=None, max_examples=60)(given_default(*strategies)(test))
