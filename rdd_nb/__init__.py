@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rdd_nb.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from rdd_nb.clustering.coresets import coreset as coreset
     from rdd_nb.clustering.discovery import discover_groups as discover_groups
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from rdd_nb.models.risk import cvar as cvar
     from rdd_nb.models.risk import group_cvar as group_cvar
     from rdd_nb.models.risk import robust_risk as robust_risk
-
-__version__ = "0.1.0"
 
 #: The layers, lowest first: each imports only from those before it.
 LAYERS = (

@@ -13,6 +13,7 @@ import torch
 
 from rdd_nb.core.device import pick_device, tune_allocator
 from rdd_nb.core.errors import unknown
+from rdd_nb.core.version import __version__
 
 __all__ = ["SIZES", "describe", "pick_profile", "setup", "torchvision"]
 
@@ -102,11 +103,9 @@ def describe(device: str | torch.device = "cpu") -> dict[str, Any]:
     The processor's name is followed by the vector instructions that torch uses on it, such as AVX2: rounding and
     speed depend on them, and the name does not tell them.
     """
-    import rdd_nb
-
     device = torch.device(device)
     return {
-        "rdd_nb": rdd_nb.__version__,
+        "rdd_nb": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-import rdd_nb
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, without_folders
+from rdd_nb.core.version import __version__
 
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
 
@@ -123,7 +123,7 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
         "class_names": json.dumps(list(synthetic.class_names)),
         "mean": json.dumps(list(synthetic.mean)),
         "std": json.dumps(list(synthetic.std)),
-        "rdd_nb": rdd_nb.__version__,
+        "rdd_nb": __version__,
         "meta": json.dumps({str(k): without_folders(str(v)) for k, v in synthetic.meta.items()}, sort_keys=True),
     }
     data = safetensors.torch.save(tensors, metadata)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from ruamel.yaml import YAML
 
-import rdd_nb
+from rdd_nb.core.version import __version__
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import worst_group
@@ -128,7 +128,7 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     title = f"{name}, distilled to {synthetic.ipc} {each} a class"
     size = "×".join(map(str, synthetic.shape))
     count = len(synthetic.images)
-    made_with = (metrics.get("machine") or {}).get("rdd_nb") or rdd_nb.__version__
+    made_with = (metrics.get("machine") or {}).get("rdd_nb") or __version__
     parts = [
         _head(title, origin, count, objective, with_images),
         f"# {title}",

@@ -1,18 +1,14 @@
-"""What of a :class:`rdd_nb.reporting.report.Report` stands on its page: cut tables, captions, pictures with words."""
+"""What of a :class:`rdd_nb.reporting.content.Report` stands on its page: cut tables, captions, pictures with words."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from rdd_nb.figures import report_figures, subgroup_figures
 from rdd_nb.figures.report_figures import shortened
+from rdd_nb.reporting.content import Report
 from rdd_nb.reporting.rendering import render
-
-if TYPE_CHECKING:
-    from rdd_nb.reporting.report import Report
 
 __all__ = ["html"]
 

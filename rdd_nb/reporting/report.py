@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
 from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
-from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_folder import RunFolder
@@ -31,11 +29,10 @@ from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
 from rdd_nb.figures.report_figures import shortened
 from rdd_nb.reporting import layout, rendering
+from rdd_nb.reporting.content import Floats, Report
 
 __all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands", "write"]
 
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.integer[Any]]
 #: Settings that are told, in this order, with the words for them.
 TOLD = {
     "ipc": "images a class",
@@ -50,43 +47,6 @@ TOLD = {
 }
 WORST = "The worst of many groups looks worse than it is: read its interval, and the band of random permutations."
 FINEST = 40  # more cells of class and group than this are not drawn one by one; the groups are
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """All that stands on the page.
-
-    Attributes:
-        title: a question or a name.
-        data: name of the data.
-        class_names, group_names: K and G; without groups, of one column called "all".
-        counts: title (such as "training") → images, int ``[K, G]``.
-        findings: of :mod:`rdd_nb.data.validation`.
-        settings: name → value, in words.
-        synthetic: the set.
-        tables: method → accuracies with intervals: ``block`` (all, sides, group or class) and the columns of
-            :func:`rdd_nb.evaluation.subgroups.group_table`. The first method is the run.
-        finest: method → the table that is drawn, by the finest grouping that there is.
-        bands: method → ends ``[k]`` of what random permutations show, see :func:`rank_bands`.
-        limits: what the numbers do not say, a sentence each.
-        made_on: see :func:`rdd_nb.core.environment.describe`.
-        command: how to make it again; empty where nobody told.
-    """
-
-    title: str
-    data: str
-    class_names: tuple[str, ...]
-    group_names: tuple[str, ...]
-    counts: Mapping[str, Ints]
-    findings: tuple[Finding, ...]
-    settings: Mapping[str, str]
-    synthetic: SyntheticSet
-    tables: Mapping[str, pd.DataFrame]
-    finest: Mapping[str, pd.DataFrame]
-    bands: Mapping[str, tuple[Floats, Floats]]
-    limits: tuple[str, ...]
-    made_on: Mapping[str, Any]
-    command: str
 
 
 class Written(NamedTuple):

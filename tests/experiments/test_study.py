@@ -363,7 +363,7 @@ def test_a_finished_unit_is_not_run_again_and_a_changed_yaml_runs_what_it_touche
     assert len(run(more)) == 12
     assert Path("out/none/plain/seed0/synthetic.safetensors").stat().st_mtime_ns == kept
     assert set(collect("out", more.units)[0]["net"]) == {0}
-    monkeypatch.setattr(plan.rdd_nb, "__version__", "99")
+    monkeypatch.setattr(plan, "__version__", "99")
     assert {state(Path("out"), u) for u in read(scenarios=scenarios, methods=methods, nets=1).units} == {"changed"}
 
 

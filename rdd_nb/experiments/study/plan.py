@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-import rdd_nb
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.version import __version__
 from rdd_nb.data import loading, scenarios
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.scenarios import noisy
@@ -191,7 +191,7 @@ def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequ
             one.name,
             method.name,
             seed,
-            {"rdd_nb": rdd_nb.__version__, **one.made, "seed": seed, **method.made},
+            {"rdd_nb": __version__, **one.made, "seed": seed, **method.made},
             {"protocol": method.protocol.settings, "nets": study.nets, "robustness": one.keys.robustness},
         )
         for seed in study.seeds

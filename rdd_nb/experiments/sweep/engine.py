@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rdd_nb import __version__
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, locked, unwritable
 from rdd_nb.core.processes import cores, gpus, memory, revision
+from rdd_nb.core.version import __version__
 from rdd_nb.experiments.sweep.grid import OUT, Plan, Run
 from rdd_nb.experiments.sweep.guard import Job, Outcome, guard
 from rdd_nb.experiments.sweep.record import Record, state

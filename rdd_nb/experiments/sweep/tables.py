@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from rdd_nb import __version__
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.version import __version__
 from rdd_nb.experiments.study.factorial import Held
 from rdd_nb.experiments.sweep.engine import ABOUT
 from rdd_nb.experiments.sweep.grid import Plan, Run, make_plan
