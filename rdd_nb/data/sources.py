@@ -29,15 +29,7 @@ from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.data.image_folder import Part, Source, line_of, pixels, read_folder
 
-__all__ = [
-    "DESCRIPTIONS",
-    "PUBLISHED",
-    "Part",
-    "Source",
-    "default_root",
-    "digest",
-    "fetch",
-]
+__all__ = ["DESCRIPTIONS", "PUBLISHED", "default_root", "digest", "fetch"]
 
 DESCRIPTIONS = {
     "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the package",

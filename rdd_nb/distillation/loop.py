@@ -17,21 +17,11 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
-from rdd_nb.distillation.initialization import State, check, fingerprint, initial_state, sampling_weights
+from rdd_nb.distillation.initialization import State, check, fingerprint, initial_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 
-__all__ = [
-    "DistillConfig",
-    "Run",
-    "State",
-    "distill",
-    "fingerprint",
-    "initial_state",
-    "sampling_weights",
-    "saved_state",
-    "steps",
-]
+__all__ = ["Run", "distill", "saved_state"]
 
 
 RECENT = 10  # iterations: what the bar tells the speed of

@@ -32,7 +32,7 @@ from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic, save_synthet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFolder", "SyntheticSet", "atomic_write", "load_synthetic", "save_synthetic"]
+__all__ = ["RunFolder"]
 
 
 #: What a run leaves beside its config; metrics.json first, so that a folder half removed does not look complete.

@@ -19,20 +19,10 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.scores import Scores
-from rdd_nb.models.protocol import OBJECTIVES, PROFILES, SHORT, Protocol
+from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
 
-__all__ = [
-    "OBJECTIVES",
-    "PROFILES",
-    "SHORT",
-    "Protocol",
-    "Scores",
-    "evaluate",
-    "matched",
-    "predict",
-    "train",
-]
+__all__ = ["evaluate", "matched", "predict"]
 
 
 @torch.no_grad()
