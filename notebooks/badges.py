@@ -46,7 +46,7 @@ def badges(notebook: str, repository: str, branch: str) -> str:
 
 
 def put(folder: Path, repository: str | None, branch: str = "main") -> None:
-    """Write the doors into the notebooks of ``folder`` and the README beside it; with None for a repository, none.
+    """Write the badges into the notebooks of ``folder`` and the README beside it; with None for a repository, none.
 
     Raises:
         RddError: a name that is no ``OWNER/NAME``, or of a branch that cannot be one.
@@ -75,8 +75,8 @@ def put(folder: Path, repository: str | None, branch: str = "main") -> None:
         atomic_write(path, nbformat.writes(notebook) + "\n")
     readme = folder.parent / "README.md"
     title, rest = MARK.sub("", readme.read_text(encoding="utf-8")).split("\n", 1)
-    door = "" if repository is None else f"\n{badges('00_quickstart.ipynb', repository, branch)}\n"
-    atomic_write(readme, f"{title}\n{door}{rest}")
+    line = "" if repository is None else f"\n{badges('00_quickstart.ipynb', repository, branch)}\n"
+    atomic_write(readme, f"{title}\n{line}{rest}")
 
 
 def main(words: list[str] | None = None) -> int:
