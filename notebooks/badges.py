@@ -1,4 +1,4 @@
-"""Doors to the notebooks for who has installed nothing: badges for Binder and Colab, and Colab's set-up cell.
+"""Badges that open the notebooks for who has installed nothing: badges for Binder and Colab, and Colab's set-up cell.
 
     python notebooks/badges.py OWNER/NAME [--branch main]     (make badges REPOSITORY=OWNER/NAME)
     python notebooks/badges.py --remove

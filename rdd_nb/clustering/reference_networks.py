@@ -102,7 +102,7 @@ def held_out_probabilities(
     Args:
         weights: ``[N]``, at least 0: how often a sample is met, relative to the others.
         epochs: over each half, in at least 100 batches; the step size falls to 0 as a cosine. A batch has 128 images,
-        or a quarter of what a small half has (at least 16).
+            or a quarter of what a small half has (at least 16).
 
     Raises:
         RddError: fewer than two samples, or weights of another length.

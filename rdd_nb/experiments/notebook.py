@@ -49,8 +49,8 @@ def run_notebook(
 
     Raises:
         RddError: parameters that do not fit, an unwritable ``out`` or one that another process writes, no such kernel,
-        a kernel that did not start, died
-            or ran out of time, or a cell that failed: its number, the exception, and the executed copy.
+            a kernel that did not start, died or ran out of time, or a cell that failed: its number, the exception, and
+            the executed copy.
     """
     source, target = Path(notebook), Path(out)
     plain = check_parameters(source, parameters or {})

@@ -109,8 +109,7 @@ def train(
         seed: of the initial weights, the order of the samples and the augmentation.
         device: where to train, and where the nets stay.
         progress: called with (steps done, steps in all), at most once per epoch of a network; not always by this
-        thread, but
-            by one at a time.
+            thread, but by one at a time.
 
     Returns:
         The nets in evaluation mode, as the last step left them.

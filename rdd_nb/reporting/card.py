@@ -109,8 +109,8 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     Args:
         run: the folder; its accuracies are told where it holds ``scores.npz`` (``rdd-nb evaluate``).
         with_images: the card is for the ``README.md`` of an image folder
-        (:func:`rdd_nb.reporting.export.image_folder`): its head
-            says where the images are, and its text what rounding did to them.
+            (:func:`rdd_nb.reporting.export.image_folder`): its head says where the images are, and its text what
+            rounding did to them.
 
     Raises:
         RddError: the run is not finished, or a file of it cannot be read.

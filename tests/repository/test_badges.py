@@ -1,4 +1,4 @@
-"""notebooks/badges.py: doors for who has installed nothing, written for any repository, and taken away again."""
+"""notebooks/badges.py: badges for who has installed nothing, written for any repository, and taken away again."""
 
 import importlib.util
 import re

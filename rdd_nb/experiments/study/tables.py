@@ -34,8 +34,7 @@ class Tables(NamedTuple):
         table: a row for each scenario × method × seed × net × partition × group.
         runs: a row for each run.
         mechanism: the curves of :mod:`rdd_nb.evaluation.diagnostics`, averaged over seeds: columns study, scenario,
-        method,
-            quantity, side, x, seeds, value, sd (between seeds).
+            method, quantity, side, x, seeds, value, sd (between seeds).
     """
 
     table: pd.DataFrame
