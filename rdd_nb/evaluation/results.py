@@ -102,11 +102,11 @@ def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         table: from :func:`load_table` or :func:`rdd_nb.experiments.study.tables.collect`.
         level: of the intervals.
 
-        Returns: Columns scenario, method, partition, group, seeds, nets (of each seed), n (test samples, in the first
-            seed), mean (over seeds, of the means over nets), sd (between seeds), low, high (t-interval over seeds; NaN
-            for one seed), band_low, band_high. The last two are given for ``worst`` alone: means over seeds of the ends
-            of its band. Its mean, low and high are of raw minima, which lie below the truth; the named groups stand
-            beside it.
+    Returns:
+        Columns scenario, method, partition, group, seeds, nets (of each seed), n (test samples, in the first seed),
+        mean (over seeds, of the means over nets), sd (between seeds), low, high (t-interval over seeds; NaN for one
+        seed), band_low, band_high. The last two are given for ``worst`` alone: means over seeds of the ends of its
+        band. Its mean, low and high are of raw minima, which lie below the truth; the named groups stand beside it.
     """
     if table.empty:
         raise RddError("the table has no rows: no run is finished")
