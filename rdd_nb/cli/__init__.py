@@ -143,7 +143,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Distil a data set into a few images a class without forgetting the minority, and measure what that costs whom.
+    """Distil a data set into a few images per class without forgetting the minority, and measure what that costs whom.
 
     Two commands from real images to an honest table:
 

@@ -160,7 +160,7 @@ def examine(splits: Splits, ipc: int = 10) -> list[Finding]:
 
     Args:
         splits: training and test set.
-        ipc: images a class that are to be made.
+        ipc: images per class that are to be made.
 
     >>> images = torch.arange(24, dtype=torch.uint8).view(24, 1, 1, 1).repeat(1, 1, 4, 4).contiguous()
     >>> images[:, :, 0, 0] = 99

@@ -28,7 +28,7 @@ class DistillConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    ipc: int = pydantic.Field(10, ge=1, description="synthetic images a class")
+    ipc: int = pydantic.Field(10, ge=1, description="synthetic images per class")
     matching: Literal["distribution", "gradient"] = pydantic.Field("distribution", description="what is matched")
     objective: Literal["erm", "robust", "group", "density"] = pydantic.Field(
         "robust", description="how real samples are weighted on the real side (R2, R3, R4; erm is plain)"
@@ -46,7 +46,7 @@ class DistillConfig(pydantic.BaseModel):
     outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
     inner: int = pydantic.Field(1, ge=0, description="epochs the network is trained for between two matches")
     inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
-    batch_real: int = pydantic.Field(64, ge=1, description="real images a class in one match")
+    batch_real: int = pydantic.Field(64, ge=1, description="real images per class in one match")
     lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 5 (gradient: 1)")
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")

@@ -47,7 +47,7 @@ def distill(
     progress: bool | str = True,
     source: dict[str, Any] | None = None,
 ) -> Run:
-    """Distil ``data`` into ``config.ipc`` images a class.
+    """Distil ``data`` into ``config.ipc`` images per class.
 
     Args:
         data: the training set.

@@ -35,7 +35,7 @@ __all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands
 
 #: Settings that are told, in this order, with the words for them.
 TOLD = {
-    "ipc": "images a class",
+    "ipc": "images per class",
     "matching": "matching",
     "objective": "objective",
     "tail": "tail",
