@@ -1,4 +1,4 @@
-"""The synthetic set: a few images per class with all that their use needs, and its file, safe to open from strangers."""
+"""The synthetic set: a few images per class with all that their use needs, and its file, safe to open from anybody."""
 
 from __future__ import annotations
 

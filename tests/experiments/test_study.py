@@ -266,7 +266,7 @@ def test_a_mistake_is_one_line_before_anything_runs(changes, says):
         ("name: [\n", "is not YAML"),
         ("- 1\n", "not a mapping"),
         ("", "not a mapping"),
-        ("yes: 1\n", "put it in quotes"),
+        ("yes: 1\n", "unknown key 'yes'"),
     ],
 )
 def test_what_is_no_study_is_one_line(text, says):
