@@ -32,36 +32,27 @@ def test_devices(monkeypatch):
 KEPT = """
 import torch, rdd_nb.core.device as m
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
-if {tuned}: assert m.tune_allocator()
+def kept():
+    before = resident()
+    x = torch.ones(16_000_000)  # 64 MB: above what glibc ever keeps by itself
+    del x
+    return resident() - before
 before = resident()
-x = torch.ones(16_000_000)  # 64 MB: above what glibc ever keeps by itself
-del x
-print(resident() - before)
+print(kept(), m.tune_allocator(), kept(), m.release_memory(), resident() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
-def test_the_allocator_keeps_its_pages():
+def test_the_allocator_keeps_its_pages_and_gives_them_back_between_two_pieces_of_work():
     """Counted in bytes, not in seconds: a large tensor's memory is given back when it dies unless this is tuned."""
-    plain, tuned = (int(python(KEPT.format(tuned=t)).stdout) for t in (False, True))
-    assert plain < 16e6
-    assert tuned > 48e6
+    plain, took, tuned, gave, left = python(KEPT).stdout.split()
+    assert (took, gave) == ("True", "True")
+    assert int(plain) < 16e6 and int(tuned) > 48e6 and int(left) < 16e6
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
-def test_what_the_allocator_kept_is_given_back_between_two_pieces_of_work():
-    given = KEPT.format(tuned=True).replace("print(", "assert m.release_memory()\nprint(")
-    assert given.count("release_memory") == 1 and int(python(given).stdout) < 16e6
-
-
-def test_nothing_is_given_back_where_nothing_was_kept():
-    said = python("import rdd_nb.core.device as m; print(m.release_memory())", MALLOC_ARENA_MAX="2")
-    assert said.stdout.strip() == "False"
-
-
-def test_the_allocator_respects_the_environment():
-    said = python("import rdd_nb.core.device as m; print(m.tune_allocator())", MALLOC_ARENA_MAX="2")
-    assert said.stdout.strip() == "False"
+def test_the_allocator_respects_the_environment_and_then_has_nothing_to_give_back():
+    said = python("import rdd_nb.core.device as m; print(m.tune_allocator(), m.release_memory())", MALLOC_ARENA_MAX="2")
+    assert said.stdout.split() == ["False", "False"]
 
 
 CPU = torch.device("cpu")

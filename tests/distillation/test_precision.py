@@ -129,7 +129,7 @@ def test_a_distillation_in_bfloat16_repeats_to_the_bit_and_is_another(kind):
 def test_evaluation_networks_trained_in_bfloat16_say_nearly_the_same():
     digits = rdd.load("digits")
     few = dataclasses.replace(digits.train, images=digits.train.images[:400], labels=digits.train.labels[:400])
-    protocol = Protocol(epochs=15, lr=0.02, width=8, depth=2, batch=64)
+    protocol = Protocol(epochs=10, lr=0.03, width=8, depth=2, batch=64)
     scores = [
         predict(train(few, dataclasses.replace(protocol, precision=p), nets=2, device="cpu"), digits.test)
         for p in PRECISIONS
