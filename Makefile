@@ -28,7 +28,7 @@ lab: $(STAMP)  ## open JupyterLab at the quickstart
 
 # Up to here a layer knows no notebooks, pages or widgets; its tests are quick.
 HEART := core data models clustering distillation evaluation
-check: lint types  ## while you work: ruff, mypy, the layers' order, and the tests of core to evaluation (90 seconds)
+check: lint types  ## while you work: ruff, mypy, the layers' order, and the tests of core to evaluation (two minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(HEART:%=tests/%) $(HEART:%=rdd_nb/%)
 
 test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke (WORKERS=2 at a time, 1.7 GB each)
