@@ -38,8 +38,8 @@ data = rdd.scenario(rdd.load("fashion-mnist-sample"), "coloured", seed=0)
 train, test = data.train.sample(60, 0), data.test.sample(30, 0)
 """
 SCORES = """\
-from rdd_nb.distill import initial_state
-from rdd_nb.evaluate import Protocol
+from rdd_nb.distillation.initialization import initial_state
+from rdd_nb.models.protocol import Protocol
 from rdd_nb.data.synthetic_set import SyntheticSet
 def pick(seed):
     images = initial_state(train, rdd.DistillConfig(ipc=10, init="real", seed=seed)).images
