@@ -170,7 +170,8 @@ class RunFolder:
 
     def write_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
-        table = pd.DataFrame([{**_plain(row, "history"), **self._mark()} for row in rows])
+        mark = self._mark()
+        table = pd.DataFrame([{**_plain(row, "history"), **mark} for row in rows])
         atomic_write(self.path / "history.csv", table.to_csv(index=False, lineterminator="\n"))
 
     def append_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
@@ -244,7 +245,8 @@ class RunFolder:
             yield
 
     def _mark(self) -> dict[str, str]:
-        return {"identity": self.identity} if self.identity else {}
+        identity = self.identity
+        return {"identity": identity} if identity else {}
 
     def _check(self, name: str, said: str, mend: str = "put the right one back, or use another folder") -> None:
         if said != self.identity:

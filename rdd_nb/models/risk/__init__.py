@@ -6,7 +6,7 @@ samples averaged: 1 gives the mean, towards 0 the maximum. A tensor of tails bro
 so ``cvar(losses, tails)`` is a whole CVaR curve from one sort. Half precision is raised to float32 (results too), and
 sums over groups run in float64 where the device has it.
 
-Bad input raises :class:`~rdd_nb.errors.RddError`. Its *values* (losses, ids, weights, a tensor of tails) are looked at
+Bad input raises :class:`~rdd_nb.core.errors.RddError`. Its *values* (losses, ids, weights, a tensor of tails) are seen
 on the CPU only, since an accelerator would have to be waited for; there a bad value turns the problem it lies in to
 NaN, which whoever watches the loss then sees.
 
