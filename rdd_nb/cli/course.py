@@ -12,7 +12,7 @@ import typer
 
 from rdd_nb.cli.options import Json
 from rdd_nb.core import resources
-from rdd_nb.core.files import put_files
+from rdd_nb.core.folders import put_files
 
 __all__ = ["command_copy"]
 

@@ -52,7 +52,8 @@ def command_export(
         raise RddError(
             f"export of {run}: say what to write, with --png DIR, --card FILE, --csv FILE or --tensorboard DIR"
         )
-    from rdd_nb.core.files import atomic_write, put_files
+    from rdd_nb.core.files import atomic_write
+    from rdd_nb.core.folders import put_files
     from rdd_nb.distillation.run_folder import RunFolder
     from rdd_nb.evaluation.scores import scores_of
     from rdd_nb.reporting import export

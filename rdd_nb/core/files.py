@@ -9,14 +9,27 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import stat
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from rdd_nb.core.errors import RddError
 
-__all__ = ["atomic_write", "lock_of", "locked", "one_line", "put_files", "unwritable", "without_folders"]
+__all__ = [
+    "RESERVED",
+    "atomic_write",
+    "lock_of",
+    "locked",
+    "one_line",
+    "plain_name",
+    "remove_temporaries",
+    "unwritable",
+    "without_folders",
+]
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -44,8 +57,19 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
     return target
 
 
+#: Names that Windows keeps for devices.
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
 #: What :func:`atomic_write` calls its temporary files: of a process that was killed, nothing else is removed.
-_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` that :func:`atomic_write` has left where its process was killed."""
+    for left in folder.glob(".*.tmp"):
+        made_by = _TEMPORARY.fullmatch(left.name)
+        if made_by and not psutil.pid_exists(int(made_by.group(1))):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def lock_of(folder: Path, name: str = ".lock") -> filelock.FileLock:
@@ -70,6 +94,8 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
     lock = lock or lock_of(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(lock.lock_file) and not stat.S_ISREG(os.lstat(lock.lock_file).st_mode):
+            raise RddError(f"{lock.lock_file} is no regular file, so it cannot be the lock: remove it")
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise RddError(f"another process is working in {folder}: wait for it, or use another folder") from None
@@ -81,49 +107,23 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
         raise RddError(f"the file system of {folder} cannot lock files: use a folder on another disk") from None
     try:
         if lock.lock_counter == 1:
-            for left in folder.glob(".*.tmp"):
-                if _TEMPORARY.fullmatch(left.name):
-                    with contextlib.suppress(OSError):
-                        left.unlink()
+            remove_temporaries(folder)
         yield
     finally:
         lock.release()
 
 
-def put_files(folder: str | os.PathLike[str], contents: Mapping[str, bytes | str], force: bool = False) -> list[Path]:
-    """Write files into a folder, which is made; one that is there already and differs stops all before the first.
+def plain_name(text: str, most: int = 80) -> str:
+    """``text`` as a part of a path that every file system takes: readable, never ``.``, ``..`` or empty.
 
-    Args:
-        folder: where to.
-        contents: path inside the folder (with ``/``) → what the file holds.
-        force: replace files that differ.
+    Different texts may give one name; who needs them apart adds a digest.
 
-    Returns:
-        The files that were written; those that were there as they should be are left alone.
-
-    Raises:
-        RddError: a file there differs, or the place cannot be written.
+    >>> plain_name("robust, tail=0.2"), plain_name("../x"), plain_name(".."), plain_name("con")
+    ('robust,tail=0.2', 'x', 'unnamed', 'con_')
     """
-    target, missing = Path(folder), {}
-    for name, held in contents.items():
-        data = held.encode() if isinstance(held, str) else held
-        try:
-            there = (target / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            missing[target / name] = data
-        except OSError as error:
-            raise unwritable(target / name, error) from None
-        else:
-            if there != data and not force:
-                raise RddError(f"{target / name} is there and differs: give another folder, or --force to replace it")
-            if there != data:
-                missing[target / name] = data
-    try:
-        for place in sorted({target, *(path.parent for path in missing)}):
-            place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(target, error) from None
-    return [atomic_write(path, data) for path, data in missing.items()]
+    plain = re.sub(r"[^\w=.+,-]+", "-", unicodedata.normalize("NFC", text.replace(", ", ","))).strip("-.,")
+    plain = plain.encode()[:most].decode(errors="ignore").rstrip("-.,") or "unnamed"
+    return plain + "_" * (plain.partition(".")[0].casefold() in RESERVED)
 
 
 def unwritable(path: Path, error: OSError) -> RddError:

@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write, put_files, unwritable
+from rdd_nb.core.files import atomic_write, unwritable
+from rdd_nb.core.folders import put_files
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
