@@ -63,11 +63,14 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt"
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files in ``folder`` that :func:`atomic_write` has left where its process was killed."""
+def remove_temporaries(folder: Path, alone: bool = False) -> None:
+    """Remove the temporary files in ``folder`` that :func:`atomic_write` has left where its process was killed.
+
+    Unless this process is ``alone`` in the folder, those of a process that lives stay: it may be at it.
+    """
     for left in folder.glob(".*.tmp"):
         made_by = _TEMPORARY.fullmatch(left.name)
-        if made_by and not psutil.pid_exists(int(made_by.group(1))):
+        if made_by and (alone or not psutil.pid_exists(int(made_by.group(1)))):
             with contextlib.suppress(OSError):
                 left.unlink()
 
@@ -107,7 +110,7 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
         raise RddError(f"the file system of {folder} cannot lock files: use a folder on another disk") from None
     try:
         if lock.lock_counter == 1:
-            remove_temporaries(folder)
+            remove_temporaries(folder, alone=True)
         yield
     finally:
         lock.release()
@@ -141,11 +144,29 @@ def one_line(error: BaseException) -> str:
 def without_folders(text: str) -> str:
     """``text`` with every absolute path cut to its last part: a run folder tells nothing about the machine.
 
+    What only looks like a path, as it begins in a folder that this machine has not, stays as it is.
+
     >>> without_folders("folder:/home/ada/pets"), without_folders("https://a.org/x"), without_folders("runs/a")
     ('folder:pets', 'https://a.org/x', 'runs/a')
+    >>> without_folders("cat / dog"), without_folders("/no such folder/north")
+    ('cat / dog', '/no such folder/north')
     """
-    if not text.startswith("//") and posixpath.isabs(text):
-        return posixpath.basename(text.rstrip("/"))
+    kind, _, place = text.rpartition("folder:")
+    if not kind and place is not text and posixpath.isabs(place):
+        return "folder:" + posixpath.basename(place.rstrip("/"))
     if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
         return ntpath.basename(text.rstrip("\\/"))
-    return re.sub(r"(?<![^:=\s])(?:[A-Za-z]:[\\/]|/(?!/))(?:[^\\/:\s]+[\\/])*", "", text)
+    if _is_here(text):
+        return posixpath.basename(text.rstrip("/"))
+
+    def cut(found: re.Match[str]) -> str:
+        here = not found.group().startswith("/") or _is_here(text[found.start() :])
+        return "" if here else found.group()
+
+    return re.sub(r"(?<![^:=\s])(?:[A-Za-z]:[\\/]|/(?=[^/\s]))(?:[^\\/:\s]+[\\/])*", cut, text)
+
+
+def _is_here(text: str) -> bool:
+    """Whether a text begins with ``/`` and the name of something in this machine's topmost folder."""
+    first = re.match(r"/[^/\0]+", text)
+    return first is not None and (os.path.lexists(first.group()) or os.path.lexists(first.group().split()[0]))

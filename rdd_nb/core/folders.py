@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
+import secrets
 import shutil
 import stat
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -20,10 +23,12 @@ from typing import Any, BinaryIO
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, remove_temporaries, unwritable
 
-__all__ = ["Folder", "parse_json", "put_files", "read_regular"]
+__all__ = ["Folder", "parse_arrays", "parse_json", "put_files", "read_regular"]
 
 LARGEST = 4_000_000_000  #: bytes that a file may have to be read at once
 LARGEST_JSON = 200_000_000
+LARGEST_ARRAYS = 2_000_000_000  # bytes, inflated
+CHUNK = 1 << 20
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISLNK, "a link"))
 
 
@@ -57,6 +62,27 @@ def parse_json(data: bytes | str, path: str | os.PathLike[str], mend: str) -> di
     if not isinstance(value, dict):
         raise RddError(f"{path} is not a JSON object: {mend}")
     return value
+
+
+def parse_arrays(data: bytes, path: str | os.PathLike[str], what: str, mend: str) -> dict[str, Any]:
+    """The arrays in the ``.npz`` file ``data``, which was read from ``path``, by name; nothing in it is executed.
+
+    Raises:
+        RddError: it holds no ``what``, is damaged, or would need more than 2 GB; ``mend`` says what to do.
+    """
+    import numpy as np  # what only starts other processes stays small
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as held:
+            size = sum(each.file_size for each in held.infolist())
+        if size > LARGEST_ARRAYS:
+            raise RddError(f"{path} would need {size / 1e9:,.1f} GB of memory, so it was not read: {mend}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except RddError:
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and its parser of headers raise a dozen kinds
+        raise RddError(f"{path} holds no {what}, or is damaged ({type(error).__name__}): {mend}") from None
 
 
 def _opened(path: Path, follow: bool) -> BinaryIO:
@@ -122,6 +148,30 @@ class Folder:
             return stat.S_ISREG(self.at(name).lstat().st_mode)
         except OSError:
             return False
+
+    def there(self, name: str) -> bool:
+        """Whether anything of this name is there, a regular file or not."""
+        return os.path.lexists(self.at(name))
+
+    def probe(self, size: int = 0) -> None:
+        """Write ``size`` bytes into the folder and remove them again, to know before long work whether it can be kept.
+
+        Raises:
+            RddError: the folder cannot be made or written, or the disk is too full.
+        """
+        place = self.at(f".probe.{os.getpid()}.{secrets.token_hex(4)}.tmp")  # as temporary files are called: see files
+        self.make()
+        try:
+            with place.open("xb") as file:
+                for start in range(0, size, CHUNK):
+                    file.write(bytes(min(CHUNK, size - start)))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
 
     def names(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """The regular files in the folder, or in a part of it, sorted; of these ``suffixes`` alone, such as .png."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, without_folders
+from rdd_nb.core.folders import read_regular
 from rdd_nb.core.version import __version__
 
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
@@ -134,8 +135,12 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
     return atomic_write(path, len(header).to_bytes(8, "little") + header + data[end:])
 
 
-def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
+def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> SyntheticSet:
     """Read a set that :func:`save_synthetic` wrote. Nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        follow: whether it may be a link; not where the folder it lies in may be a stranger's.
 
     Raises:
         RddError: no such file; not safetensors, or truncated; safetensors of something else; another format version;
@@ -143,14 +148,16 @@ def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
     """
     make = "make one with `rdd-nb distill` or rdd_nb.data.synthetic_set.save_synthetic"
     try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            said, names = file.metadata() or {}, sorted(file.keys())
-            # clone: the library may map the file, and a later truncation of it would then kill the process
-            tensors = {name: file.get_tensor(name).clone() for name in ("images", "labels") if name in names}
+        data = read_regular(path, follow=follow)
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # the library gives none of it
+        said, names = header.get("__metadata__", {}), sorted(tensors)
     except OSError as error:
         raise RddError(f"cannot read the synthetic set {path} ({error.strerror or error}): {make}") from None
     except safetensors.SafetensorError as error:
         raise RddError(f"{path} is truncated or no safetensors file ({error}): copy it again, or {make}") from None
+    except (TypeError, KeyError) as error:  # a kind of number that this PyTorch does not know
+        raise RddError(f"{path} holds tensors that cannot be read ({one_line(error)}): {make}") from None
     if said.get("format") != FORMAT:
         raise RddError(f"{path} holds the tensors {', '.join(names[:4]) or '(none)'}, not a synthetic set: {make}")
     if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") != "pixels":
@@ -170,5 +177,5 @@ def load_synthetic(path: str | os.PathLike[str]) -> SyntheticSet:
         )
     except RddError as error:
         raise RddError(f"{path} does not fit together: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise RddError(f"{path} is a damaged synthetic set ({one_line(error)}): {make}") from None

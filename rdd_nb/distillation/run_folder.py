@@ -16,7 +16,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ import torch
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write, lock_of, locked, one_line, unwritable, without_folders
+from rdd_nb.core.files import lock_of, locked, one_line, without_folders
+from rdd_nb.core.folders import Folder
 from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic, save_synthetic
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ __all__ = ["RunFolder"]
 
 
 #: What a run leaves beside its config; metrics.json first, so that a folder half removed does not look complete.
-FILES = ("metrics.json", "checkpoint.pt", "history.csv", "synthetic.safetensors")
+FILES = ("metrics.json", "scores.npz", "checkpoint.pt", "history.csv", "synthetic.safetensors")
+OVERWRITE = "use another folder, or overwrite it"
 
 
 class RunFolder:
@@ -54,6 +57,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.files = Folder(self.path)
         self._lock = lock_of(self.path)
 
     def __repr__(self) -> str:
@@ -74,37 +78,45 @@ class RunFolder:
             return self._create(plain, overwrite)
 
     def _create(self, plain: dict[str, Any], overwrite: bool) -> RunFolder:
-        try:
-            (self.path / "figures").mkdir(exist_ok=True)
-            if overwrite:
-                for name in (*FILES, "config.json"):
-                    (self.path / name).unlink(missing_ok=True)
-                for figure in (self.path / "figures").iterdir():
-                    if figure.suffix in (".png", ".svg", ".pdf"):
-                        figure.unlink()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
-        if (self.path / "config.json").exists():
-            held = self.config
-            there, wanted = _leaves(held), _leaves(plain)
-            keys = [key for key in {**there, **wanted} if there.get(key, self) != wanted.get(key, self)]
-            if "identity" not in held:  # of a version that knew less of its data
-                keys = [key for key in keys if key in there or not key.startswith("data.")]
-            if keys:
-                told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
-                more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
-                raise RddError(
-                    f"{self.path} holds another run ({'; '.join(told)}{more}): use another folder, or overwrite it"
-                )
-            return self
-        left = [name for name in FILES if (self.path / name).exists()]
-        if left:
-            raise RddError(
-                f"{self.path} holds {left[0]} of a run without its config.json, so nobody knows which: use another "
-                "folder, or overwrite it"
-            )
-        atomic_write(self.path / "config.json", json.dumps({**plain, "identity": _digest(plain)}, indent=2) + "\n")
+        self.files.make("figures")
+        if overwrite:
+            figures = self.files.names("figures", (".png", ".svg", ".pdf"))
+            self.files.remove(*FILES, "config.json", *(f"figures/{name}" for name in figures))
+        self._expect(plain)
+        if not self.files.there("config.json"):
+            self.files.write("config.json", json.dumps({**plain, "identity": _digest(plain)}, indent=2) + "\n")
         return self
+
+    def expect(self, config: Mapping[str, Any]) -> None:
+        """Whether the folder can take a run of ``config``, of which some keys may still be unknown (left out).
+
+        Raises:
+            RddError: it holds another run, or files of a run whose ``config.json`` is gone.
+        """
+        self._expect(_plain(config, "config"), partly=True)
+
+    def _expect(self, plain: dict[str, Any], partly: bool = False) -> None:
+        if not self.files.there("config.json"):
+            left = [name for name in FILES if self.files.there(name)]
+            if left:
+                raise RddError(
+                    f"{self.path} holds {left[0]} of a run without its config.json, so nobody knows which: {OVERWRITE}"
+                )
+            return
+        held = self._config()
+        old = not held.pop("identity", "")
+        there, wanted = _leaves(held), _leaves(plain)
+        keys = [
+            key
+            for key in ({**wanted} if partly else {**there, **wanted})
+            if there.get(key, self) != wanted.get(key, self)
+        ]
+        if old:  # of a version that knew less of its data
+            keys = [key for key in keys if key in there or not key.startswith("data.")]
+        if keys:
+            told = [f"{k} is {there.get(k, 'absent')!r} there, {wanted.get(k, 'absent')!r} here" for k in keys[:3]]
+            more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise RddError(f"{self.path} holds another run ({'; '.join(told)}{more}): {OVERWRITE}")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -114,7 +126,7 @@ class RunFolder:
             RddError: there is none, or its ``config.json`` cannot be read.
         """
         run = cls(path)
-        if not (run.path / "config.json").is_file():
+        if not run.files.there("config.json"):
             raise RddError(f"no run in {run.path} (it has no config.json): give the `out` folder of `rdd-nb distill`")
         _ = run.config
         return run
@@ -127,7 +139,7 @@ class RunFolder:
     @property
     def identity(self) -> str:
         """The digest of the config that every file of the run carries; "" where there is none, as before 0.1.0."""
-        if not (self.path / "config.json").exists():
+        if not self.files.there("config.json"):
             return ""
         held = self._config()
         said = held.pop("identity", "")
@@ -145,25 +157,30 @@ class RunFolder:
     @property
     def metrics(self) -> dict[str, Any]:
         """What ``metrics.json`` says; RddError while the run is not complete."""
-        return self._own(self._json("metrics.json", "the run is not complete; start it again and it resumes"))
+        return self._own(self.files.json("metrics.json", "the run is not complete; start it again and it resumes"))
 
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write ``metrics.json`` and so declare the run complete: call it last. Numbers that are not finite → null."""
-        marked = {**_plain(metrics, "metrics"), **self._mark()}
-        atomic_write(self.path / "metrics.json", json.dumps(marked, indent=2) + "\n")
+    def write_metrics(self, metrics: Mapping[str, Any], names: Collection[str] = ()) -> None:
+        """Write ``metrics.json`` and so declare the run complete: call it last. Numbers that are not finite → null.
+
+        ``names`` of classes and groups stay as they are, also where they look like a path (see the class).
+        """
+        marked = {**_plain(metrics, "metrics", frozenset(names)), **self._mark()}
+        self.files.write("metrics.json", json.dumps(marked, indent=2) + "\n")
 
     @property
     def history(self) -> pd.DataFrame:
         """``history.csv`` as a table, one row a step; empty when nothing is written yet."""
-        path = self.path / "history.csv"
-        if not path.exists():
+        if not self.files.there("history.csv"):
             return pd.DataFrame()
         try:
-            table = pd.read_csv(path, float_precision="round_trip", dtype={"identity": str})
+            held = io.BytesIO(self.files.read("history.csv"))
+            table = pd.read_csv(held, float_precision="round_trip", dtype={"identity": str})
         except pd.errors.EmptyDataError:  # written from no rows
             return pd.DataFrame()
+        except RddError:
+            raise
         except (OSError, ValueError) as error:
-            raise RddError(f"cannot read {path} ({one_line(error)}): delete it") from None
+            raise RddError(f"cannot read {self.path / 'history.csv'} ({one_line(error)}): delete it") from None
         for said in table.pop("identity").unique() if "identity" in table else [""] * bool(len(table)):
             self._check("history.csv", str(said))
         return table
@@ -172,7 +189,7 @@ class RunFolder:
         """Write ``history.csv`` anew; a resumed run writes the rows up to its checkpoint, so none is there twice."""
         mark = self._mark()
         table = pd.DataFrame([{**_plain(row, "history"), **mark} for row in rows])
-        atomic_write(self.path / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+        self.files.write("history.csv", table.to_csv(index=False, lineterminator="\n"))
 
     def append_history(self, rows: Sequence[Mapping[Any, Any]]) -> None:
         """Add rows to ``history.csv`` (rewritten as a whole, atomically: append some steps at a time, not each)."""
@@ -181,7 +198,7 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Whether a checkpoint is there to resume from."""
-        return (self.path / "checkpoint.pt").is_file()
+        return self.files.there("checkpoint.pt")
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write ``checkpoint.pt``: a dict of tensors, numbers, strings, and lists, tuples or dicts of these.
@@ -190,9 +207,9 @@ class RunFolder:
             RddError: the state holds something that could not be loaded back safely, or the place is not writable.
         """
         _check_state(state, "state")
-        buffer = io.BytesIO()  # in memory first: torch reports a full disk in many ways, atomic_write in one
+        buffer = io.BytesIO()  # in memory first: torch reports a full disk in many ways, Folder.write in one
         torch.save({**state, **self._mark()}, buffer)
-        atomic_write(self.path / "checkpoint.pt", buffer.getvalue())
+        self.files.write("checkpoint.pt", buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Read ``checkpoint.pt`` with ``weights_only=True``, tensors on the CPU: no code in it can run.
@@ -200,13 +217,16 @@ class RunFolder:
         Raises:
             RddError: there is none, or it is truncated, foreign, or holds anything but tensors and plain values.
         """
-        path = self.path / "checkpoint.pt"
-        mend = "delete it to start this run afresh"
-        if not path.is_file():
+        path, mend = self.path / "checkpoint.pt", "delete it to start this run afresh"
+        if not self.has_checkpoint:
             raise RddError(f"no checkpoint in {self.path}: the run has not saved one yet")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except MemoryError:
+            data = self.files.read("checkpoint.pt")
+            with zipfile.ZipFile(io.BytesIO(data)) as records:  # as torch writes it: nothing in it is compressed
+                if any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist()):
+                    raise ValueError("compressed")
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (MemoryError, RddError):
             raise
         except Exception as error:  # torch raises a dozen kinds for a file that is damaged or not its own
             name = type(error).__name__
@@ -223,18 +243,16 @@ class RunFolder:
         suffix = next((s for s in (".png", ".svg", ".pdf") if name.endswith(s)), "")
         buffer = io.BytesIO()
         figure.savefig(buffer, format=(suffix or ".png")[1:], dpi=dpi, bbox_inches="tight")
-        with contextlib.suppress(OSError):  # if it fails, the write below says why
-            (self.path / "figures").mkdir(exist_ok=True)
-        return atomic_write(self.path / "figures" / (name if suffix else name + ".png"), buffer.getvalue())
+        return self.files.write(f"figures/{name if suffix else name + '.png'}", buffer.getvalue())
 
     def save_synthetic(self, synthetic: SyntheticSet) -> Path:
         """Write ``synthetic.safetensors``; see :func:`save_synthetic`."""
         marked = dataclasses.replace(synthetic, meta={**synthetic.meta, **self._mark()})
-        return save_synthetic(self.path / "synthetic.safetensors", marked)
+        return save_synthetic(self.files.at("synthetic.safetensors"), marked)
 
     def load_synthetic(self) -> SyntheticSet:
         """Read ``synthetic.safetensors``; see :func:`load_synthetic`."""
-        synthetic = load_synthetic(self.path / "synthetic.safetensors")
+        synthetic = load_synthetic(self.files.at("synthetic.safetensors"), follow=False)
         self._check("synthetic.safetensors", synthetic.meta.get("identity", ""))
         return dataclasses.replace(synthetic, meta={k: v for k, v in synthetic.meta.items() if k != "identity"})
 
@@ -257,21 +275,13 @@ class RunFolder:
         return held
 
     def _config(self) -> dict[str, Any]:
-        return self._json("config.json", "use another folder, or overwrite it")
-
-    def _json(self, name: str, mend: str) -> dict[str, Any]:
-        try:
-            value = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RddError(f"cannot read {self.path / name} ({error.strerror}): {mend}") from None
-        except ValueError as error:
-            raise RddError(f"{self.path / name} is not whole JSON ({one_line(error)}): {mend}") from None
-        if not isinstance(value, dict):
-            raise RddError(f"{self.path / name} is not a JSON object: {mend}")
-        return value
+        return self.files.json("config.json", OVERWRITE)
 
 
-def _plain(value: Any, where: str) -> Any:
+NAMES = ("class_names", "group_names")  # keys whose texts are no paths, whatever they look like
+
+
+def _plain(value: Any, where: str, names: frozenset[str] = frozenset()) -> Any:
     """``value`` in the types of JSON: numpy and torch numbers become Python's, NaN null, absolute paths their name."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
@@ -281,12 +291,19 @@ def _plain(value: Any, where: str) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, (str, os.PathLike)):
-        return without_folders(os.fspath(value) if isinstance(value, os.PathLike) else str(value))
+    if isinstance(value, os.PathLike):
+        path = Path(os.fspath(value))
+        return path.name if path.is_absolute() else without_folders(str(path))
+    if isinstance(value, str):
+        return str(value) if value in names else without_folders(value)
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}.{k}") for k, v in value.items()}
+        told = {
+            k: frozenset(map(str, v)) if k in NAMES and isinstance(v, (list, tuple)) else names
+            for k, v in value.items()
+        }
+        return {str(k): _plain(v, f"{where}.{k}", told[k]) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_plain(v, f"{where}[{i}]", names) for i, v in enumerate(value)]
     raise RddError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold: give numbers, strings, lists or dicts"
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import atomic_write
+from rdd_nb.core.folders import parse_arrays, read_regular
 from rdd_nb.distillation.run_folder import RunFolder
 
 __all__ = ["Scores", "scores_of"]
@@ -51,10 +50,27 @@ class Scores:
         if len(shape) != 2 or not self.losses.shape == self.confidence.shape == shape:
             found = [list(a.shape) for a in (self.predictions, self.losses, self.confidence)]
             raise RddError(f"scores: predictions, losses and confidence must each be [nets, N], not {found}")
+        kinds = {"predictions": "iu", "losses": "f", "confidence": "f", "labels": "iu", "groups": "iu", "minority": "b"}
+        for name, kind in kinds.items():
+            values = getattr(self, name)
+            if values is not None and values.dtype.kind not in kind:
+                raise RddError(
+                    f"scores: {name} are {values.dtype}, not {dict(i='whole numbers', f='numbers', b='flags')[kind[0]]}"
+                )
         for name in ("labels", "groups", "minority"):
             values = getattr(self, name)
             if values is not None and values.shape != shape[1:]:
                 raise RddError(f"scores: {name} must be [{shape[1]}], one a test sample, not {list(values.shape)}")
+        for name, names in (
+            ("labels", self.class_names),
+            ("groups", self.group_names),
+            ("predictions", self.class_names),
+        ):
+            values = getattr(self, name)
+            if values is not None and values.size and not 0 <= int(values.min()) <= int(values.max()) < len(names):
+                raise RddError(f"scores: {name} reach outside 0 to {len(names) - 1}: there are {len(names)} names")
+        if len(self.minority_names) != 2:
+            raise RddError(f"scores: minority_names are {len(self.minority_names)} names, not two")
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -150,25 +166,27 @@ class Scores:
         return atomic_write(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Scores:
+    def load(cls, path: str | os.PathLike[str], follow: bool = True) -> Scores:
         """Read what :meth:`save` wrote. Nothing in the file is executed.
+
+        Args:
+            path: of the file.
+            follow: whether it may be a link; not where the folder it lies in may be a stranger's.
 
         Raises:
             RddError: no such file, or one that holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as held:
-                values: dict[str, Any] = {name: held[name] for name in held.files}
+            values = parse_arrays(read_regular(path, follow=follow), path, "scores", "evaluate the run again")
             for name in ("class_names", "group_names", "minority_names"):
                 values[name] = tuple(map(str, values[name]))
             values["evaluation"] = str(values.get("evaluation", ""))
             return cls(**values)
         except FileNotFoundError:
             raise RddError(f"{path} does not exist: evaluate the run first") from None
-        except (
-            *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
-            *(zipfile.BadZipFile, zlib.error),  # a file cut short
-        ) as error:
+        except RddError as error:
+            raise RddError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
+        except (OSError, KeyError, TypeError, AttributeError) as error:
             raise RddError(f"{path} holds no scores ({type(error).__name__}): evaluate the run again") from None
 
 
@@ -178,7 +196,7 @@ def scores_of(run: RunFolder) -> Scores:
     Raises:
         RddError: there are none; or the two are of different evaluations, as after one that was killed at its end.
     """
-    scores = Scores.load(run.path / "scores.npz")
+    scores = Scores.load(run.files.at("scores.npz"), follow=False)
     told = run.metrics.get("evaluation") if run.complete else None
     if scores.evaluation != (told.get("id", "") if isinstance(told, dict) else ""):
         raise RddError(

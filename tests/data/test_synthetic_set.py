@@ -133,4 +133,4 @@ def test_load_refuses_in_one_line_that_says_how_to_mend(tmp_path):
     path.unlink()
     says("cannot read")
     path.mkdir()
-    says("cannot read")
+    says("a folder, no regular file")
