@@ -1,6 +1,7 @@
 """Every figure, as a pure function from data to a matplotlib ``Figure``; and :func:`show`, which puts it in a notebook.
 
-No pyplot: nothing global, nothing to close, and safe in a thread. Colours are Okabe and Ito's, readable by the
+No pyplot: nothing global, nothing to close, and safe in a thread. Every text is shown as it is, for names come from
+users: a formula is written in Unicode (:mod:`rdd_nb.figures.figure`). Colours are Okabe and Ito's, readable by the
 colour-blind, and every colour is backed by a marker.
 """
 
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation import subgroups
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 if TYPE_CHECKING:
     from rdd_nb.evaluation.scores import Scores
@@ -98,7 +99,8 @@ def image_sheet(axes: Axes, images: NDArray[np.uint8], columns: int, row_names: 
     axes.imshow(_canvas(images, columns), interpolation="nearest")
     step = images.shape[2] + 2
     axes.set_xticks([])
-    axes.set_yticks([r * step + images.shape[2] / 2 for r in range(len(row_names))], row_names, fontsize=8)
+    places = [r * step + images.shape[2] / 2 for r in range(len(row_names))]
+    axes.set_yticks(places, [shortened(name, 30) for name in row_names], fontsize=8)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -139,7 +141,7 @@ def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
         image_sheet(
             axes, images, synthetic.ipc, synthetic.class_names if axes.get_subplotspec().colspan.start == 0 else ()
         )
-        axes.set_title(name)
+        axes.set_title(shortened(name, 50))
     figure.suptitle(f"Distilled sets: {' and '.join(sorted({str(s.ipc) for s in sets.values()}))} images per class")
     return figure
 
@@ -167,10 +169,10 @@ def group_accuracy(scores: Mapping[str, Scores], level: float = 0.95) -> Figure:
                 color=COLOURS[kind],
                 capsize=3,
                 markersize=8,
-                label=group if y == 0 else None,
+                label=legend_name(group) if y == 0 else None,
                 zorder=2,
             )
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), [shortened(name, 40) for name in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 101)
     axes.set_xlabel(f"test accuracy in %, with {level:.0%} intervals")

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, clean_axes, two_panels
+from rdd_nb.figures.figure import Figure
 
 __all__ = [
     "interaction_plot",

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, clean_axes, image_sheet
+from rdd_nb.figures.figure import Figure, shortened
 
 __all__ = [
     "cluster_composition",
@@ -167,7 +167,7 @@ def cluster_composition(
             if value >= 0.5:
                 ink = "white" if value > 55 else "black"
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=ink)
-        axes.set_xticks(range(len(group_names)), group_names, rotation=90, fontsize=8)
+        axes.set_xticks(range(len(group_names)), [shortened(g) for g in group_names], rotation=90, fontsize=8)
         axes.set_yticks(range(len(table)), [f"{n:,}" for n in table.sum(1)], fontsize=8)
         axes.tick_params(length=0)
         axes.set_xlabel("named group")

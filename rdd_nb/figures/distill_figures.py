@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, clean_axes, image_sheet
+from rdd_nb.figures.figure import Figure
 
 __all__ = [
     "accuracies",

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
+from rdd_nb.figures.figure import Figure
 
 __all__ = ["best_of_k", "gradient_alignment", "padding_bias", "pass_fail_table", "upper_and_lower_tail"]
 

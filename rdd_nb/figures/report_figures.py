@@ -1,7 +1,6 @@
 """The figures of notebook 08, on one's own data, as pure functions from arrays and tables to a ``Figure``.
 
-Like :mod:`rdd_nb.figures`: no pyplot, and a marker, a dash or a hatch behind every colour. Names of classes and groups
-come from users, so no text here is read as a formula.
+Like :mod:`rdd_nb.figures`: no pyplot, and a marker, a dash or a hatch behind every colour.
 """
 
 from __future__ import annotations
@@ -11,40 +10,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, image_sheet
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
-__all__ = ["agreement", "counts", "leaks", "literal", "reach", "sheet"]
+__all__ = ["agreement", "counts", "leaks", "reach", "sheet"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 _FILLS = ((BLUE, ""), (ORANGE, "///"), (GREEN, "..."), ("#E69F00", "xx"), ("#56B4E9", "--"), ("#CC79A7", "oo"))
 _LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."))
-
-
-def literal(figure: Figure) -> Figure:
-    """The same figure, in which every text is shown as it is: a class called ``$x$`` is no formula."""
-    for axes in figure.axes:
-        for ticks in (axes.xaxis, axes.yaxis):
-            ticks.get_ticklabels()  # they are made when they are asked for
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-    return figure
-
-
-def shortened(name: str, most: int = 24) -> str:
-    """A name that fits beside a figure, with its ends, which tell ``camera 11`` from ``camera 12``.
-
-    >>> shortened("a name that nobody can remember"), shortened("bag")
-    ('a name that nobo…emember', 'bag')
-    """
-    end = (most - 1) // 3
-    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 
 
 def _open(axes: Axes) -> Axes:
@@ -78,7 +56,7 @@ def counts(cells: Mapping[str, Ints], classes: Sequence[str], groups: Sequence[s
         axes.tick_params(length=0)
         axes.set(xlabel="group", title=f"{title}: {table.sum():,} images")
     figure.axes[0].set_ylabel("class")
-    return literal(figure)
+    return figure
 
 
 def leaks(copies: Ints, shown: Mapping[str, Floats], fresh: Mapping[str, float], guess: float) -> Figure:
@@ -144,7 +122,7 @@ def reach(sizes: Ints, curves: Mapping[str, Floats], groups: Mapping[str, int], 
     axes.set(xlabel="test images in the group (log scale)", ylabel="half of the interval, in points of %", ylim=(0, 62))
     axes.set_title("How well can a group's accuracy be known?")
     axes.legend(frameon=False, fontsize=9)
-    return literal(figure)
+    return figure
 
 
 def _heaps(groups: Mapping[str, int]) -> list[tuple[list[str], int, int]]:
@@ -185,7 +163,7 @@ def agreement(shares: Mapping[str, Floats], sizes: Mapping[str, Ints], names: Se
                 size,
                 bottom,
                 align="edge",
-                label=name,
+                label=legend_name(name),
                 color=colour,
                 hatch=hatch,
                 edgecolor="white",
@@ -203,7 +181,7 @@ def agreement(shares: Mapping[str, Floats], sizes: Mapping[str, Ints], names: Se
         axes.set_visible(False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9)
-    return literal(figure)
+    return figure
 
 
 def sheet(synthetic: SyntheticSet, most: int = 10) -> Figure:
@@ -213,4 +191,4 @@ def sheet(synthetic: SyntheticSet, most: int = 10) -> Figure:
     images = np.concatenate([pictures[synthetic.labels == c][:columns].numpy() for c in classes])
     figure = Figure(figsize=(0.42 * columns + 1.3, 0.42 * len(classes) + 0.1), layout="constrained")
     image_sheet(figure.subplots(), images, columns, [shortened(synthetic.class_names[c], 18) for c in classes])
-    return literal(figure)
+    return figure

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE
+from rdd_nb.figures.figure import Figure
 from rdd_nb.models import risk
 
 __all__ = [
@@ -258,12 +258,12 @@ def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
         label = "no ball: the plain estimate" if radius == 0 else f"radius r = {radius:g}"
         axes.plot(sizes[some], np.exp(np.asarray(values)[some]), marker, color=colour, markersize=6, label=label)
         axes.plot(sizes, np.exp(-radius * np.asarray(sizes)), color=colour, linestyle=dash, linewidth=1.2)
-    axes.plot([], [], color="black", label="the bound $e^{-rN}$")
+    axes.plot([], [], color="black", label="the bound exp(−rN)")
     axes.set_yscale("log")
     axes.set_ylim(top=4)
     axes.set_xlabel("number of samples N")
     axes.set_ylabel("chance of disappointment (log scale)")
-    axes.set_title("A ball of radius r is too small about once in $e^{rN}$ data sets")
+    axes.set_title("A ball of radius r is too small about once in exp(rN) data sets")
     axes.legend(frameon=False, fontsize=9, loc="lower left")
     return figure
 

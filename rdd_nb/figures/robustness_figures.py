@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import COLOURS, GREY, clean_axes
+from rdd_nb.figures.figure import Figure
 
 __all__ = ["cross_architecture", "evaluation_table", "protocol_effects", "selection_on_test_set", "severity_curves"]
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.evaluation import results
 from rdd_nb.figures import COLOURS
+from rdd_nb.figures.figure import Figure
 from rdd_nb.figures.study_figures import (
     MARKERS,
     beside_plain,

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, PINK, clean_axes
-from rdd_nb.figures.report_figures import literal, shortened
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = ["front", "sensitivity"]
 
@@ -53,7 +52,12 @@ def sensitivity(said: pd.DataFrame, parameter: str) -> Figure:
             value, low, high = (part[c].to_numpy(float) for c in ("mean", "low", "high"))
             reach = np.nan_to_num([value - low, high - value])
             style = dash if numeric else "none"
-            looks = {"color": colour, "marker": marker, "linestyle": style, "label": shortened(str(line), 40)}
+            looks = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": style,
+                "label": legend_name(str(line)),
+            }
             axes.errorbar(place, value, yerr=reach, capsize=3, **looks)
         if not numeric:
             axes.set_xticks(range(len(levels)), [shortened(str(v), 14) for v in levels])
@@ -67,7 +71,7 @@ def sensitivity(said: pd.DataFrame, parameter: str) -> Figure:
     if lines != [""]:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(lines)), frameon=False, fontsize=9)
-    return literal(figure)
+    return figure
 
 
 def front(points: pd.DataFrame, axes_names: Sequence[str]) -> Figure:
@@ -98,4 +102,4 @@ def front(points: pd.DataFrame, axes_names: Sequence[str]) -> Figure:
         axes.annotate(str(number), (row["x"], row["y"]), xytext=(6, 5), textcoords="offset points", fontsize=10)
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     axes.legend(loc="best", frameon=False, fontsize=9)
-    return literal(figure)
+    return figure

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import unknown
 from rdd_nb.evaluation import results
 from rdd_nb.figures import COLOURS
+from rdd_nb.figures.figure import Figure, legend_name
 
 __all__ = [
     "METHODS",
@@ -188,7 +188,14 @@ def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) 
             axes.hlines(rows + shift, values["low"], values["high"], color=colour, linewidth=1.2, zorder=2)
             if "plain" in values.index and np.isfinite(values.loc["plain", "mean"]):
                 axes.axvline(values.loc["plain", "mean"], color=colour, linewidth=0.9, alpha=0.4, zorder=0)
-            axes.plot(values["mean"], rows + shift, MARKERS[side.kind], color=colour, label=side.label, markersize=5.5)
+            axes.plot(
+                values["mean"],
+                rows + shift,
+                MARKERS[side.kind],
+                color=colour,
+                label=legend_name(side.label),
+                markersize=5.5,
+            )
         axes.set_yticks(rows, methods if k % _COLUMNS == 0 else [""] * len(methods))
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.set_xlim(0, 100)

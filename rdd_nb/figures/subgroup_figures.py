@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, clean_axes, image_sheet, two_panels
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = [
     "class_group_heat_map",
@@ -44,6 +44,10 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), list(names), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _counted(name: object, n: int) -> str:
+    return f"{shortened(str(name), 30)} ({n:,})"
 
 
 def _hollow(first: bool, colour: str) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
         count, groups = min(len(table), most), len(table)
         table, low, high = table.head(count), low[:count] * 100, high[:count] * 100
         place, value = np.arange(count), table["accuracy"].to_numpy(float) * 100
-        _rows(axes, [f"{name} ({n:,})" for name, n in zip(table["group"], table["n"])])
+        _rows(axes, [_counted(name, n) for name, n in zip(table["group"], table["n"])])
         for y in place:
             label = "if all were alike" if y == 0 else None
             axes.fill_betweenx([y - 0.5, y + 0.5], low[y], high[y], color="#D9D9D9", linewidth=0, label=label)
@@ -83,6 +87,7 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
         size = 20 + 60 * table["n"] / table["n"].max()
         axes.scatter(value, place, size, color=ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
         axes.set(xlim=(-2, 102), xlabel="test accuracy in %")
+        title = shortened(title, 28)
         axes.set_title(title if count == groups else f"{title}: the worst {count} of {groups}", fontsize=11)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -95,7 +100,7 @@ def paired_differences(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
         accuracy: a row a group, a column a set: the one before and the one after.
         change: :func:`rdd_nb.evaluation.paired_tests.compare_groups` of the same groups, in that order.
     """
-    names = [f"{name} ({n:,})" for name, n in zip(change["group"], change["n"])]
+    names = [_counted(name, n) for name, n in zip(change["group"], change["n"])]
     figure = Figure(figsize=(9.5, 0.3 * len(names) + 1.7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _rows(left, names)
@@ -103,8 +108,8 @@ def paired_differences(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
     (first, before), (second, after) = ((name, column.to_numpy() * 100) for name, column in accuracy.items())
     place = np.arange(len(names))
     left.hlines(place, before, after, color=COLOURS["light"], linewidth=5, zorder=1)
-    left.plot(before, place, "o", markersize=8, label=first, **_hollow(True, BLUE))
-    left.plot(after, place, "D", markersize=7, label=second, **_hollow(False, ORANGE))
+    left.plot(before, place, "o", markersize=8, label=legend_name(str(first)), **_hollow(True, BLUE))
+    left.plot(after, place, "D", markersize=7, label=legend_name(str(second)), **_hollow(False, ORANGE))
     left.set(xlim=(-2, 102), xlabel="test accuracy in %", title="Before and after")
     value, low, high = (change[c].to_numpy(float) * 100 for c in ("difference", "low", "high"))
     right.hlines(place, low, high, color="black", linewidth=1.4)
@@ -164,13 +169,14 @@ def class_group_heat_map(
     )
     for axes, picture, label in zip((left, right), pictures, ("accuracy in %", "difference in points of %")):
         figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.02).set_label(label, fontsize=8)
-        each = [f"{g}\n{n:,}" for g, n in zip(groups, counts.sum(0))] if len(groups) < 4 else list(groups)
+        short = [shortened(g, 20) for g in groups]
+        each = [f"{g}\n{n:,}" for g, n in zip(short, counts.sum(0))] if len(groups) < 4 else short
         axes.set_xticks(range(len(groups)), each, rotation=90 if len(groups) > 3 else 0, fontsize=8)
         axes.tick_params(length=0)
         held = "in brackets: test images" if differ else f"each cell {counts.max():,} test images"
         axes.set_xlabel(f"group ({held})", fontsize=9)
         axes.set_aspect("auto")
-    left.set_yticks(range(len(classes)), [f"{c} ({n:,})" for c, n in zip(classes, counts.sum(1))], fontsize=8)
+    left.set_yticks(range(len(classes)), [_counted(c, n) for c, n in zip(classes, counts.sum(1))], fontsize=8)
     left.set(ylabel="class (test images)", title="Accuracy")
     right.set(title="Change under the other set")
     return figure
@@ -275,11 +281,11 @@ def confusion_matrices(
     """
     figure = Figure(figsize=(9.5, 0.3 * len(classes) + 3.4), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.3 * len(classes) + 1.9, 1.5))[:, 0]
-    panels = above.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    panels, short = above.subplots(1, len(matrices), sharey=True, squeeze=False)[0], [shortened(c) for c in classes]
     for axes, (title, matrix) in zip(panels, matrices.items()):
         picture = axes.imshow(matrix * 100, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-        axes.set_xticks(range(len(classes)), list(classes), rotation=90, fontsize=8)
-        axes.set_yticks(range(len(classes)), list(classes), fontsize=8)
+        axes.set_xticks(range(len(classes)), short, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(classes)), short, fontsize=8)
         axes.set(xlabel="predicted class", title=title)
     panels[0].set_ylabel("true class")
     above.colorbar(picture, ax=list(panels), shrink=0.8, pad=0.02, label="share of its class, in %")

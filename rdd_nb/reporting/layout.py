@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rdd_nb.figures import report_figures, subgroup_figures
-from rdd_nb.figures.report_figures import shortened
+from rdd_nb.figures.figure import Figure, shortened
 from rdd_nb.reporting.content import Report
 from rdd_nb.reporting.rendering import render
 
@@ -108,14 +107,8 @@ def _accuracy(row: pd.Series) -> str:
 
 def _drawn(report: Report) -> Figure:
     """The groups of the first two methods, from the worst up, over what chance would show."""
-    named = {
-        name: table.assign(group=[shortened(str(g), 30) for g in table["group"]])
-        for name, table in list(report.finest.items())[:2]
-    }
-    figure = subgroup_figures.lollipops(named, {name: report.bands[name] for name in named}, most=DRAWN)
-    for axes, name in zip(figure.axes, named):
-        axes.set_title(axes.get_title().replace(name, shortened(name, 28)), fontsize=11)
-    return report_figures.literal(figure)
+    first = dict(list(report.finest.items())[:2])
+    return subgroup_figures.lollipops(first, {name: report.bands[name] for name in first}, most=DRAWN)
 
 
 def _drawn_alt(report: Report) -> str:

@@ -15,10 +15,9 @@ from unittest import mock
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures.report_figures import shortened
+from rdd_nb.figures.figure import Figure, shortened
 
 __all__ = ["pdf", "render"]
 

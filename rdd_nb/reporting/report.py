@@ -27,7 +27,7 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
-from rdd_nb.figures.report_figures import shortened
+from rdd_nb.figures.figure import shortened
 from rdd_nb.reporting import layout, rendering
 from rdd_nb.reporting.content import Floats, Report
 

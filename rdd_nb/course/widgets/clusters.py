@@ -9,7 +9,6 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -21,6 +20,7 @@ from rdd_nb.core.random_streams import stream
 from rdd_nb.course.widgets.explorer import INKS, MARKERS, Explorer, choice
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = ["ClusterExplorer", "ClusterState", "principal_plane"]
 
@@ -236,13 +236,14 @@ class ClusterExplorer(Explorer[ClusterState]):
                     zorder=2 + (cluster == state.cluster),
                 )
             if name and (shape == kind).any():
-                axes.scatter([], [], marker=MARKERS[kind], color="#444444", s=28, label=name)
+                axes.scatter([], [], marker=MARKERS[kind], color="#444444", s=28, label=legend_name(name))
         for cluster in map(int, np.flatnonzero(state.sizes)):
             centre = state.plane[state.ids == cluster].mean(0)
             box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": INKS[cluster % len(INKS)], "linewidth": 2}
             bold = "bold" if cluster == state.cluster else "normal"
             axes.annotate(str(cluster + 1), centre, ha="center", va="center", zorder=5, bbox=box, fontweight=bold)
-        axes.set_title(f"{self._data.class_names[state.label]} in {state.space} ({state.kept:.0%} of the variance)")
+        name = shortened(self._data.class_names[state.label])
+        axes.set_title(f"{name} in {state.space} ({state.kept:.0%} of the variance)")
         axes.set(xlabel="first principal direction", ylabel="second", xticks=[], yticks=[])
         if any(names):
             axes.legend(title="named groups (shape)", fontsize=8, title_fontsize=8, ncols=2, framealpha=0.85)

@@ -13,7 +13,6 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.clustering.groups import Groups
@@ -27,6 +26,7 @@ from rdd_nb.distillation.loop import distill, saved_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures.figure import Figure
 
 __all__ = ["CockpitState", "DistillationCockpit"]
 

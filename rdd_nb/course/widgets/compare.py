@@ -11,7 +11,6 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.explorer import Explorer, choice
@@ -22,6 +21,7 @@ from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.paired_tests import Difference
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = ["CompareState", "RunComparer"]
 
@@ -128,6 +128,7 @@ class RunComparer(Explorer[CompareState]):
         each = min(synthetic.ipc, _SHEET_COLUMNS)
         order = synthetic.labels.argsort(stable=True).view(synthetic.num_classes, synthetic.ipc)[:, :each].flatten()
         image_sheet(axes, synthetic.to_uint8()[order].numpy(), each, synthetic.class_names)
+        name = shortened(name, 40)
         axes.set_title(name if each == synthetic.ipc else f"{name} ({each} of {synthetic.ipc} per class)")
 
     def describe(self, state: CompareState) -> str:
@@ -172,8 +173,8 @@ def _dumbbells(axes: Axes, state: CompareState) -> None:
         (left, right), _inks(), ("o", "D"), (state.left, state.right), (-0.14, 0.14)
     ):
         axes.hlines(y + shift, table["low"] * 100, table["high"] * 100, ink, linewidth=1.5)
-        axes.plot(table["accuracy"] * 100, y + shift, marker, color=ink, markersize=7, label=name)
-    axes.set_yticks(y, state.shown, fontsize=9)
+        axes.plot(table["accuracy"] * 100, y + shift, marker, color=ink, markersize=7, label=legend_name(name))
+    axes.set_yticks(y, [shortened(name, 40) for name in state.shown], fontsize=9)
     axes.set(ylim=(len(y) - 0.4, -0.6), xlim=(-1.5, 101.5), xlabel="test accuracy in %, 95% intervals")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
     _bare(axes)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import html
 import io
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.figures.figure import Figure
 
 __all__ = ["INKS", "MARKERS", "Explorer", "choice", "render"]
 
@@ -23,7 +22,6 @@ INKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0000
 MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*", "<", ">")
 
 _DPI = 130  # of the PNG; it is shown at 100, so it is sharp on finer screens too
-_drawing = threading.Lock()  # matplotlib's font machinery is shared by all figures, and runs draw in their own threads
 
 State = TypeVar("State")
 
@@ -31,8 +29,7 @@ State = TypeVar("State")
 def render(figure: Figure) -> bytes:
     """The figure as PNG; nothing is left open."""
     buffer = io.BytesIO()
-    with _drawing:
-        figure.savefig(buffer, format="png", dpi=_DPI)
+    figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
 
 

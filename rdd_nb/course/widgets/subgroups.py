@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError, unknown
@@ -20,6 +19,7 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.scores import Scores
 from rdd_nb.figures import image_sheet
+from rdd_nb.figures.figure import Figure, legend_name, shortened
 from rdd_nb.models import risk
 
 __all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "permutation_band", "value_table"]
@@ -228,7 +228,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         if state.null is not None:
             null = state.null[state.null["group"].isin(places)].dropna()
             y = null["group"].map(places).to_numpy(float)
-            told = f"if groups did not matter to {next(iter(state.tables))!r} (95%)"
+            told = f"if groups did not matter to {shortened(next(iter(state.tables)), 40)!r} (95%)"
             axes.barh(
                 y, (null["high"] - null["low"]) * 100, 0.9, null["low"] * 100, color="#D0D0D0", label=told, zorder=1
             )
@@ -239,8 +239,8 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             y = rows["group"].map(places).to_numpy(float) + 0.6 * ((k + 0.5) / len(state.tables) - 0.5)
             axes.hlines(y, rows["low_simultaneous"] * scale, rows["high_simultaneous"] * scale, ink, linewidth=1)
             axes.hlines(y, rows["low"] * scale, rows["high"] * scale, ink, linewidth=3.5, alpha=0.55)
-            axes.plot(rows["value"] * scale, y, marker, color=ink, markersize=7, label=run)
-        axes.set_yticks(range(len(places)), list(places), fontsize=9)
+            axes.plot(rows["value"] * scale, y, marker, color=ink, markersize=7, label=legend_name(run))
+        axes.set_yticks(range(len(places)), [shortened(name, 40) for name in places], fontsize=9)
         axes.set_ylim(len(places) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         if state.metric == "accuracy":
@@ -254,10 +254,8 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         axes.spines[["top", "right", "left"]].set_visible(False)
 
     def _gallery(self, axes: Axes, state: SubgroupState) -> None:
-        run = next(iter(state.tables))
-        axes.set_title(
-            f"{state.group}: what {run!r} confuses most\n(in brackets: share of its nets that err)", fontsize=9
-        )
+        group, run = shortened(state.group, 40), shortened(next(iter(state.tables)), 40)
+        axes.set_title(f"{group}: what {run!r} confuses most\n(in brackets: share of its nets that err)", fontsize=9)
         axes.set_anchor("N")
         chosen = state.images[:_IMAGES]
         if not len(chosen):

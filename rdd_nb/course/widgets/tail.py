@@ -8,12 +8,12 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.explorer import Explorer
 from rdd_nb.figures import COLOURS
+from rdd_nb.figures.figure import Figure
 from rdd_nb.models import risk
 
 __all__ = ["TailExplorer", "TailState"]
