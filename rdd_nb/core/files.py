@@ -21,6 +21,7 @@ from rdd_nb.core.errors import RddError
 
 __all__ = [
     "RESERVED",
+    "Busy",
     "atomic_write",
     "lock_of",
     "locked",
@@ -30,6 +31,10 @@ __all__ = [
     "unwritable",
     "without_folders",
 ]
+
+
+class Busy(RddError):
+    """Another process holds what this one needs; later it may be free."""
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -92,7 +97,8 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
         lock: of :func:`lock_of`, to hold a lock of another name, or one that this process may hold already.
 
     Raises:
-        RddError: another process works in the folder, it cannot be written, or its file system knows no locks.
+        Busy: another process works in the folder.
+        RddError: it cannot be written, or its file system knows no locks.
     """
     lock = lock or lock_of(folder)
     try:
@@ -101,7 +107,7 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
             raise RddError(f"{lock.lock_file} is no regular file, so it cannot be the lock: remove it")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise RddError(f"another process is working in {folder}: wait for it, or use another folder") from None
+        raise Busy(f"another process is working in {folder}: wait for it, or use another folder") from None
     except OSError as error:
         if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise RddError(f"the file system of {folder} cannot lock files: use a folder on another disk") from None

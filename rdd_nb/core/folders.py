@@ -41,7 +41,9 @@ def read_regular(path: str | os.PathLike[str], largest: int = LARGEST, follow: b
     """
     with _opened(Path(path), follow) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(largest + 1) if size <= largest else b""
+        data = file.read(size + 1) if size <= largest else b""  # not `largest`, for which memory would be asked at once
+        while len(data) > size and len(data) <= largest and (more := file.read(2**20)):  # it grows meanwhile
+            data += more
     if size > largest or len(data) > largest:
         raise RddError(f"{path} is larger than {largest / 1e6:,.0f} MB, so it was not read: give a smaller file")
     return data
@@ -186,6 +188,12 @@ class Folder:
     def read(self, name: str, largest: int = LARGEST) -> bytes:
         """All bytes of a file."""
         return read_regular(self.at(name), largest, follow=False)
+
+    def tail(self, name: str, most: int) -> bytes:
+        """The last bytes of a file, at most so many."""
+        with _opened(self.at(name), follow=False) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            return file.read(most)
 
     def json(self, name: str, mend: str) -> dict[str, Any]:
         """The JSON object in a file.
