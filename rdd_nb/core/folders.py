@@ -49,6 +49,11 @@ def read_regular(path: str | os.PathLike[str], largest: int = LARGEST, follow: b
     return data
 
 
+def open_regular(path: str | os.PathLike[str], follow: bool = True) -> BinaryIO:
+    """A regular file, open to be read piece by piece; otherwise as :func:`read_regular`, whatever its size."""
+    return _opened(Path(path), follow)
+
+
 def parse_json(data: bytes | str, path: str | os.PathLike[str], mend: str) -> dict[str, Any]:
     """The JSON object in ``data``, which was read from ``path``; ``mend`` says in an error what to do.
 
