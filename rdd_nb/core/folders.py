@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, remove_temporaries, unwritable
 
-__all__ = ["Folder", "parse_arrays", "parse_json", "put_files", "read_regular"]
+__all__ = ["Folder", "open_regular", "parse_arrays", "parse_json", "put_files", "read_regular"]
 
 LARGEST = 4_000_000_000  #: bytes that a file may have to be read at once
 LARGEST_JSON = 200_000_000
