@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from rdd_nb.core.errors import RddError, unknown
@@ -91,18 +93,21 @@ def cluster_groups(test: ImageDataset, k: int = 10, seed: int = 0) -> Tensor:
     """
     if not 1 <= k <= len(test):
         raise RddError(f"k={k} clusters of {len(test)} test images: give 1 to {len(test)}")
-    points = test.normalised().flatten(1).numpy()
-    return torch.from_numpy(KMeans(k, n_init=1, random_state=seed).fit_predict(points)).long()
+    points = test.normalised().flatten(1).cpu().numpy()
+    with warnings.catch_warnings():  # of images that are all alike: what they need not fill stays empty
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return torch.from_numpy(KMeans(k, n_init=1, random_state=seed).fit_predict(points)).long()
 
 
 def robustness(nets: Sequence[nn.Module], test: ImageDataset, seed: int = 0, k: int = 10) -> pd.DataFrame:
     """Acc, Cluster-min, Noise, Blur and Invert of each net: a tidy table net, metric, value (fractions).
 
-    Cluster-min is the accuracy on the worst of the ``k`` clusters of :func:`cluster_groups`, of each net for itself: a
-    minimum, so it falls below the true one the more the smaller the clusters are (see ``subgroups.minimum_band``).
+    Cluster-min is the accuracy on the worst of the ``k`` clusters of :func:`cluster_groups` (of as many as there are
+    images, where these are fewer), of each net for itself: a minimum, so it falls below the true one the more the
+    smaller the clusters are (see ``subgroups.minimum_band``).
     ``seed`` is that of the clusters and of the noise.
     """
-    plain = predict(nets, test)
+    plain, k = predict(nets, test), min(k, len(test))
     clusters = plain.table_of(cluster_groups(test, k, seed).numpy(), tuple(map(str, range(k))))
     worst = (clusters["correct"] / clusters["n"].where(clusters["n"] > 0)).groupby(clusters["net"]).min()
     values = {"Acc": plain.accuracy, "Cluster-min": worst.to_numpy()}

@@ -48,7 +48,7 @@ def nearest_distance(
 def coverage(
     real: Tensor, real_labels: Tensor, synthetic: Tensor, synthetic_labels: Tensor, radii: Sequence[float]
 ) -> Array:
-    """Share of the real samples within each radius of their nearest synthetic sample of the same class.
+    """Share of the real samples within each radius of their nearest synthetic sample of the same class; NaN of none.
 
     Compare the curve with that of a random and of a k-medoid subset of the same size, in one fixed feature space.
 
@@ -61,7 +61,7 @@ def coverage(
 
 def _within(distance: Tensor, radii: Sequence[float]) -> Array:
     ordered = np.sort(distance.detach().cpu().numpy())
-    return np.searchsorted(ordered, np.asarray(radii, ordered.dtype), side="right") / max(len(ordered), 1)
+    return np.searchsorted(ordered, np.asarray(radii, ordered.dtype), side="right") / (len(ordered) or np.nan)
 
 
 def coverage_by_group(

@@ -31,8 +31,9 @@ def check_level(level: float) -> float:
 
 
 def as_counts(correct: ArrayLike, n: ArrayLike) -> tuple[Array, Array]:
-    """Counts as numbers of one shape, where they are counts."""
+    """Counts as numbers of one shape, where they are counts; of nobody, NaN are right as well as 0."""
     right, size = np.broadcast_arrays(np.asarray(correct, float), np.asarray(n, float))
+    right = np.where((size == 0) & np.isnan(right), 0.0, right)  # an accuracy of NaN times n = 0
     if not (np.isfinite(right).all() and np.isfinite(size).all() and (right >= 0).all() and (right <= size).all()):
         raise RddError("counts do not fit: every group needs 0 ≤ correct ≤ n, all finite (an empty one has n = 0)")
     return right, size

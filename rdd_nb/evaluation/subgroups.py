@@ -266,7 +266,13 @@ def shrink(correct: ArrayLike, n: ArrayLike) -> Array:
 
 
 def gap(correct: ArrayLike, n: ArrayLike) -> float:
-    """Largest minus smallest group accuracy; like the minimum, it grows with the number of groups by chance alone."""
+    """Largest minus smallest group accuracy; like the minimum, it grows with the number of groups by chance alone.
+
+    Groups with n = 0 are left out, whatever is given as right there (0 or NaN); without any sample it is NaN.
+
+    >>> round(gap([45, 35, 0], [50, 50, 0]), 2), gap([np.nan, 35], [0, 50])
+    (0.2, 0.0)
+    """
     accuracy = share_of(*as_counts(correct, n))
     return float(np.nanmax(accuracy) - np.nanmin(accuracy)) if np.isfinite(accuracy).any() else np.nan
 
