@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ import ipywidgets as widgets
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures.figure import Figure
 
-__all__ = ["INKS", "MARKERS", "Explorer", "choice", "render"]
+__all__ = ["INKS", "MARKERS", "Explorer", "choice", "literal", "render"]
 
 #: Okabe and Ito's colours, those of :data:`rdd_nb.figures.COLOURS` first; and a marker for each, since colour alone
 #: tells nothing to some readers.
@@ -37,6 +38,15 @@ def one_line(error: BaseException) -> str:
     """An error as a person can read it: RddError speaks for itself, others say their kind too."""
     first = (str(error).splitlines() or [""])[0]
     return first if isinstance(error, RddError) else f"{type(error).__name__}: {first}"
+
+
+def literal(words: str) -> str:
+    """A text as HTML that says it letter by letter: neither tags nor, where a page has MathJax, formulas.
+
+    >>> literal("$10k_$50k <b>")
+    '<span>$</span>10k_<span>$</span>50k &lt;b&gt;'
+    """
+    return re.sub(r"[$\\]", r"<span>\g<0></span>", html.escape(words))  # a formula ends where a tag begins
 
 
 def choice(description: str, options: Sequence[Any], value: Any = None) -> widgets.ToggleButtons:
@@ -148,11 +158,11 @@ class Explorer(Generic[State]):
     def _say(self, words: str) -> None:
         self.words = words
         # role=status: a screen reader says the new caption when a control has moved
-        self.caption.value = f'<p role="status" style="line-height:1.4; margin:0.3em 0">{html.escape(words)}</p>'
+        self.caption.value = f'<p role="status" style="line-height:1.4; margin:0.3em 0">{literal(words)}</p>'
 
     def _failed(self, error: Exception) -> None:
         self.errors.append(error)
         self.words = f"This did not work: {one_line(error)}"
-        self.caption.value = f'<p role="alert" class="rdd-error"><b>{html.escape(self.words)}</b></p>'
+        self.caption.value = f'<p role="alert" class="rdd-error"><b>{literal(self.words)}</b></p>'
         told = {"output_type": "error", "ename": type(error).__name__, "evalue": one_line(error)}
         self._trouble.outputs += ({**told, "traceback": traceback.format_exception(error)},)

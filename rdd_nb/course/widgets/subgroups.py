@@ -304,9 +304,11 @@ def _heading(state: SubgroupState) -> str:
 
 
 def _told(row: pd.Series, metric: str) -> str:
-    if metric == "accuracy":
-        return f"{row['value']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
-    return f"{row['value']:.2f} nats [{row['low']:.2f}, {row['high']:.2f}]"
+    if not row["n"]:
+        return "–"
+    sign, unit = (".1%", "") if metric == "accuracy" else (".2f", " nats")
+    ends = "" if np.isnan(row["low"]) else f" [{row['low']:{sign}}, {row['high']:{sign}}]"  # one net tells no spread
+    return f"{row['value']:{sign}}{unit}{ends}"
 
 
 def _short(name: str) -> str:
