@@ -6,10 +6,17 @@ line on stderr, with exit status 2. Everything heavy is imported when a command 
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import functools
 import inspect
+import io
 import json
+import os
+import re
 import sys
+import tempfile
+import traceback
 import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -20,42 +27,82 @@ from rdd_nb.cli.course import command_copy
 from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.export import command_export
-from rdd_nb.cli.options import Json, Root, Size, complain
+from rdd_nb.cli.options import Background, Channels, Json, Root, Size, complain, load, say
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.cli.sweep import command_report, command_sweep
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import one_line
 
 __all__ = ["main"]
 
-INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+INTERRUPTED, PIPE = 130, 141  # as shells have it: 128 + SIGINT, 128 + SIGPIPE
+FAULT = 70  # as sysexits.h has it: an internal error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with ``arguments`` (default: the process's) and return the exit status.
 
-    0: done; 2: a mistake in what was asked for, told in one line on stderr; 130: interrupted. Other exceptions are
-    bugs, and pass.
+    0: done; 1: some of many runs failed; 2: a mistake in what was asked for, or a machine that cannot do it, told in
+    one line on stderr; 70: a fault of this program, told in one line that names the file with its trace; 130:
+    interrupted.
 
     >>> main(["data", "list", "--json"])  # doctest: +ELLIPSIS
     {"datasets": {"fashion-mnist-sample": ...}
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of any language, on a terminal of ASCII as well
+            stream.reconfigure(errors="rdd_nb.plain")
     if words in ([], ["course"], ["data"]):
         words.append("--help")
     try:
         command = typer.main.get_command(_app(next((word for word in words if not word.startswith("-")), "")))
         status = command.main(args=_join_parameters(words), prog_name="rdd-nb", standalone_mode=False)
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except RddError as error:
         return complain(str(error))
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # who read what is printed has gone, such as `head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for Python's own last flush)
+        return PIPE
     except Exception as error:
-        if not hasattr(error, "format_message"):  # what the parser of the command line raises has it
-            raise
-        context = getattr(error, "ctx", None)
-        return complain(f"{error.format_message()} See `{context.command_path if context else 'rdd-nb'} --help`.")
+        if hasattr(error, "format_message"):  # what the parser of the command line raises has it
+            context = getattr(error, "ctx", None)
+            return complain(f"{error.format_message()} See `{context.command_path if context else 'rdd-nb'} --help`.")
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Say what nobody thought of: that the machine is too small, or that the fault is ours."""
+    said = one_line(error)
+    if isinstance(error, MemoryError) or re.search(r"(?i)not enough memory|out of memory", str(error)):
+        return complain(f"memory ran out ({said}): close other programs, or use smaller images, widths or batches")
+    if isinstance(error, OSError) and error.filename is not None:
+        return complain(f"{error.filename}: {error.strerror}: mend that, or use another place")
+    told = "and its trace could not be written"
+    with contextlib.suppress(OSError):
+        handle, name = tempfile.mkstemp(prefix="rdd-nb-", suffix=".txt", text=True)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(traceback.format_exception(error))
+        told = f"please report it, with {name}"
+    return complain(f"a fault of rdd-nb, not of yours ({type(error).__name__}: {said}): {told}", FAULT)
+
+
+_PLAIN = {"×": "x", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "±": "+-", "“": '"', "”": '"', "→": "->"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """For a terminal that has not the letters: our own signs in ASCII, and other letters by their numbers."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    told = (_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in text)
+    return "".join(told), error.end
+
+
+codecs.register_error("rdd_nb.plain", _plainly)
 
 
 def _app(chosen: str) -> typer.Typer:
@@ -174,6 +221,8 @@ def _data_fetch(
     name: Annotated[str, typer.Argument(help="See `rdd-nb data list`.")],
     root: Root = None,
     size: Size = None,
+    channels: Channels = None,
+    background: Background = None,
     as_json: Json = False,
 ) -> None:
     """Load a data set once, so that it is downloaded and checked, and say what it holds.
@@ -181,9 +230,9 @@ def _data_fetch(
     \b
     Example: rdd-nb data fetch cifar10 --root ~/data
     """
-    from rdd_nb.data import loading, sources
+    from rdd_nb.data import sources
 
-    splits = loading.load(name, root, size)
+    splits = load({"data": name, "size": size, "channels": channels, "background": background}, root)
     train, where = splits.train, str(sources.default_root() if root is None else root)
     where = name.removeprefix("folder:") if name.startswith("folder:") else where
     said = {
@@ -200,7 +249,7 @@ def _data_fetch(
         return
     groups = f", {train.num_groups} groups" if train.num_groups else ""
     size_text = "×".join(map(str, train.shape))
-    print(
+    say(
         f"{splits.name}: {len(train):,} train + {len(splits.test):,} test images of {size_text}, "
         f"{train.num_classes} classes{groups}; data folder {where}"
     )

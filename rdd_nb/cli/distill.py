@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import secrets
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,8 @@ import typer
 from rdd_nb.cli.options import (
     SOURCE,
     WORK,
+    Background,
+    Channels,
     Data,
     DataSeed,
     Device,
@@ -24,10 +26,15 @@ from rdd_nb.cli.options import (
     Root,
     Scenario,
     Size,
+    complain,
     load,
     pair,
+    say,
 )
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.escaping import csv_text, terminal
+from rdd_nb.core.files import plain_name
+from rdd_nb.core.folders import LARGEST_JSON, parse_json, read_regular
 
 if TYPE_CHECKING:
     from rdd_nb.data.dataset import Splits
@@ -42,6 +49,8 @@ def command_distill(
     option: Options = None,
     data_seed: DataSeed = 0,
     size: Size = None,
+    channels: Channels = None,
+    background: Background = None,
     root: Root = None,
     groups: Annotated[
         str | None,
@@ -92,7 +101,8 @@ def command_distill(
     Yours:   rdd-nb distill --data folder:pets --size 32 --ipc 5 --out runs/pets
     """
     from rdd_nb.core.device import pick_device
-    from rdd_nb.distillation.loop import distill
+    from rdd_nb.distillation.loop import distill, expect_room
+    from rdd_nb.distillation.run_folder import RunFolder
 
     settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
     pick_device(device)
@@ -102,6 +112,7 @@ def command_distill(
         "options": dict(pair(text, "--option") for text in option or ()),
         "data_seed": data_seed,
         "size": size,
+        **{key: value for key, value in (("channels", channels), ("background", background)) if value is not None},
         "groups": groups or ("discovered" if settings.objective in ("robust", "group") else "none"),
     }
     if source["groups"] == "discovered":
@@ -109,21 +120,23 @@ def command_distill(
     kinds = ("discovered", "known", "none")
     if source["groups"] not in kinds:
         raise unknown("kind of groups", groups, kinds)
+    name = plain_name(data.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1])
+    folder = out or Path("runs", f"{name}-{scenario}-{settings.matching}-{settings.objective}-s{settings.seed}")
     splits = load(source, root)
     if not quiet:
-        print(f"{splits.train!r}", file=sys.stderr)
+        print(terminal(repr(splits.train)), file=sys.stderr)
+    expect_room(RunFolder(folder), splits.train, settings, source)  # before minutes of looking for groups
     found = _groups(splits, source, settings.seed, device)
-    name = re.sub(r"[^\w.-]+", "-", data.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]).strip("-.")
-    folder = out or Path("runs", f"{name}-{scenario}-{settings.matching}-{settings.objective}-s{settings.seed}")
     run = distill(splits.train, settings, found, out=folder, device=device, progress=not quiet, source=source)
     seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])
     if as_json:
         said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
         print(json.dumps({**said, "source": source, "config": settings.model_dump(mode="json")}))
         return
-    print(
+    then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if data.startswith("folder:") else [])]
+    say(
         f"{len(run.synthetic.images)} images ({settings.ipc} a class) in {folder}: {len(run.history)} iterations in "
-        f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: rdd-nb evaluate {folder}"
+        f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
     )
 
 
@@ -152,6 +165,8 @@ def command_evaluate(
         int | None, typer.Option(help="Likewise, the scenario's seed.", rich_help_panel=SOURCE)
     ] = None,
     size: Size = None,
+    channels: Channels = None,
+    background: Background = None,
     root: Root = None,
     csv: Annotated[
         Path | None,
@@ -166,7 +181,8 @@ def command_evaluate(
 ) -> None:
     """Train fresh nets on a run's images and say how right they are about whom, with 95 % intervals.
 
-    Keeps every prediction in RUN/scores.npz, and the table under "evaluation" in RUN/metrics.json.
+    Keeps every prediction in RUN/scores.npz, and the table under "evaluation" in RUN/metrics.json. A run may come from
+    somebody else: a folder of images is read, and a data set downloaded, only where --data names it here.
 
     \b
     Example: rdd-nb evaluate runs/demo --profile quick --nets 5
@@ -177,6 +193,7 @@ def command_evaluate(
     from rdd_nb.core.environment import describe
     from rdd_nb.core.files import atomic_write
     from rdd_nb.distillation.initialization import fingerprint
+    from rdd_nb.distillation.run_contents import contents
     from rdd_nb.distillation.run_folder import RunFolder
     from rdd_nb.evaluation.predictions import matched, predict
     from rdd_nb.evaluation.subgroups import gap, worst_group
@@ -186,25 +203,25 @@ def command_evaluate(
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
+    if nets < 1 or nets > 10_000:
+        raise RddError(f"--nets {nets}: give a number from 1 to 10,000; five are a good number")
     if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):  # before minutes of training
         raise RddError(f"cannot write --csv {csv}: give the path of a file in a folder that is there")
     protocol, where = dataclasses.replace(PROFILES[profile], precision=precision), pick_device(device)
     folder = RunFolder.open(run)
-    _, synthetic = folder.metrics, folder.load_synthetic()
-    source = dict(folder.config.get("source") or {})
+    _, synthetic, told = folder.metrics, folder.load_synthetic(), contents(folder)
+    source = told.source.model_dump(exclude_none=True)
     given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, "size": size}
+    given |= {"channels": channels, "background": background}
     given["options"] = dict(pair(text, "--option") for text in option) if option else None
     source |= {key: value for key, value in given.items() if value is not None}
-    if not source.get("data"):
-        raise RddError(f"{run} does not say which data it was made from: pass --data NAME (and --scenario)")
-    if data is None and source["data"].startswith("folder:") and not Path(source["data"][7:]).is_dir():
-        raise RddError(f"{run} was made from {source['data']}, told without its full path: pass --data folder:PATH")
-    splits = load(source, root)
+    splits = _named_data(run, source, root, unasked=data is None)
     test = matched(synthetic, splits.test)
-    same = fingerprint(splits.train, None)["digest"] == (folder.config.get("data") or {}).get("digest")
+    same = fingerprint(splits.train, None)["digest"] == told.data.digest
     if not same:
-        print("note: these are not the data that the run was distilled from", file=sys.stderr)
+        complain("these are not the data that the run was distilled from", word="note")
     with folder.lock(), tqdm(desc=f"{nets} nets", unit="step", disable=quiet, mininterval=2.0) as bar:
+        folder.files.probe(12 * nets * len(test) + 100_000)  # what will be written, before minutes of training
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -225,20 +242,39 @@ def command_evaluate(
             "accuracy": scores.accuracy.tolist(),
             "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
             "worst": {name: worst_group(scores, name)._asdict() for name in by},
-            "gap": {name: gap(tables[name]["accuracy"] * tables[name]["n"], tables[name]["n"]) for name in by},
+            "gap": {
+                name: gap((tables[name]["accuracy"] * tables[name]["n"]).fillna(0), tables[name]["n"]) for name in by
+            },
             "machine": describe(where),
         }
         if robustness:
             said["robustness"] = _robustness(trained, test, seed)
         dataclasses.replace(scores, evaluation=said["id"]).save(folder.path / "scores.npz")
-        folder.write_metrics({**folder.metrics, "evaluation": said})
+        names = {str(name) for table in tables.values() for name in table["group"]}
+        folder.write_metrics({**folder.metrics, "evaluation": said}, names=names)
     if csv is not None:
-        table = accuracies(tables, folder.path.resolve().name)
-        atomic_write(csv, table.to_csv(index=False, lineterminator="\n"))
+        atomic_write(csv, csv_text(accuracies(tables, folder.path.resolve().name)))
     if as_json:
         print(json.dumps({"run": str(run), **folder.metrics["evaluation"]}))
     else:
         _print_evaluation(run, said)
+
+
+def _named_data(run: Path, source: dict[str, Any], root: Path | None, unasked: bool) -> Splits:
+    """The data that a run names; a folder, or a download, only where somebody asked for it here."""
+    name = source.get("data")
+    if not name:
+        raise RddError(f"{run} does not say which data it was made from: pass --data NAME (and --scenario)")
+    if not unasked:
+        return load(source, root)
+    if name.startswith("folder:"):
+        raise RddError(f"{run} was made from {name}, and your folders are not read unasked: pass --data folder:PATH")
+    try:
+        return load(source, root, download=False)
+    except RddError as error:
+        if "download=False" not in str(error):
+            raise
+        raise RddError(f"{run} was made from {name}, which is not here: --data {name} downloads it") from None
 
 
 def settings_of(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
@@ -249,12 +285,10 @@ def settings_of(file: Path | None, assignments: list[str], options: dict[str, st
     if file is not None:
         mend = 'write an object like {"ipc": 10, "tail": 0.2}'
         try:
-            read = json.loads(file.read_text(encoding="utf-8"))
+            read = parse_json(read_regular(file, LARGEST_JSON), f"--config {file}", mend)
         except OSError as error:
             raise RddError(f"cannot read --config {file} ({error.strerror}): {mend}") from None
-        except ValueError as error:
-            raise RddError(f"--config {file} is not JSON ({error}): {mend}") from None
-        read = read.get("distill", read) if isinstance(read, dict) else read  # a run's own config.json
+        read = read.get("distill", read)  # a run's own config.json
         if not isinstance(read, dict):
             raise RddError(f"--config {file} holds a {type(read).__name__}, not an object: {mend}")
         values |= read
@@ -282,26 +316,26 @@ def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
 
 def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
     protocol = said["protocol"]
-    print(
+    say(
         f"{run} on {said['source']['data']}, scenario {said['source'].get('scenario') or 'none'}: {said['nets']} nets, "
         f"profile {said['profile']} ({protocol['epochs']} epochs, {protocol['network']} of width {protocol['width']})"
     )
     if said["profile"] == "smoke":
-        print("Profile smoke only proves that it runs: these numbers mean nothing.")
+        say("Profile smoke only proves that it runs: these numbers mean nothing.")
     width = max(len(row["group"]) for table in said["tables"].values() for row in table)
     for name, table in said["tables"].items():
-        print(f"\n{name:{max(width, 8)}}       n  accuracy  95 % interval")
+        say(f"\n{name:{max(width, 8)}}       n  accuracy  95 % interval")
         for row in table:
-            print(f"{row['group']:{max(width, 8)}} {row['n']:7,}  {_percent(row['accuracy'])}    {_band(row)}")
+            say(f"{row['group']:{max(width, 8)}} {row['n']:7,}  {_percent(row['accuracy'])}    {_band(row)}")
         if name in said["worst"]:
             worst = said["worst"][name]
-            print(
+            say(
                 f"worst: {worst['group']} {_percent(worst['value'])}, simultaneous band {_band(worst)}; "
                 f"gap {_percent(said['gap'][name])}"
             )
     for name, row in said.get("robustness", {}).items():
-        print(f"{name:12} {_percent(row['value'])}    {_band(row)} (over nets)")
-    print(f"\nEvery prediction: {run / 'scores.npz'}")
+        say(f"{name:12} {_percent(row['value'])}    {_band(row)} (over nets)")
+    say(f"\nEvery prediction: {run / 'scores.npz'}")
 
 
 def _percent(share: float | None) -> str:

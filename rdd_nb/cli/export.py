@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rdd_nb.cli.options import Json
+from rdd_nb.cli.options import Json, say
 from rdd_nb.core.errors import RddError
 
 __all__ = ["command_export"]
@@ -52,6 +52,7 @@ def command_export(
         raise RddError(
             f"export of {run}: say what to write, with --png DIR, --card FILE, --csv FILE or --tensorboard DIR"
         )
+    from rdd_nb.core.escaping import csv_text
     from rdd_nb.core.files import atomic_write
     from rdd_nb.core.folders import put_files
     from rdd_nb.distillation.run_folder import RunFolder
@@ -71,7 +72,7 @@ def command_export(
     if card is not None:
         put_files(card.parent, {card.name: card_of(folder)}, force)
     if csv is not None:
-        atomic_write(csv, table.to_csv(index=False, lineterminator="\n"))
+        atomic_write(csv, csv_text(table))
     if tensorboard is not None:
         export.tensorboard(folder, tensorboard)
     if as_json:
@@ -80,14 +81,14 @@ def command_export(
         return
     if png is not None:
         lost = export.rounding(synthetic)
-        print(
+        say(
             f"{len(synthetic.images)} images in {png}, rounded to 8 bits: the largest difference is {lost.largest:.3g} "
             f"of 255 grey levels, {100 * lost.clipped:.1f} % of the values were clipped\n"
             f"The card is {png / 'README.md'}: read it, and fill in what it leaves open"
         )
     if card is not None:
-        print(f"The card is {card}: read it, and fill in what it leaves open")
+        say(f"The card is {card}: read it, and fill in what it leaves open")
     if csv is not None:
-        print(f"{len(table)} rows of accuracies in {csv}")
+        say(f"{len(table)} rows of accuracies in {csv}")
     if tensorboard is not None:
-        print(f"Look at it with: tensorboard --logdir {tensorboard}")
+        say(f"Look at it with: tensorboard --logdir {tensorboard}")

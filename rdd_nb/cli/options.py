@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.escaping import terminal
 
 if TYPE_CHECKING:
     from rdd_nb.data.dataset import Splits
@@ -28,6 +30,11 @@ Options = Annotated[
 ]
 DataSeed = Annotated[int, typer.Option(help="Decides which images the scenario shifts.", rich_help_panel=SOURCE)]
 Size = Annotated[int | None, typer.Option(help="Resize images to squares of so many pixels.", rich_help_panel=SOURCE)]
+Channels = Annotated[int | None, typer.Option(help="1 turns all images into grey, 3 into RGB.", rich_help_panel=SOURCE)]
+Background = Annotated[
+    str | None,
+    typer.Option(help="What is behind transparent images, such as white.", metavar="COLOUR", rich_help_panel=SOURCE),
+]
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -65,21 +72,37 @@ def typed(text: str) -> Any:
     return text
 
 
-def load(source: dict[str, Any], root: Path | None) -> Splits:
-    """The data that ``source`` names, shifted by its scenario."""
+def load(source: dict[str, Any], root: Path | None, download: bool = True) -> Splits:
+    """The data that ``source`` names, shifted by its scenario; what the loader remarks goes to stderr.
+
+    Args:
+        source: see :class:`rdd_nb.distillation.run_contents.Source`.
+        root: where data lie.
+        download: whether what is not here may be downloaded.
+    """
     from rdd_nb.data import loading, scenarios
     from rdd_nb.data.scenarios import scenario
 
     name, seed = source.get("scenario") or "none", source.get("data_seed") or 0
     if name not in scenarios.available():  # before a long download
         raise unknown("scenario", name, scenarios.available())
-    splits = loading.load(source["data"], root, source.get("size"))
+    how = {key: source[key] for key in ("size", "channels", "background") if source.get(key) is not None}
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always", UserWarning)
+        splits = loading.load(source["data"], root, download=download, **how)
+    for remark in dict.fromkeys(str(each.message) for each in remarks if issubclass(each.category, UserWarning)):
+        complain(remark, word="note")
     return scenario(splits, name, seed=seed, **(source.get("options") or {}))
 
 
-def complain(message: str, status: int = 2) -> int:
+def say(text: object = "") -> None:
+    """Print a line for a person, in which names of strangers cannot move the cursor."""
+    print(terminal(text))
+
+
+def complain(message: str, status: int = 2, word: str = "rdd-nb") -> int:
     """Say what went wrong in one line on stderr; the exit status to end with."""
-    print("rdd-nb:", " ".join(message.split()), file=sys.stderr)
+    print(f"{word}:", terminal(" ".join(message.split())), file=sys.stderr)
     return status
 
 

@@ -136,8 +136,10 @@ def select(
     return torch.cat(chosen)
 
 
-def check_fits(data: ImageDataset, ipc: int, groups: Groups | None) -> None:
+def check_fits(data: ImageDataset, ipc: int, groups: Groups | None, of_real: bool = True) -> None:
     """Whether each class has ``ipc`` images, and the groups are of this data; before anything is computed.
+
+    Where the images are not taken ``of_real`` ones, one in each class is enough.
 
     Raises:
         RddError: one of them does not hold.
@@ -145,7 +147,7 @@ def check_fits(data: ImageDataset, ipc: int, groups: Groups | None) -> None:
     if ipc < 1:
         raise RddError(f"ipc={ipc}: ask for at least 1 image per class")
     smallest = int(data.class_counts.argmin())
-    if ipc > data.class_counts[smallest]:
+    if (ipc if of_real else 1) > data.class_counts[smallest]:
         raise RddError(
             f"ipc={ipc} is more than class {data.class_names[smallest]!r} has "
             f"({int(data.class_counts[smallest])} images in {data.name!r}): lower ipc or add images"

@@ -100,13 +100,13 @@ def _opened(path: Path, follow: bool) -> BinaryIO:
         handle = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket
-            raise RddError(f"{path} is no regular file: put a file there") from None
+            raise RddError(f"{path} is no regular file: give a file, or put one there") from None
         raise
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
         kind = next((name for test, name in _KINDS if test(mode)), "a device")
-        raise RddError(f"{path} is {kind}, no regular file: put a file there")
+        raise RddError(f"{path} is {kind}, no regular file: give a file, or put one there")
     return os.fdopen(handle, "rb")
 
 

@@ -8,6 +8,7 @@ import pydantic
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.models import augmentation, networks
+from rdd_nb.models.protocol import MOST
 
 __all__ = ["DistillConfig"]
 
@@ -26,9 +27,9 @@ class DistillConfig(pydantic.BaseModel):
         RddError: one line naming every field that is wrong and how to mend it; unknown names with the nearest known.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    ipc: int = pydantic.Field(10, ge=1, description="synthetic images per class")
+    ipc: int = pydantic.Field(10, ge=1, le=1_000_000, description="synthetic images per class")
     matching: Literal["distribution", "gradient"] = pydantic.Field("distribution", description="what is matched")
     objective: Literal["erm", "robust", "group", "density"] = pydantic.Field(
         "robust", description="how real samples are weighted on the real side (R2, R3, R4; erm is plain)"
@@ -42,15 +43,17 @@ class DistillConfig(pydantic.BaseModel):
     group_power: float = pydantic.Field(
         0.3, ge=0, le=1, description="a learnable group counts as its size to this power: 0 alike, 1 as in the data"
     )
-    iterations: int | None = pydantic.Field(None, ge=1, description="networks met; default 200 (gradient: 60)")
-    outer: int = pydantic.Field(1, ge=1, description="matches in the life of one network")
-    inner: int = pydantic.Field(1, ge=0, description="epochs the network is trained for between two matches")
+    iterations: int | None = pydantic.Field(
+        None, ge=1, le=10**9, description="networks met; default 200 (gradient: 60)"
+    )
+    outer: int = pydantic.Field(1, ge=1, le=10**9, description="matches in the life of one network")
+    inner: int = pydantic.Field(1, ge=0, le=10**9, description="epochs the network is trained for between two matches")
     inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
-    batch_real: int = pydantic.Field(64, ge=1, description="real images per class in one match")
+    batch_real: int = pydantic.Field(64, ge=1, le=10**9, description="real images per class in one match")
     lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 5 (gradient: 1)")
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")
-    batch_net: int = pydantic.Field(256, ge=1, description="batch of the network's training between matches")
+    batch_net: int = pydantic.Field(256, ge=1, le=10**9, description="batch of the network's training between matches")
     augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
     init: Literal["auto", "real", "noise", "medoids", "groups"] = pydantic.Field(
         "auto",
@@ -58,15 +61,15 @@ class DistillConfig(pydantic.BaseModel):
         "groups where the objective is given some, else real",
     )
     network: str = pydantic.Field("convnet", description="architecture whose statistics are matched")
-    width: int = pydantic.Field(32, ge=1, description="channels of the ConvNet (the papers: 128)")
-    depth: int = pydantic.Field(3, ge=1, description="blocks of the ConvNet")
+    width: int = pydantic.Field(32, ge=1, le=MOST["width"], description="channels of the ConvNet (the papers: 128)")
+    depth: int = pydantic.Field(3, ge=1, le=MOST["depth"], description="blocks of the ConvNet")
     norm: str = pydantic.Field("instance", description="normalisation layer of the ConvNet")
     precision: Literal["float32", "bfloat16"] = pydantic.Field(
         "float32",
         description="arithmetic of the real side and of the training between matches; the synthetic side is float32",
     )
-    checkpoint_every: int = pydantic.Field(50, ge=1, description="iterations between two checkpoints")
-    seed: int = pydantic.Field(0, description="every random draw derives from it")
+    checkpoint_every: int = pydantic.Field(50, ge=1, le=10**9, description="iterations between two checkpoints")
+    seed: int = pydantic.Field(0, ge=-(2**63), lt=2**63, description="every random draw derives from it")
 
     def __init__(self, **values: Any) -> None:
         for name in values:

@@ -113,6 +113,6 @@ def check(data: ImageDataset, config: DistillConfig, groups: Groups | None) -> N
     Raises:
         RddError: see :func:`rdd_nb.clustering.coresets.check_fits`; or ``objective=group`` without groups.
     """
-    check_fits(data, config.ipc, groups)
+    check_fits(data, config.ipc, groups, of_real=config.init != "noise")
     if config.objective == "group" and groups is None:
         raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from rdd_nb.clustering.coresets import check_fits
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.device import pick_device, release_memory
 from rdd_nb.core.environment import describe
@@ -21,7 +23,7 @@ from rdd_nb.distillation.initialization import State, check, fingerprint, initia
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 
-__all__ = ["Run", "distill", "saved_state"]
+__all__ = ["Run", "distill", "expect_room", "saved_state"]
 
 
 RECENT = 10  # iterations: what the bar tells the speed of
@@ -71,8 +73,33 @@ def distill(
     with folder.lock():  # before anything is written: two processes that start together must not mix
         folder.create(said)
         if folder.complete:
-            return Run(folder.load_synthetic(), config, folder.history, folder.path)
+            return Run(folder.load_synthetic(), config, _history(folder), folder.path)
         return _run(data, config, groups, folder, device, progress)
+
+
+def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, source: dict[str, Any]) -> None:
+    """Whether a run can be kept in ``folder``, as far as that can be known before there are groups.
+
+    Raises:
+        RddError: too few images in a class, another run in the folder, or no room for the run's files.
+    """
+    check_fits(data, config.ipc, None, of_real=config.init != "noise")
+    told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}
+    folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
+    images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
+    folder.files.probe(3 * images + 100 * config.num_iterations)  # checkpoint (images and momentum), set, history
+
+
+def _history(folder: RunFolder) -> pd.DataFrame:
+    """The history of a run that is finished."""
+    history = folder.history
+    columns = ("iteration", "loss", "seconds")
+    if history.empty or not all(c in history and pd.api.types.is_numeric_dtype(history[c]) for c in columns):
+        raise RddError(
+            f"{folder.path / 'history.csv'} is missing or damaged: put it back; or remove metrics.json beside it, and "
+            "the same command ends the run anew"
+        )
+    return history
 
 
 def _run(
@@ -166,8 +193,10 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
     shape = (data.num_classes * config.ipc, *data.shape)
     try:
         state = State(**held)
-        counted = {len(each) for each in (state.losses, state.seconds, state.weighing)}
-        fits = state.images.shape == shape == state.momentum.shape and counted == {state.iteration}
+        told = (state.losses, state.seconds, state.weighing)
+        fits = all(_is_whole(each, shape) for each in (state.images, state.momentum))
+        fits &= type(state.iteration) is int and 0 <= state.iteration <= config.num_iterations
+        fits &= all(len(each) == state.iteration and all(type(v) is float for v in each) for each in told)
     except (TypeError, AttributeError):
         fits = False
     if not fits:
@@ -176,3 +205,10 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
             "delete it to start this run afresh"
         )
     return state
+
+
+def _is_whole(tensor: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is a plain tensor of float32 in memory, of this shape, and finite."""
+    plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
+    plain = plain and tensor.dtype == torch.float32 and tensor.shape == shape
+    return plain and bool(torch.isfinite(tensor).all())

@@ -91,8 +91,11 @@ class RunFolder:
         """Whether the folder can take a run of ``config``, of which some keys may still be unknown (left out).
 
         Raises:
-            RddError: it holds another run, or files of a run whose ``config.json`` is gone.
+            RddError: it holds another run, or files of one whose ``config.json`` is gone; another process works in it.
         """
+        if self.files.there(".lock"):
+            with self.lock():
+                pass
         self._expect(_plain(config, "config"), partly=True)
 
     def _expect(self, plain: dict[str, Any], partly: bool = False) -> None:

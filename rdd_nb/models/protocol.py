@@ -13,6 +13,8 @@ from rdd_nb.models import augmentation, networks
 
 __all__ = ["OBJECTIVES", "PROFILES", "SHORT", "Protocol"]
 
+#: The largest networks that somebody may mean: more is a slip of the hand, and would fill the memory.
+MOST = {"width": 8192, "depth": 16}
 #: What an evaluation net minimises: the mean loss, or group DRO's on the groups that the training set names.
 OBJECTIVES = ("erm", "group-dro")
 
@@ -55,14 +57,20 @@ class Protocol:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "width", "depth", *(["steps"] if self.steps is not None else [])):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise RddError(f"protocol {name}={value!r} must be a whole number, at least 1")
+            most = MOST.get(name, 10**9)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise RddError(f"protocol {name}={value!r} must be a whole number from 1 to {most:,}")
         for name in ("lr", "momentum", "weight_decay", "group_step"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
                 raise RddError(f"protocol {name}={value!r} must be a number, at least 0")
         if self.lr == 0 or self.momentum >= 1:
             raise RddError(f"protocol lr={self.lr} must be above 0, and momentum={self.momentum} below 1")
+        for name in ("augment", "network", "norm", "objective", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise RddError(
+                    f"protocol {name}={getattr(self, name)!r} must be a text, such as {getattr(Protocol, name)!r}"
+                )
         augmentation.parse(self.augment)
         if self.network not in networks.available():
             raise unknown("network", self.network, networks.available(), "protocol")

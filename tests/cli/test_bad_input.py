@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +174,8 @@ TABLE = [
     ("tail no number", nothing, [*NEW, "--tail", "half"], ["tail='half'", "valid number"]),
     ("ipc too large", nothing, [*NEW, "--ipc", "900"], ["ipc=900", "class", "'digits'", "lower ipc"]),
     ("config not there", nothing, [*NEW, "--config", "no.json"], ["no.json", "No such file", "write an object"]),
-    ("config no JSON", nothing, [*NEW, "--config", "file"], ["--config file is not JSON", "write an object"]),
-    ("config a list", text("c.json", "[1]"), [*NEW, "--config", "c.json"], ["c.json holds a list", "write an object"]),
+    ("config no JSON", nothing, [*NEW, "--config", "file"], ["--config file is not whole JSON", "write an object"]),
+    ("config a list", text("c.json", "[1]"), [*NEW, "--config", "c.json"], ["c.json is not a JSON object", "write an object"]),
     ("no known groups", nothing, [*NEW, "--groups", "known"], ["'digits' names no groups", "scenario"]),
     ("group without", nothing, [*NEW, "--objective", "group", "--groups", "none"], ["objective=group", "no groups"]),
     ("no CUDA", nothing, [*NEW, "--device", "cuda"], ["'cuda'", "no CUDA here", "device=cpu"]),
@@ -187,7 +188,7 @@ TABLE = [
     ("no folder", nothing, [*PETS, "--data", "folder:no"], ["'folder:no'", "no such folder", "folder:PATH"]),
     ("image missing", lambda: Path("pets/3.png").unlink(), PETS, ["metadata.csv line 5, 3.png", "no file"]),
     ("image cut", cut_image, PETS, ["metadata.csv line 5, 3.png", "cannot be read", "replace it"]),
-    ("image no image", text("pets/3.png", "<html>"), PETS, ["line 5, 3.png", "cannot be read", "replace it"]),
+    ("image no image", text("pets/3.png", "<html>"), PETS, ["line 5, 3.png", "is no PNG", "convert it or leave it out"]),
     ("unknown group", edit("11.png,dog,night", "11.png,dog,dusk"), PETS, ["group 'dusk' occurs only in test", "add"]),
     ("unknown split", edit("3.png,dog,night,train", "3.png,dog,night,tain"), PETS, ["unknown split", "'train'"]),
     (
@@ -241,7 +242,7 @@ TABLE = [
     ),
     ("export over a file", nothing, ["export", "run", "--png", "file"], ["cannot write file", "use another folder"]),
     ("export below a file", nothing, ["export", "run", "--png", "file/x"], ["cannot write file/x", "another folder"]),
-    ("card over a folder", nothing, ["export", "run", "--card", "pets"], ["cannot write pets", "Is a directory"]),
+    ("card over a folder", nothing, ["export", "run", "--card", "pets"], ["pets is a folder", "give a file"]),
     ("card over a file", nothing, ["export", "run", "--card", "file"], ["file is there and differs", "--force"]),
     (
         "table of no folder",
@@ -333,7 +334,7 @@ def test_a_loss_that_is_no_longer_finite_names_the_iteration_and_keeps_the_last_
 
 
 def test_images_that_overflow_are_never_saved(here, capsys):
-    assert main([*DIGITS, "--lr-img", "inf", "--out", "wild", "--checkpoint-every", "1"]) == 2
+    assert main([*DIGITS, "--lr-img", "1e300", "--out", "wild", "--checkpoint-every", "1"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "images are no longer finite at iteration 1" in told
     assert not RunFolder.open("wild").has_checkpoint
@@ -360,7 +361,63 @@ def test_as_a_process(tmp_path, command, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch):
-    monkeypatch.setattr("rdd_nb.core.device.pick_device", lambda name: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        main(NEW)
+def test_a_fault_of_ours_is_one_line_that_says_so_and_where_its_trace_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("rdd_nb.core.device.pick_device", lambda name: {}["a secret\nof ours"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert main(NEW) == 70
+    printed, told = capsys.readouterr()
+    assert printed == "" and told.count("\n") == 1 and "a fault of rdd-nb, not of yours (KeyError: " in told
+    (trace,) = tmp_path.glob("rdd-nb-*.txt")
+    assert str(trace) in told and "Traceback" in trace.read_text() and "KeyError" in trace.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "memory ran out"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"),
+            "memory ran out",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "there/x"), "there/x: Permission denied"),
+    ],
+)
+def test_a_machine_that_cannot_is_no_fault_of_ours(capsys, monkeypatch, error, words):
+    def fails(name):
+        raise error
+
+    monkeypatch.setattr("rdd_nb.core.device.pick_device", fails)
+    assert main(NEW) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and words in told
+
+
+def test_who_stops_reading_is_no_error():
+    start = "import sys; from rdd_nb.cli import main; sys.exit(main(['data', 'list']))"
+    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{start}"; echo $? >&2'], stdout=_closed(), stderr=-1)
+    assert done.stderr.split() in ([b"1"], [b"141"])  # as the parser of the command line has it, or shells
+
+
+def _closed() -> int:
+    """The writing end of a pipe that nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    return writes
+
+
+def test_a_terminal_of_ascii_shows_what_it_can():
+    start = "import sys; from rdd_nb.cli import main; sys.exit(main(['data', 'list']))"
+    done = subprocess.run(
+        [sys.executable, "-c", start], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True
+    )
+    assert done.returncode == 0 and done.stderr == b"" and b"28x28 grey" in done.stdout
+
+
+def test_texts_of_strangers_cannot_move_the_cursor(here, capsys):
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**config, "source": {"data": "folder:\x1b]0;title\x07\x9b31m"}}))
+    for command in (SMOKE, ["distill", "--data", "di\x1b]0;title\x07gits"], ["export", "\x1b[2J", "--png", "x"]):
+        assert main(command) == 2
+        printed, told = capsys.readouterr()
+        assert printed == "" and told.count("\n") == 1 and "\\x1b" in told
+        assert not any(letter in told for letter in "\x1b\x9b\x07")
