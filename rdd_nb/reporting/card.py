@@ -7,18 +7,19 @@ comes from the run folder; what the run does not know is said to be unknown.
 from __future__ import annotations
 
 import io
-import re
 from typing import Any, NamedTuple
 
 import pandas as pd
 from ruamel.yaml import YAML
 
+from rdd_nb.core.escaping import code_block, markdown, terminal
 from rdd_nb.core.version import __version__
+from rdd_nb.distillation.run_contents import Evaluation, contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import worst_group
-from rdd_nb.reporting.export import group_tables, rounding
-from rdd_nb.reporting.report import command_of, limits_of
+from rdd_nb.reporting.export import group_tables, rounding, table_of
+from rdd_nb.reporting.report import command_of, limits_of, trained_how
 
 __all__ = ["SOURCES", "Origin", "card", "size_category"]
 
@@ -115,37 +116,34 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     Raises:
         RddError: the run is not finished, or a file of it cannot be read.
     """
-    metrics, config, synthetic = run.metrics, run.config, run.load_synthetic()
-    source = config.get("source") or {}
-    name = str((config.get("data") or {}).get("name") or synthetic.meta.get("dataset") or "unknown data")
-    origin = _origin(str(source.get("data") or name))
-    distill = config.get("distill") or {}
-    objective = str(distill.get("objective") or "")
-    matching = MATCHING.get(str(distill.get("matching")))
-    said = metrics.get("evaluation") or {}
+    _, told, synthetic = run.metrics, contents(run), run.load_synthetic()  # the first complains of an unfinished run
+    name = told.data.name or str(synthetic.meta.get("dataset") or "unknown data")
+    origin = _origin(told.source.data or name)
+    objective, matching = str(told.distill.get("objective") or ""), MATCHING.get(str(told.distill.get("matching")))
     scores = scores_of(run) if (run.path / "scores.npz").is_file() else None
     each = "image" if synthetic.ipc == 1 else "images"
     title = f"{name}, distilled to {synthetic.ipc} {each} a class"
     size = "×".join(map(str, synthetic.shape))
     count = len(synthetic.images)
-    made_with = (metrics.get("machine") or {}).get("rdd_nb") or __version__
+    made_with = markdown(told.machine.get("rdd_nb") or __version__)
     parts = [
         _head(title, origin, count, objective, with_images),
-        f"# {title}",
+        f"# {markdown(title)}",
         "## What this is",
         f"{count} synthetic images of {size} (channels × height × width), {synthetic.ipc} for each of "
-        f"{synthetic.num_classes} classes: {', '.join(synthetic.class_names)}. They were optimised to stand for the "
-        f"real training images ({name}) when a network is trained. {OBJECTIVES.get(objective, '')}".rstrip(),
+        f"{synthetic.num_classes} classes: {', '.join(map(markdown, synthetic.class_names))}. They were optimised to "
+        f"stand for the real training images ({markdown(name)}) when a network is trained. "
+        f"{OBJECTIVES.get(objective, '')}".rstrip(),
         _values(run, with_images),
         "## How it was made",
         f"By rdd_nb {made_with}, which implements the methods cited below in its own way.",
-        _command(command_of(run, config, said)),
-        _settings(distill),
+        _command(command_of(run, told)),
+        table_of(told.distill),
         "## Whom it serves",
-        *_numbers(scores, said),
+        *_numbers(scores, told.evaluation),
         "## What it is not fit for",
-        _unfit(scores, said),
-        *(["\n".join(f"- {limit}" for limit in limits_of(scores, (), said))] if scores else []),
+        _unfit(scores, told.evaluation),
+        *(["\n".join(f"- {markdown(limit)}" for limit in limits_of(scores, (), told.evaluation))] if scores else []),
         "## Licence and citation",
         f"{origin.terms} What is distilled from images can show what was in them, so their terms hold here as well.",
         "\n".join(
@@ -165,7 +163,7 @@ def _origin(data: str) -> Origin:
 
 
 def _head(title: str, origin: Origin, count: int, objective: str, with_images: bool) -> str:
-    head: dict[str, Any] = {"pretty_name": title, "license": origin.licence}
+    head: dict[str, Any] = {"pretty_name": terminal(" ".join(title.split())), "license": origin.licence}
     if origin.licence == "other":
         head["license_name"] = "non-commercial"
     head |= {
@@ -206,21 +204,13 @@ def _numbers_in(values: tuple[float, ...]) -> str:
 
 
 def _command(lines: str) -> str:
-    return (
-        f"```\n{lines}\n```" if lines else "The run does not say which data it was made from, so there is no command."
-    )
+    return code_block(lines) if lines else "The run does not say which data it was made from, so there is no command."
 
 
-def _settings(distill: dict[str, Any]) -> str:
-    rows = [f"| `{name}` | {value} |" for name, value in distill.items() if value is not None]
-    return "\n".join(["| setting | value |", "|---|---|", *rows])
-
-
-def _numbers(scores: Scores | None, said: dict[str, Any]) -> list[str]:
+def _numbers(scores: Scores | None, said: Evaluation | None) -> list[str]:
     if scores is None:
         return ["Not measured: the run holds no predictions of networks trained on this set (see `rdd-nb evaluate`)."]
-    protocol = said.get("protocol") or {}
-    trained = f" ({protocol['network']}, width {protocol['width']}, {protocol['epochs']} epochs)" if protocol else ""
+    trained = f" ({markdown(trained_how(said))})" if said and said.protocol else ""
     nets = len(scores.predictions)
     told = (
         f"Accuracy of {nets} fresh network{'s' * (nets != 1)}{trained} trained on this set alone, on "
@@ -231,14 +221,14 @@ def _numbers(scores: Scores | None, said: dict[str, Any]) -> list[str]:
         for row in table.to_dict("records"):
             share = "–" if pd.isna(row["accuracy"]) else f"{100 * row['accuracy']:.1f} %"
             rows.append(
-                f"| {name} | {_cell(row['group'])} | {row['n']:,} | {share} | {_band(row['low'], row['high'])} |"
+                f"| {name} | {markdown(row['group'])} | {row['n']:,} | {share} | {_band(row['low'], row['high'])} |"
             )
     return [told, "\n".join(rows)]
 
 
-def _unfit(scores: Scores | None, said: dict[str, Any]) -> str:
-    network = (said.get("protocol") or {}).get("network")
-    judged = "have not been judged yet" if scores is None else f"were judged only by such ({network or 'unknown'})"
+def _unfit(scores: Scores | None, said: Evaluation | None) -> str:
+    network = markdown((said and said.protocol.get("network")) or "unknown")
+    judged = "have not been judged yet" if scores is None else f"were judged only by such ({network})"
     text = (
         "These are not real images and no sample of any: they say nothing about how common something is, and nobody "
         "should be shown one as an example of its class. They were made to train small networks of the kind that they "
@@ -251,14 +241,10 @@ def _unfit(scores: Scores | None, said: dict[str, Any]) -> str:
     by = "group" if scores.groups is not None else "class"
     worst = worst_group(scores, by)
     return text + (
-        f"Networks trained on them fail some more than others: the worst {by} is {worst.group} with "
+        f"Networks trained on them fail some more than others: the worst {by} is {markdown(worst.group)} with "
         f"{100 * worst.value:.1f} % (band that holds for all at once: {_band(worst.low, worst.high)})."
     )
 
 
 def _band(low: float, high: float) -> str:
     return "–" if pd.isna(low) else f"{100 * low:.1f} – {100 * high:.1f} %"
-
-
-def _cell(text: object) -> str:
-    return re.sub(r"([|\\])", r"\\\1", str(text))

@@ -24,9 +24,11 @@ from PIL import Image
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write, unwritable
+from rdd_nb.core.escaping import markdown
+from rdd_nb.core.files import RESERVED, atomic_write, unwritable
 from rdd_nb.core.folders import put_files
 from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.distillation.run_contents import contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
@@ -42,13 +44,13 @@ __all__ = [
     "image_folder",
     "needs_tensorboard",
     "rounding",
+    "table_of",
     "tensorboard",
 ]
 
 #: What a table of :func:`accuracies` holds of :func:`rdd_nb.evaluation.subgroups.group_table`.
 COLUMNS = ("group", "n", "nets", "accuracy", "low", "high", "low_simultaneous", "high_simultaneous")
 EVENTS = "events.out.tfevents.rdd_nb"  # TensorBoard reads what has "tfevents" in its name
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}  # Windows
 # Where one stands alone in a path, Hugging Face's imagefolder takes it for the name of a split.
 SPLITS = re.compile(r"(?i)(?<![^-._ \d])((?:train|test)(?:ing)?|validation|valid|val|dev|evaluation|eval)(?![^-._ \d])")
 LONGEST = 60  # characters of a folder's name; file systems allow 255 bytes
@@ -180,6 +182,18 @@ def group_tables(scores: Scores) -> dict[str, pd.DataFrame]:
     return {name: group_table(scores, name) for name in ("all", *by)}
 
 
+def table_of(settings: Mapping[str, Any]) -> str:
+    """Settings as a table in Markdown; those that are None are left out.
+
+    >>> print(table_of({"ipc": 10, "tail": None}))
+    | setting | value |
+    |---|---|
+    | ipc | 10 |
+    """
+    rows = [f"| {markdown(name)} | {markdown(value)} |" for name, value in settings.items() if value is not None]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
 def accuracies(tables: Mapping[str, pd.DataFrame], run: str) -> pd.DataFrame:
     """The tables of :func:`group_tables` as one tidy table, fit for a CSV file.
 
@@ -229,7 +243,7 @@ def tensorboard(run: RunFolder, folder: str | os.PathLike[str]) -> Path:
         RddError: no TensorBoard here; the run is not finished; the folder cannot be written.
     """
     writer_of = needs_tensorboard()
-    _, synthetic, history, config = run.metrics, run.load_synthetic(), run.history, run.config
+    _, synthetic, history = run.metrics, run.load_synthetic(), run.history
     clock = history["seconds"].cumsum().tolist() if "seconds" in history else [0.0] * len(history)
     steps = history["iteration"].tolist() if "iteration" in history else list(range(1, len(history) + 1))
     step, at = (steps[-1], clock[-1]) if steps else (0, 0.0)
@@ -239,8 +253,7 @@ def tensorboard(run: RunFolder, folder: str | os.PathLike[str]) -> Path:
                 for number, value, seconds in zip(steps, history[column].tolist(), clock):
                     writer.add_scalar(f"history/{column}", value, number, walltime=seconds)
             writer.add_image("synthetic", _grid(synthetic), step, walltime=at)
-            lines = [f"| {name} | {value} |" for name, value in (config.get("distill") or {}).items()]
-            writer.add_text("config", "\n".join(["| setting | value |", "|---|---|", *lines]), step, walltime=at)
+            writer.add_text("config", table_of(contents(run).distill), step, walltime=at)
             if (run.path / "scores.npz").is_file():
                 table = accuracies(group_tables(scores_of(run)), run.path.name)
                 for row in table[table["n"] > 0].to_dict("records"):

@@ -1,6 +1,7 @@
 """Reports from the templates in ``templates/``: as HTML that stands alone, as Markdown, and the HTML as PDF.
 
-Whatever is put into HTML is escaped. A page has no scripts and fetches nothing: its style and its pictures are in it.
+Whatever is put into HTML is escaped, and so is what is put into Markdown, with the filter ``plain``. A page has no
+scripts and fetches nothing: its style and its pictures are in it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import base64
 import contextlib
 import io
 import os
-import re
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.escaping import markdown, terminal
 from rdd_nb.figures.figure import Figure, shortened
 
 __all__ = ["pdf", "render"]
@@ -36,13 +38,9 @@ def _inline(figure: Figure) -> str:
     return f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
 
 
-def _plain(text: object) -> str:
-    r"""A text that Markdown shows as it is, on one line and within a cell of a table.
-
-    >>> print(_plain("a | b <i>"), _plain("[x](y)"), _plain("0.5 [0.4, 0.6]"))
-    a \| b \<i> [x]\(y) 0.5 [0.4, 0.6]
-    """
-    return re.sub(r"[\\`*|<&]|(?<=])[(\[]", r"\\\g<0>", " ".join(str(text).split()))
+def _shown(value: Any) -> Any:
+    """A text with its control characters spelled out; what a template has made is as it should be."""
+    return terminal(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 TEMPLATES = Environment(
@@ -52,8 +50,9 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    finalize=_shown,
 )
-TEMPLATES.filters |= {"address": quote, "inline": _inline, "plain": _plain, "shortened": shortened}
+TEMPLATES.filters |= {"address": quote, "inline": _inline, "plain": markdown, "shortened": shortened}
 
 
 def render(template: str, **content: Any) -> str:

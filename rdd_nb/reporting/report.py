@@ -24,6 +24,7 @@ from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.run_contents import Contents, Evaluation, contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
@@ -31,7 +32,7 @@ from rdd_nb.figures.figure import shortened
 from rdd_nb.reporting import layout, rendering
 from rdd_nb.reporting.content import Floats, Report
 
-__all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands", "write"]
+__all__ = ["Report", "Written", "command_of", "limits_of", "of_run", "rank_bands", "trained_how", "write"]
 
 #: Settings that are told, in this order, with the words for them.
 TOLD = {
@@ -106,9 +107,8 @@ def of_run(
         RddError: no run there, not evaluated yet, or scores or data beside it that do not fit.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    config, metrics, synthetic = folder.config, folder.metrics, folder.load_synthetic()
-    distill, said = dict(config.get("distill") or {}), dict(metrics.get("evaluation") or {})
-    name = name or str(distill.get("objective") or folder.path.name)
+    _, told, synthetic = folder.metrics, contents(folder), folder.load_synthetic()  # first: is it finished?
+    name = name or str(told.distill.get("objective") or folder.path.name)
     scores = {name: _scores(folder)}
     for other, held in (beside or {}).items():
         scores[other] = held if isinstance(held, Scores) else _scores(held)
@@ -129,19 +129,19 @@ def of_run(
         counts = {"training": cell_counts(splits.train).numpy(), "test": cell_counts(splits.test).numpy()}
     return Report(
         title=title or f"Who is served by {name}?",
-        data=str((config.get("data") or {}).get("name") or synthetic.meta.get("dataset") or "unknown data"),
+        data=told.data.name or str(synthetic.meta.get("dataset") or "unknown data"),
         class_names=mine.class_names,
         group_names=groups,
         counts=counts,
         findings=tuple(findings),
-        settings=_settings(config, said, mine),
+        settings=_settings(told, mine),
         synthetic=synthetic,
         tables={method: _table(s) for method, s in scores.items()},
         finest=finest,
         bands={method: rank_bands(s, s.partition(by)[0]) for method, s in scores.items()},
-        limits=(*limits, *limits_of(mine, findings, said), WORST),
-        made_on=said.get("machine") or metrics.get("machine") or environment.describe(),
-        command=command or command_of(folder, config, said),
+        limits=(*limits, *limits_of(mine, findings, told.evaluation), WORST),
+        made_on=(told.evaluation and told.evaluation.machine) or told.machine or environment.describe(),
+        command=command or command_of(folder, told),
     )
 
 
@@ -188,22 +188,26 @@ def _table(scores: Scores) -> pd.DataFrame:
     return pd.concat([group_table(scores, by).assign(block=b) for b, by in blocks.items()], ignore_index=True)
 
 
-def _settings(config: Mapping[str, Any], said: Mapping[str, Any], scores: Scores) -> dict[str, str]:
-    distill, groups = config.get("distill") or {}, (config.get("data") or {}).get("groups")
-    told = {word: str(distill[key]) for key, word in TOLD.items() if distill.get(key) is not None}
-    told["groups"] = "none" if not groups else f"{groups['num_groups']} a class, from {groups['source']}"
-    protocol = said.get("protocol") or {}
-    judged = f"{len(scores.predictions)} networks"
-    if protocol:
-        judged += f" ({protocol.get('network')}, width {protocol.get('width')}, {protocol.get('epochs')} epochs)"
-    told["judged by"] = judged
+def _settings(run: Contents, scores: Scores) -> dict[str, str]:
+    groups, said = run.data.groups, run.evaluation
+    told = {word: str(run.distill[key]) for key, word in TOLD.items() if run.distill.get(key) is not None}
+    told["groups"] = "none" if not groups else f"{groups.num_groups} a class, from {groups.source}"
+    told["judged by"] = f"{len(scores.predictions)} networks" + (
+        f" ({trained_how(said)})" if said and said.protocol else ""
+    )
     return told
 
 
-def limits_of(scores: Scores, findings: Sequence[Finding], said: Mapping[str, Any]) -> list[str]:
-    """What these scores do not say, a sentence each; ``said`` is what metrics.json holds under "evaluation"."""
+def trained_how(said: Evaluation) -> str:
+    """The networks of an evaluation in words, as far as it tells."""
+    known = {name: said.protocol.get(name, "unknown") for name in ("network", "width", "epochs")}
+    return f"{known['network']}, width {known['width']}, {known['epochs']} epochs"
+
+
+def limits_of(scores: Scores, findings: Sequence[Finding], said: Evaluation | None) -> list[str]:
+    """What these scores do not say, a sentence each; ``said`` is how they came about, where that is known."""
     told = []
-    if said.get("profile") == "smoke":
+    if said and said.profile == "smoke":
         told.append("Profile smoke: this only shows that it runs; the numbers mean nothing.")
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
@@ -214,12 +218,13 @@ def limits_of(scores: Scores, findings: Sequence[Finding], said: Mapping[str, An
         told.append("No groups are named, so nobody was looked for: who is left out within a class stays unknown.")
     else:
         sizes = np.bincount(scores.groups, minlength=len(scores.group_names))
+        absent = [shortened(n) for n, s in zip(scores.group_names, sizes) if not s]
+        if absent:
+            told.append(f"No test image of {_some(absent)}: how such images fare is not known.")
         few = [f"{shortened(n)} ({s:,})" for n, s in zip(scores.group_names, sizes) if 0 < s < images_needed()]
         if few:
-            more = f" and {len(few) - 4} more" if len(few) > 4 else ""
             told.append(
-                f"Fewer than {images_needed()} test images: {', '.join(few[:4])}{more}. Their accuracy is not known to "
-                "±10 points."
+                f"Fewer than {images_needed()} test images: {_some(few)}. Their accuracy is not known to ±10 points."
             )
         told.append("Only these groups were looked at; whom they do not tell apart may be served worse.")
     if len(scores.predictions) == 1:
@@ -231,24 +236,28 @@ def limits_of(scores: Scores, findings: Sequence[Finding], said: Mapping[str, An
     return told
 
 
-def command_of(folder: RunFolder, config: Mapping[str, Any], said: Mapping[str, Any]) -> str:
+def _some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def command_of(folder: RunFolder, told: Contents) -> str:
     """The two lines that make the run again; empty where it does not say which data it was made from."""
-    source = config.get("source") or {}
-    if not source.get("data"):
+    source, said = told.source, told.evaluation
+    if not source.data:
         return ""
     place = f"runs/{folder.path.resolve().name}"
-    words = ["rdd-nb", "distill", "--data", str(source["data"])]
+    words = ["rdd-nb", "distill", "--data", source.data]
     for key in ("scenario", "data_seed", "size", "groups", "num_groups"):
-        if source.get(key) is not None:
-            words += [f"--{key.replace('_', '-')}", str(source[key])]
-    for key, value in (source.get("options") or {}).items():
+        if getattr(source, key) is not None:
+            words += [f"--{key.replace('_', '-')}", str(getattr(source, key))]
+    for key, value in source.options.items():
         words += ["--option", f"{key}={value}"]
     defaults = {name: field.default for name, field in DistillConfig.model_fields.items()}
-    for key, value in (config.get("distill") or {}).items():
+    for key, value in told.distill.items():
         if key in defaults and value is not None and value != defaults[key]:
             words += [f"--{key.replace('_', '-')}", str(value)]
     lines = [shlex.join([*words, "--out", place])]
-    if said.get("nets"):
-        more = ["--nets", str(said["nets"]), "--seed", str(said.get("seed", 0))]
-        lines.append(shlex.join(["rdd-nb", "evaluate", place, "--profile", str(said.get("profile", "quick")), *more]))
+    if said and said.nets:
+        more = ["--nets", str(said.nets), "--seed", str(said.seed)]
+        lines.append(shlex.join(["rdd-nb", "evaluate", place, "--profile", said.profile or "quick", *more]))
     return "\n".join(lines)

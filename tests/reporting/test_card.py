@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import sources
@@ -13,7 +15,8 @@ from rdd_nb.evaluation.subgroups import worst_group
 from rdd_nb.reporting import card
 from rdd_nb.reporting.card import SOURCES, size_category
 from rdd_nb.reporting.export import rounding
-from tests.reporting.test_export import rdd, run_at
+from tests.core.test_escaping import HOSTILE, seen
+from tests.reporting.test_export import rdd, run_at, synthetic_of
 
 # https://huggingface.co/docs/hub/repositories-licenses lists what it takes; these are ours
 KNOWN = {"mit", "cc-by-4.0", "unknown", "other"}
@@ -60,7 +63,7 @@ def test_the_numbers_are_those_of_the_run(tmp_path):
     assert "2 fresh networks (convnet, width 8, 3 epochs)" in body and "240 real test images" in body
     lost = rounding(run.load_synthetic())
     assert f"largest difference is {lost.largest:.3g} of 255 grey levels" in body
-    assert "rdd-nb distill --data digits" in body and "| `ipc` | 2 |" in body
+    assert "rdd-nb distill --data digits" in body and "| ipc | 2 |" in body
     assert "mean 0.5000 and std 0.2000" in body
     assert "were judged only by such (convnet)" in body and "One distillation, one seed" in body
 
@@ -104,3 +107,55 @@ def test_an_unfinished_run_has_no_card(tmp_path):
     (run.path / "metrics.json").unlink()
     with pytest.raises(RddError, match="not complete"):
         card.card(run)
+
+
+RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def hostile_run(path, name):
+    """A run in which ``name`` stands wherever a stranger can write one; its last group has no test image."""
+    distill = {**rdd.DistillConfig(ipc=2).model_dump(mode="json"), name: name, "network": name}
+    source = {"data": name, "scenario": name, "options": {name: name}}
+    run = rdd.RunFolder(path).create({"distill": distill, "data": {"name": name, "groups": None}, "source": source})
+    run.save_synthetic(synthetic_of((name, name + "2"), channels=1))
+    labels = np.arange(240) % 2
+    ones = np.ones((2, 240), np.float32)
+    groups = (labels, (name, name + "2", name + "3"))
+    scores = rdd.Scores(np.zeros((2, 240), np.int16), ones, ones, labels, (name, name + "2"), *groups)
+    scores.save(run.path / "scores.npz")
+    protocol = {"network": name, "width": name, "epochs": name}
+    evaluation = {"profile": name, "nets": 2, "seed": 0, "protocol": protocol}
+    run.write_metrics({"machine": {"rdd_nb": name}, "evaluation": evaluation})
+    return run
+
+
+def shape(text):
+    """Kind and level of every part of a document, and its texts; of a fence the text, too."""
+    kinds, words = [], []
+    for token in RENDERER.parse(text):
+        kinds.append((token.type, token.tag, token.level))
+        if token.type == "inline":
+            kinds += [(part.type, part.attrs.get("href", "")) for part in token.children if part.type != "text_special"]
+            words.append("".join(part.content for part in token.children))
+        elif token.content:
+            words.append(token.content)
+    return [kind for kind in kinds if kind[0] != "text"], words
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_change_nothing_but_the_words(tmp_path, name):
+    """With any names a renderer sees the same headings, links, tables and blocks as with plain ones, and no more."""
+    head, body = parts(card.card(hostile_run(tmp_path / "run", name)))
+    _, plain = parts(card.card(hostile_run(tmp_path / "plain" / "run", "plainname")))
+    kinds, words = shape(body)
+    assert kinds == shape(plain)[0]
+    assert head["pretty_name"] == seen(f"{name}, distilled to 2 images a class")
+    assert [seen(cell) for cell in words].count(seen(name)) >= 4, "two settings and two rows at least"
+    assert sum(seen(name) in seen(cell) for cell in words) >= 8, "and in title, text and command"
+
+
+def test_a_group_without_test_images_is_told(tmp_path):
+    _, body = parts(card.card(hostile_run(tmp_path / "run", "red")))
+    assert "| group | red3 | 0 | – | – |" in body
+    assert "No test image of red3: how such images fare is not known." in body
+    assert "the worst group is red2 with 0.0 %" in body

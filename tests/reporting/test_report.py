@@ -393,6 +393,23 @@ def test_hostile_names_are_shown_and_do_nothing_wherever_they_stand(tmp_path):
     assert shortened(HOSTILE + "blue") in told, "who has too few images to tell"
 
 
+def test_control_characters_are_spelled_out(run):
+    """A page in which names turn letters round would not say what stands there; Arabic needs no such characters."""
+    page = report.of_run(run, title="a\u202egnp.exe\x00 ثوب", limits=["b\u2066\x1b[2J"])
+    text = layout.html(page)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert "a\\u202egnp.exe\\x00 ثوب" in text and "b\\u2066\\x1b[2J" in text
+
+
+def test_a_group_without_test_images_has_a_row_and_a_word(tmp_path):
+    scores = scores_of(LABELS, GROUPS, group_names=("red", "blue", "nobody"))
+    page = report.of_run(run_at(tmp_path / "run", scores))
+    words = "".join(Page(layout.html(page)).texts)
+    assert "No test image of nobody: how such images fare is not known." in page.limits
+    row = next(t for t in page.tables["robust"].to_dict("records") if t["group"] == "nobody")
+    assert row["n"] == 0 and np.isnan(row["accuracy"]) and "nobody" in words and "nan" not in words.lower()
+
+
 @pytest.mark.parametrize("missing", ["scores.npz", "synthetic.safetensors", "config.json"])
 def test_a_run_that_lacks_something_is_refused(run, missing, tmp_path):
     (run.path / missing).unlink()
