@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import sources
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.data.image_folder import colour
 
 __all__ = ["available", "load"]
 
@@ -35,6 +37,7 @@ def load(
     size: int | None = None,
     download: bool = True,
     channels: int | None = None,
+    background: str | None = None,
 ) -> Splits:
     """The data set called ``name`` (see :func:`available`).
 
@@ -45,14 +48,20 @@ def load(
         size: resize the images to squares of so many pixels (bilinear), whatever their shape was.
         download: whether a set that is not here may be downloaded.
         channels: 1 turns all images into grey (luminance), 3 into RGB. By default they stay what they are.
+        background: a colour to lay behind transparent images of a folder, such as ``"white"`` or ``"#ffeedd"``. Without
+            it they are refused: what is behind them decides what a network sees.
 
     Normalisation: the constants of the literature where they exist and the pixels are untouched; otherwise measured on
     the training images. Digits, and folders without a test set, are split 80/20, stratified, always the same way (a
     folder's name then says so). Where a folder's metadata name groups, the minority are the (class, group) that have
     less than half of an equal share of their class's training images.
 
+    Of a folder, whatever is left out (files of other kinds, in sub-folders, or not in its metadata.csv) is counted in
+    one ``UserWarning``.
+
     Raises:
-        RddError: an unknown name, a missing or broken file, no network, or images that do not fit together.
+        RddError: an unknown name, a missing or broken file, no network, or images that do not fit together, or not into
+            the memory.
 
     >>> load("digits").train.shape
     (1, 28, 28)
@@ -61,8 +70,12 @@ def load(
         raise RddError(f"size must be a number of pixels, at least 1, not {size!r}")
     if channels not in (None, 1, 3):
         raise RddError(f"channels must be 1 (grey) or 3 (RGB), not {channels!r}")
-    base = sources.default_root() if root is None else Path(root).expanduser()
-    source = sources.fetch(name, base, size, download, channels)
+    if background is not None:
+        colour(background)
+    base = sources.default_root() if root is None else Path(os.path.expanduser(root))
+    if "\0" in str(base):
+        raise RddError(f"root {str(base)!r} is no path: give the folder where data lie")
+    source = sources.fetch(name, base, size, download, channels, background)
     train = _dataset(source, source.train)
     if source.test is not None:
         test = _dataset(source, source.test).with_statistics(train.mean, train.std)
@@ -73,6 +86,8 @@ def load(
     if train.groups is not None:
         rare = _rare_cells(train)
         train, test = _with_minority(train, rare), _with_minority(test, rare)
+    if source.remark:
+        warnings.warn(source.remark, UserWarning, stacklevel=2)
     return Splits(train, test, train.name)
 
 

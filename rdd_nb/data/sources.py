@@ -11,10 +11,11 @@ import dataclasses
 import gzip
 import hashlib
 import http.client
+import io
+import math
 import os
 import sys
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,9 @@ from PIL import Image
 from rdd_nb.core import resources
 from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError, unknown
-from rdd_nb.data.image_folder import Part, Source, line_of, pixels, read_folder
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import parse_arrays, read_regular
+from rdd_nb.data.image_folder import Head, Part, Source, check_memory, pixels, read_folder
 
 __all__ = ["DESCRIPTIONS", "PUBLISHED", "default_root", "digest", "fetch"]
 
@@ -55,19 +58,27 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dat
 REPOSITORY_DATA = resources.folder("data")
 SAMPLE_FILE = "fashion_mnist_sample.npz"
 SAMPLE_DIGEST = "528abe7494c55788bbafb5f00f1e1925796c42ac5a0d6dcc6b4eb1dc6266b6ab"  # see data/README.md
+LARGEST_SAMPLE = 10_000_000  # bytes, packed
+LARGEST_PACKED = 100_000_000
 
 
 def default_root() -> Path:
     """The environment's ``RDD_NB_DATA``, else the repository's ``data/`` beside the package, else ``./data``."""
     if os.environ.get("RDD_NB_DATA"):
-        return Path(os.environ["RDD_NB_DATA"]).expanduser()
+        return Path(os.path.expanduser(os.environ["RDD_NB_DATA"]))
     return REPOSITORY_DATA if REPOSITORY_DATA.is_dir() and not resources.in_wheel() else Path("data")
 
 
-def fetch(name: str, root: Path, size: int | None, download: bool, channels: int | None) -> Source:
-    """Read the data set called ``name``, its images resized and converted where asked; see ``datasets.load``."""
+def fetch(
+    name: str, root: Path, size: int | None, download: bool, channels: int | None, background: str | None = None
+) -> Source:
+    """Read the data set called ``name``, its images resized and converted where asked: see :mod:`rdd_nb.data.loading`.
+
+    Raises:
+        RddError: as :func:`rdd_nb.data.loading.load`.
+    """
     if name.startswith("folder:"):
-        return read_folder(name, size, channels)
+        return read_folder(name, size, channels, background)
     if name == "digits":
         source, size = _digits(), size or 28  # three poolings of a ConvNet-3 leave nothing of 8 pixels
     elif name == "fashion-mnist-sample":
@@ -81,6 +92,8 @@ def fetch(name: str, root: Path, size: int | None, download: bool, channels: int
     count, height, width = source.train.images.shape[1:]
     if (size is None or (height, width) == (size, size)) and channels in (None, count):
         return dataclasses.replace(source, published=PUBLISHED.get(name))
+    number = len(source.train.images) + (len(source.test.images) if source.test else 0)
+    check_memory([Head(width, height, count)] * number, size, channels)
     train = _converted(source.train, size, channels)
     return Source(name, train, source.test and _converted(source.test, size, channels), source.class_names)
 
@@ -115,14 +128,13 @@ def _sample(root: Path) -> Source:
     if resources.in_wheel():
         mend = "install rdd-nb again, or take the file from data/ of its repository"
     path = root / SAMPLE_FILE
-    path = path if path.is_file() else REPOSITORY_DATA / SAMPLE_FILE
-    if not path.is_file():
-        raise RddError(f"{SAMPLE_FILE} is not in {root}: {mend}")
+    path = path if os.path.isfile(path) else REPOSITORY_DATA / SAMPLE_FILE
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RddError(f"{path} cannot be read ({line_of(error)}): {mend}") from None
+        arrays = parse_arrays(read_regular(path, LARGEST_SAMPLE), path, "sample", mend)
+    except FileNotFoundError:
+        raise RddError(f"{SAMPLE_FILE} is not in {root}: {mend}") from None
+    except OSError as error:
+        raise RddError(f"{path} cannot be read ({one_line(error)}): {mend}") from None
     if digest(arrays) != SAMPLE_DIGEST:
         raise RddError(f"{path} is not the sample that this version expects (its checksum differs): {mend}")
     train, test = (_grey(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
@@ -136,34 +148,52 @@ def _digits() -> Source:
     return Source("digits", _grey(np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target), None, DIGITS)
 
 
-_IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+# File → the shape of its array and the SHA-256 of its bytes, unpacked: of what torchvision's ``FashionMNIST.resources``
+# names by the MD5 of its packed files, which other packers, such as Debian's, do not keep.
+FASHION_FILES: dict[str, tuple[tuple[int, ...], str]] = {
+    "train-images-idx3-ubyte": (
+        (60_000, 28, 28),
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    "train-labels-idx1-ubyte": ((60_000,), "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    "t10k-images-idx3-ubyte": (
+        (10_000, 28, 28),
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    "t10k-labels-idx1-ubyte": ((10_000,), "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+}
 
 
 def _fashion(root: Path, download: bool) -> Source:
+    """All of Fashion-MNIST, packed or not, if it is Fashion-MNIST to the last byte."""
     for folder in (root / "FashionMNIST" / "raw", root / "downloads" / "FashionMNIST" / "raw", DEBIAN):
-        if all((folder / stem).is_file() or (folder / f"{stem}.gz").is_file() for stem in _IDX):
+        if all(_idx_in(folder, stem) for stem in FASHION_FILES):
             break
     else:
         folder = root / "downloads" / "FashionMNIST" / "raw"
         _torchvision_pair("fashion-mnist", root / "downloads", download)
-    arrays = [_read_idx(folder / stem) for stem in _IDX]
-    for images, labels in (arrays[:2], arrays[2:]):
-        if images.shape != (len(labels), 28, 28) or labels.ndim != 1:
-            raise RddError(f"{folder} does not hold Fashion-MNIST (images {images.shape}, labels {labels.shape})")
+    arrays = [_read_idx(_idx_in(folder, stem) or folder / stem, *held) for stem, held in FASHION_FILES.items()]
     return Source("fashion-mnist", _grey(*arrays[:2]), _grey(*arrays[2:]), FASHION)
 
 
-def _read_idx(path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format: two zeros, 8 (unsigned byte), the rank, the sizes (big-endian), values."""
-    path = path if path.is_file() else path.with_name(path.name + ".gz")
+def _idx_in(folder: Path, stem: str) -> Path | None:
+    return next((folder / name for name in (stem, f"{stem}.gz") if os.path.isfile(folder / name)), None)
+
+
+def _read_idx(path: Path, shape: tuple[int, ...], digest: str) -> np.ndarray:
+    """The bytes of an IDX file after its head (4 bytes, and 4 a dimension); no more is unpacked than belongs there."""
+    head = 4 + 4 * len(shape)
+    size = head + math.prod(shape)
+    mend = "remove it and load again to fetch it anew"
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        if raw[:3] != b"\0\0\x08":
-            raise ValueError("not an IDX file of bytes")
-        shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4).tolist()
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy()
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise RddError(f"{path} cannot be read ({line_of(error)}): remove it and load again to fetch it anew") from None
+        raw = read_regular(path, LARGEST_PACKED)
+        if path.suffix == ".gz":
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RddError(f"{path} cannot be read ({one_line(error)}): {mend}") from None
+    if len(raw) != size or hashlib.sha256(raw).hexdigest() != digest:
+        raise RddError(f"{path} is not the file of Fashion-MNIST (its checksum differs): {mend}")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape).copy()
 
 
 def _from_torchvision(name: str, folder: Path, download: bool) -> Source:
@@ -196,12 +226,15 @@ def _torchvision_pair(name: str, folder: Path, download: bool) -> tuple[Any, Any
         return train, test
 
     mend = f"put {' and '.join(f'{file} (MD5 {md5})' for file, md5 in files)} into {place} and load it again"
-    with contextlib.suppress(RuntimeError):  # "not found or corrupted"
-        return pair(fetch=False)
+    try:
+        with contextlib.suppress(RuntimeError):  # "not found or corrupted"
+            return pair(fetch=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RddError(f"{name} in {place} cannot be read ({one_line(error)}): {mend}") from None
     if not download and not all(sets.utils.check_integrity(place / file, md5) for file, md5 in files):
         raise RddError(f"{name} is not in {place} and download=False: allow the download, or {mend}")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints what it does
             return pair(fetch=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
-        raise RddError(f"{name} could not be downloaded ({line_of(error)}): {mend}") from None
+        raise RddError(f"{name} could not be downloaded ({one_line(error)}): {mend}") from None

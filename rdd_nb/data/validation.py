@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +23,8 @@ from torch import Tensor
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, Splits
-from rdd_nb.data.image_folder import Row, open_image, rows_of
+from rdd_nb.data.image_folder import check_memory, heads_of, open_image, threads
+from rdd_nb.data.image_listing import Row, listing
 
 __all__ = ["SEVERITIES", "Finding", "cell_counts", "examine", "files", "half_width", "images_needed", "near_pairs"]
 
@@ -77,25 +77,37 @@ def _images(count: int) -> str:
 # ----------------------------------------------------------------------------------------------------------- the files
 
 
-def files(name: str, size: int | None = None, channels: int | None = None) -> list[Finding]:
+def files(
+    name: str, size: int | None = None, channels: int | None = None, background: str | None = None
+) -> list[Finding]:
     """What is wrong with the image files of ``folder:PATH``, all of it at once; opens every image.
 
     Args:
         name: the folder.
-        size, channels: as :func:`rdd_nb.data.loading.load` will be given them; what they mend is not told.
+        size, channels, background: as :func:`rdd_nb.data.loading.load` will be given them; what they mend is not told.
 
-    Finds files that are missing or cannot be read, sizes that differ, grey among colour, and images with the same
-    pixels, with their names relative to the folder.
+    Finds files that are missing or cannot be read, sizes that differ, grey among colour, images with the same pixels,
+    and files that are left out, with their names relative to the folder; and whether all images fit into the memory.
 
     Raises:
-        RddError: the folder does not say what it holds: see :func:`rdd_nb.data.image_folder.rows_of`.
+        RddError: the folder does not say what it holds: see :func:`rdd_nb.data.image_listing.listing`.
     """
-    rows, root = rows_of(name), Path(name.removeprefix("folder:")).expanduser()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        looks = list(pool.map(_look, rows))
+    held = listing(name)
+    rows, root = held.rows, held.folder
+    heads = heads_of(rows, skip=True)
+    with ThreadPoolExecutor(threads(head.width * head.height for head in heads)) as pool:
+        looks = list(pool.map(lambda row: _look(row, background), rows))
     names = [os.path.relpath(row.path, root) for row in rows]
     broken = {file: why.replace(f"{root}{os.sep}", "") for file, (why, _, _) in zip(names, looks) if why}
     found = []
+    if held.left_out:
+        mend = "what is left out is neither learnt nor tested: move, convert or name it, or leave it so"
+        found.append(Finding("warning", "files that are left out", held.counted(), mend))
+    try:
+        check_memory(heads, size, channels)
+    except RddError as error:
+        what, _, mend = str(error).partition(": ")
+        found.append(Finding("error", "images that do not fit into the memory", what, mend))
     if broken:
         first = next(iter(broken.values())).split(": replace")[0]
         mend = f"replace or leave out each of them; of the first the loader says “{first}”"
@@ -114,10 +126,10 @@ def files(name: str, size: int | None = None, channels: int | None = None) -> li
     return _sorted(found + _copies([[(names[i], rows[i]) for i in each] for each in same.values() if len(each) > 1]))
 
 
-def _look(row: Row) -> tuple[str, tuple[int, int, str] | None, str]:
+def _look(row: Row, background: str | None) -> tuple[str, tuple[int, int, str] | None, str]:
     """Why it cannot be read, or its size and kind and a digest of its pixels; blank images get none."""
     try:
-        picture = open_image(row)
+        picture = open_image(row, background)
     except RddError as error:
         return str(error), None, ""
     plain = all(low == high for low, high in _extrema(picture.getextrema()))

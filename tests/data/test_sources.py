@@ -3,16 +3,20 @@
 import gzip
 import hashlib
 import importlib.util
+import os
+import socket
 import struct
+import tracemalloc
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from rdd_nb.core import resources
+from rdd_nb.core import folders, resources
 from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import sources
@@ -127,14 +131,32 @@ def write_idx(path, array):
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
+def test_fashion_mnist_is_that_of_its_authors():
+    """The table holds the bytes unpacked: here from the packed files whose MD5 torchvision names, where they lie."""
+    if not sources.DEBIAN.is_dir():
+        pytest.skip("the full Fashion-MNIST is not installed (Debian: dataset-fashion-mnist)")
+    full = load("fashion-mnist", root="/nonexistent", download=False)
+    assert full.train.class_counts.tolist() == [6000] * 10 and full.test.class_counts.tolist() == [1000] * 10
+
+
 @pytest.fixture
-def idx_folder(tmp_path):
+def idx_folder(tmp_path, monkeypatch):
+    """A small Fashion-MNIST, packed and not, and the table that expects it."""
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
+    expected = {}
     for split, count, suffix in (("train", 30, ".gz"), ("t10k", 20, "")):
         images = np.arange(count, dtype=np.uint8)[:, None, None] + np.zeros((1, 28, 28), np.uint8)
-        write_idx(folder / f"{split}-images-idx3-ubyte{suffix}", images)
-        write_idx(folder / f"{split}-labels-idx1-ubyte{suffix}", (np.arange(count) % 10).astype(np.uint8))
+        for kind, array in (("images-idx3", images), ("labels-idx1", (np.arange(count) % 10).astype(np.uint8))):
+            name = f"{split}-{kind}-ubyte"
+            write_idx(folder / name, array)
+            raw = (folder / name).read_bytes()
+            expected[name] = array.shape, hashlib.sha256(raw).hexdigest()
+            if suffix:
+                (folder / name).unlink()
+                (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
+    assert list(expected) == list(sources.FASHION_FILES)
+    monkeypatch.setattr(sources, "FASHION_FILES", expected)
     return folder
 
 
@@ -145,21 +167,78 @@ def test_fashion_mnist_from_idx_files_under_root(idx_folder, tmp_path):
     assert splits.train.mean == (0.2861,)
 
 
+def test_other_images_are_not_taken_for_fashion_mnist(idx_folder, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the true table: what lies there is well made, and something else
+    with pytest.raises(RddError, match=r"train-images-idx3-ubyte\.gz is not the file of Fashion-MNIST"):
+        load("fashion-mnist", root=tmp_path, download=False)
+
+
+LABELS = struct.pack(">HBBi", 0, 8, 1, 30) + bytes(k % 10 for k in range(30))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"\x1f\x8b truncated", "cannot be read"),
-        (gzip.compress(b"<html>not found</html>"), "not an IDX file of bytes"),
-        (gzip.compress(struct.pack(">HBBi", 0, 8, 1, 30) + bytes(7)), "cannot reshape array of size 7"),
-        (gzip.compress(struct.pack(">HBBi", 0, 8, 1, 3) + bytes(3)), "does not hold Fashion-MNIST"),
+        (gzip.compress(LABELS)[:-12], "cannot be read"),
+        (b"", "is not the file of Fashion-MNIST"),
+        (gzip.compress(b"<html>not found</html>"), "is not the file of Fashion-MNIST"),
+        (gzip.compress(LABELS[:-1]), "is not the file of Fashion-MNIST"),
+        (gzip.compress(LABELS + b"\0"), "is not the file of Fashion-MNIST"),
+        (gzip.compress(LABELS[:-1] + b"\0"), "is not the file of Fashion-MNIST"),
     ],
-    ids=["truncated", "no IDX", "too short", "other data"],  # gzip writes the time into its bytes, and so into an id
+    ids=["no gzip", "cut", "empty", "no IDX", "too short", "too long", "another label"],  # bytes differ by the clock
 )
 def test_broken_idx_file(idx_folder, tmp_path, content, words):
+    load("fashion-mnist", root=tmp_path, download=False)
     (idx_folder / "train-labels-idx1-ubyte.gz").write_bytes(content)
     with pytest.raises(RddError, match=words) as caught:
         load("fashion-mnist", root=tmp_path)
     assert str(idx_folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_more_is_unpacked_than_belongs_there(idx_folder, tmp_path):
+    bomb = gzip.compress(bytes(400_000_000), 1)
+    (idx_folder / "train-labels-idx1-ubyte.gz").write_bytes(bomb)
+    tracemalloc.start()
+    with pytest.raises(RddError, match="is not the file of Fashion-MNIST"):
+        load("fashion-mnist", root=tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_a_sample_that_would_not_fit_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "LARGEST_ARRAYS", 100_000_000)
+    target = tmp_path / sources.SAMPLE_FILE
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for k in range(6):
+            archive.writestr(f"{k}.npy", bytes(20_000_000))
+    tracemalloc.start()
+    with pytest.raises(RddError, match=r"would need 0\.1 GB of memory.*restore it with `git checkout"):
+        load("fashion-mnist-sample", root=tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+def test_pipes_in_the_root_are_not_waited_for(idx_folder, tmp_path, sample):
+    os.mkfifo(tmp_path / sources.SAMPLE_FILE)
+    assert len(load("fashion-mnist-sample", root=tmp_path).train) == 10_000
+    (idx_folder / "t10k-labels-idx1-ubyte").unlink()
+    os.mkfifo(idx_folder / "t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(RddError, match="download=False"):
+        load("fashion-mnist", root=tmp_path, download=False)
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "svhn"])
+@pytest.mark.parametrize("root", ["~no-such-user/data", "x" * 300, __file__])
+def test_strange_roots_are_told_in_one_line(name, root, monkeypatch):
+    monkeypatch.setattr(sources, "DEBIAN", Path("/nonexistent"))
+    with pytest.raises(RddError, match="download=False") as caught:
+        load(name, root=root, download=False)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RddError, match="is no path"):
+        load(name, root="a\0b", download=False)
 
 
 OFFLINE = {
@@ -177,7 +256,8 @@ def test_offline_names_the_files_and_where_to_put_them(name, download, tmp_path,
         assert download, "download=False must not try the network"
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    for place, way in ((urllib.request, "urlopen"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(place, way, refuse)
     monkeypatch.setattr(sources, "DEBIAN", tmp_path / "none")
     with pytest.raises(RddError) as caught:
         load(name, root=tmp_path, download=download)

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import loading, validation
 from rdd_nb.data.dataset import ImageDataset, Splits
@@ -171,8 +173,41 @@ def test_copies_are_found_by_their_pixels(folder, copy, severity, what):
 
 
 def test_a_folder_that_says_nothing_is_refused(tmp_path):
-    with pytest.raises(RddError, match="no images"):
+    with pytest.raises(RddError, match="no class folders"):
         validation.files(f"folder:{tmp_path}")
+
+
+def test_what_is_left_out_is_a_warning_as_the_loader_tells_it(folder):
+    (folder / "8.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "9.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "metadata.jsonl").write_text("{}")
+    (found,) = validation.files(f"folder:{folder}")
+    assert (found.severity, found.what) == ("warning", "files that are left out")
+    assert found.where == (
+        "2 images that metadata.csv does not name (8.png), 1 table other than metadata.csv (metadata.jsonl)"
+    )
+    with pytest.warns(UserWarning, match=re.escape(found.where)):
+        loading.load(f"folder:{folder}")
+
+
+def test_transparent_images_are_found_unless_a_background_is_given(folder):
+    image = Image.open(folder / "3.png").convert("LA")
+    image.putpixel((0, 0), (0, 0))
+    image.save(folder / "3.png")
+    (found,) = validation.files(f"folder:{folder}")
+    assert (found.what, found.where) == ("1 image cannot be read", "3.png")
+    assert "“metadata.csv line 5, 3.png has transparent pixels" in found.mend
+    assert validation.files(f"folder:{folder}", background="white") == []
+
+
+def test_images_that_do_not_fit_into_the_memory(folder, monkeypatch):
+    (folder / "5.png").write_bytes(b"broken")
+    monkeypatch.setattr(processes, "memory", lambda: 2 * 7 * 64 - 1)
+    memory, broken = validation.files(f"folder:{folder}")
+    assert (memory.severity, memory.what) == ("error", "images that do not fit into the memory")
+    assert memory.where.startswith("7 images of 8×8 need") and memory.mend.startswith("pass --size")
+    assert broken.where == "5.png"
+    assert len(validation.files(f"folder:{folder}", size=4)) == 1
 
 
 # --------------------------------------------------------------------------------------------------- how much they tell
