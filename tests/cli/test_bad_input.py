@@ -175,7 +175,12 @@ TABLE = [
     ("ipc too large", nothing, [*NEW, "--ipc", "900"], ["ipc=900", "class", "'digits'", "lower ipc"]),
     ("config not there", nothing, [*NEW, "--config", "no.json"], ["no.json", "No such file", "write an object"]),
     ("config no JSON", nothing, [*NEW, "--config", "file"], ["--config file is not whole JSON", "write an object"]),
-    ("config a list", text("c.json", "[1]"), [*NEW, "--config", "c.json"], ["c.json is not a JSON object", "write an object"]),
+    (
+        "config a list",
+        text("c.json", "[1]"),
+        [*NEW, "--config", "c.json"],
+        ["c.json is not a JSON object", "write an object"],
+    ),
     ("no known groups", nothing, [*NEW, "--groups", "known"], ["'digits' names no groups", "scenario"]),
     ("group without", nothing, [*NEW, "--objective", "group", "--groups", "none"], ["objective=group", "no groups"]),
     ("no CUDA", nothing, [*NEW, "--device", "cuda"], ["'cuda'", "no CUDA here", "device=cpu"]),
@@ -188,7 +193,12 @@ TABLE = [
     ("no folder", nothing, [*PETS, "--data", "folder:no"], ["'folder:no'", "no such folder", "folder:PATH"]),
     ("image missing", lambda: Path("pets/3.png").unlink(), PETS, ["metadata.csv line 5, 3.png", "no file"]),
     ("image cut", cut_image, PETS, ["metadata.csv line 5, 3.png", "cannot be read", "replace it"]),
-    ("image no image", text("pets/3.png", "<html>"), PETS, ["line 5, 3.png", "is no PNG", "convert it or leave it out"]),
+    (
+        "image no image",
+        text("pets/3.png", "<html>"),
+        PETS,
+        ["line 5, 3.png", "is no PNG", "convert it or leave it out"],
+    ),
     ("unknown group", edit("11.png,dog,night", "11.png,dog,dusk"), PETS, ["group 'dusk' occurs only in test", "add"]),
     ("unknown split", edit("3.png,dog,night,train", "3.png,dog,night,tain"), PETS, ["unknown split", "'train'"]),
     (
