@@ -41,6 +41,7 @@ include_patterns = [
     "data/results/README.md",
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "docs/front", "**/.ipynb_checkpoints"]

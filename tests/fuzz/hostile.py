@@ -8,7 +8,6 @@ import json
 import os
 import random
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,10 @@ def deep(levels: int = 100_000) -> str:
 
 def spoil_json(text: str, draw: random.Random) -> str:
     """A JSON text with some of its values replaced, removed, renamed or added to."""
-    held = json.loads(text)
+    try:
+        held = json.loads(text)
+    except ValueError:  # damaged before
+        return text
     for _ in range(draw.choice([1, 1, 1, 2, 4])):
         held = _spoilt(held, draw)
     try:
@@ -125,12 +127,15 @@ def damage_file(path: Path, draw: random.Random) -> None:
         stand_in(path, draw)
         return
     data = path.read_bytes()
-    how: Callable[[], bytes] = lambda: damage(data, draw)  # noqa: E731
-    if path.suffix == ".json" and draw.random() < 0.8:
-        how = lambda: draw.choice([spoil_json(data.decode(), draw)] * 9 + [deep()]).encode("utf-8", "surrogatepass")  # noqa: E731
-    elif path.suffix in (".csv", ".yaml") and draw.random() < 0.8:
-        how = lambda: spoil_text(data.decode(), draw).encode("utf-8", "surrogatepass")  # noqa: E731
-    path.write_bytes(how())
+    if draw.random() < 0.2 or path.suffix not in (".json", ".csv", ".yaml"):
+        path.write_bytes(damage(data, draw))
+        return
+    text = data.decode(errors="replace")
+    if path.suffix == ".json":
+        spoilt = deep() if draw.random() < 0.1 else spoil_json(text, draw)
+    else:
+        spoilt = spoil_text(text, draw)
+    path.write_bytes(spoilt.encode("utf-8", "surrogatepass"))
 
 
 def stand_in(path: Path, draw: random.Random) -> None:
