@@ -14,6 +14,7 @@ import typer
 
 from rdd_nb.cli.options import WORK, Json, Quiet, complain, duration
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.escaping import terminal
 
 if TYPE_CHECKING:
     from rdd_nb.experiments.sweep.engine import Progress
@@ -89,11 +90,11 @@ def command_sweep(
             print(json.dumps({"notebook": notebook.name, "out": str(out), "runs": how}))
             return
         for name, stand in how.items():
-            print(f"{stand:11} {name}")
+            print(f"{stand:11} {_shown(name)}")
         print(f"{sum(stand == 'done' for stand in how.values())} of {len(how)} runs are done in {out}")
         return
     line = _Line(quiet)
-    with _executor(scheduler, slurm) as (executor, size):
+    with _executor(scheduler, slurm, out) as (executor, size):
         result = sweep.run_sweep(
             plan,
             out,
@@ -119,18 +120,29 @@ def command_sweep(
 
 
 @contextlib.contextmanager
-def _executor(scheduler: str | None, slurm: list[str] | None) -> Iterator[tuple[Any, int | None]]:
+def _executor(scheduler: str | None, slurm: list[str] | None, out: Path) -> Iterator[tuple[Any, int | None]]:
     """The executor that was asked for and how many runs it takes at a time; None and None for this machine's own."""
     if scheduler is None and not slurm:
         yield None, None
         return
     from rdd_nb.experiments.sweep import cluster
 
-    way = (
-        cluster.at_address(scheduler) if scheduler is not None else cluster.on_slurm(cluster.slurm_options(slurm or []))
-    )
+    if scheduler is None:
+        way = cluster.on_slurm(cluster.slurm_options(slurm or []), out)
+    else:
+        if cluster.is_open(scheduler):
+            said = (
+                f"note: {scheduler} does not ask who connects: whoever reaches it can run code on its workers (tls://)"
+            )
+            print(terminal(said), file=sys.stderr)
+        way = cluster.at_address(scheduler)
     with way as found:
         yield found
+
+
+def _shown(text: str) -> str:
+    """A run's name, or what its notebook complained of, on one line, which does nothing to the terminal."""
+    return terminal(" ".join(text.split()))
 
 
 class _Line:
@@ -147,7 +159,7 @@ class _Line:
         if outcome is not None and (outcome.status != "done" or not self.moving):
             how = f"{outcome.seconds:.1f} s" if outcome.status == "done" else f"{outcome.status}: {outcome.error}"
             self._clear()
-            print(f"[{said}] {outcome.name}: {how}", file=sys.stderr, flush=True)
+            print(_shown(f"[{said}] {outcome.name}: {how}"), file=sys.stderr, flush=True)
         if self.moving and (outcome is None or time.monotonic() - self.last > 0.2):
             self._clear()
             print(said, end="", file=sys.stderr, flush=True)
@@ -186,5 +198,5 @@ def command_report(
     if as_json:
         print(json.dumps({name: str(path) for name, path in written.files.items()} | {"outcomes": written.outcomes}))
         return
-    print(written.said)
+    print(terminal(written.said))
     print("written: " + ", ".join(str(path) for path in written.files.values()))

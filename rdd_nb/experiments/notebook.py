@@ -14,12 +14,19 @@ from typing import Any, TextIO
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, lock_of, locked
+from rdd_nb.core.folders import Folder
 from rdd_nb.experiments.parameters import StrPath, check_parameters, read_notebook
 
-__all__ = ["failure", "mark_failed", "problems", "run_notebook"]
+__all__ = ["NotStarted", "failure", "mark_failed", "problems", "run_notebook"]
 
+DELIVERY = 60  # seconds that what a cell has printed may need to arrive, when the cell has ended
+NOT_EXECUTED = "was not executed"
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would say on the terminal, our errors say
+
+
+class NotStarted(RddError):
+    """A kernel that did not come to run anything."""
 
 
 def run_notebook(
@@ -88,7 +95,7 @@ def _execute(
 
     for attempt in (1, 2):
         try:
-            target.unlink(missing_ok=True)  # what stands there afterwards is of this run
+            Folder(target.parent).remove(target.name)  # what stands there afterwards is of this run
             papermill.execute_notebook(
                 *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)),  # else format fields
                 parameters=plain,
@@ -98,6 +105,7 @@ def _execute(
                 stdout_file=progress,
                 stderr_file=progress,
                 execution_timeout=timeout,
+                iopub_timeout=DELIVERY,
                 shutdown_kernel="graceful" if linger else "immediate",
                 extra_arguments=["--log-level=CRITICAL"],  # else each kernel remarks on the terminal that it uses TCP
             )
@@ -110,14 +118,18 @@ def _execute(
             break  # the executed copy says it all
         except (CellTimeoutError, DeadKernelError, RuntimeError, ZMQError) as error:  # the first is an OSError, too
             why = (str(error).splitlines() or [type(error).__name__])[0]
-            if mark_failed(
-                target, f"took longer than {timeout} s" if isinstance(error, CellTimeoutError) else f"ended: {why}"
-            ):
+            if mark_failed(target, _ended(error, why, timeout)):
                 break
             if attempt == 2:  # once may be a race for the kernel's ports
-                raise RddError(f"the kernel {kernel_name!r} did not start, twice, for {source.name}: {why}") from None
+                raise NotStarted(f"the kernel {kernel_name!r} did not start, twice, for {source.name}: {why}") from None
         except OSError as error:
             raise RddError(f"cannot run {source.name} into {target} ({error}): use another folder") from None
+
+
+def _ended(error: Exception, why: str, timeout: int | None) -> str:
+    if "IOPub" in why:
+        return f"printed more than arrived within {DELIVERY} s of its end: let it print less, or into a file of its own"
+    return f"took longer than {timeout} s" if isinstance(error, TimeoutError) and timeout else f"ended: {why}"
 
 
 def mark_failed(executed: StrPath, why: str) -> bool:
@@ -132,7 +144,7 @@ def mark_failed(executed: StrPath, why: str) -> bool:
     begun = [c for c in nb.cells if c.metadata.get("papermill", {}).get("start_time")]
     if begun:
         begun[-1].metadata.papermill.update(status="failed", exception=True, why=why)
-        nb.metadata.papermill["exception"] = True
+        nb.metadata["papermill"] = {**_mapping(nb.metadata.get("papermill")), "exception": True}
         atomic_write(path, nbformat.writes(nb))
     return bool(begun)
 
@@ -152,10 +164,18 @@ def problems(notebook: StrPath) -> list[str]:
             found.append(f"{label} {why}")
         found += [f"{label} raised {_error(o)}" for o in cell.outputs if o.output_type == "error"]
         if cell.execution_count is None:
-            found.append(f"{label} was not executed")
-    models = nb.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {}).values()
-    outputs = [o for m in models if m.get("model_name") == "OutputModel" for o in m.get("state", {}).get("outputs", ())]
+            found.append(f"{label} {NOT_EXECUTED}")
+    held: Any = nb.metadata
+    for name in ("widgets", WIDGETS, "state"):
+        held = _mapping(_mapping(held).get(name))
+    models = [_mapping(model) for model in held.values()]
+    told = [_mapping(m.get("state")).get("outputs") for m in models if m.get("model_name") == "OutputModel"]
+    outputs = [_mapping(o) for each in told if isinstance(each, list) for o in each]
     return found + [f"a widget raised {_error(o)}" for o in outputs if o.get("output_type") == "error"]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def failure(executed: StrPath, said: str) -> tuple[str, str, str]:
@@ -170,7 +190,7 @@ def failure(executed: StrPath, said: str) -> tuple[str, str, str]:
         outputs = [o for c in read_notebook(executed).cells if c.cell_type == "code" for o in c.outputs]
     except RddError:  # no copy, or half of one
         return said, "", ""
-    if not found:
+    if not found or found[0].endswith(NOT_EXECUTED):  # which is no cause
         return said, "", ""
     cell, _, error = found[0].partition("] ")
     cell, error = (f"{cell}]", error) if cell.startswith("In [") else ("", found[0])
@@ -179,5 +199,7 @@ def failure(executed: StrPath, said: str) -> tuple[str, str, str]:
 
 
 def _error(output: Mapping[str, Any]) -> str:
-    message = (str(output.get("evalue", "")).splitlines() or [""])[0]
+    """Kind and message: its first line that says something, and its last where that is another (numpy's cause)."""
+    lines = [" ".join(line.split()) for line in str(output.get("evalue", "")).splitlines() if line.strip()]
+    message = " … ".join(line[:300] for line in dict.fromkeys([*lines[:1], *lines[-1:]]))
     return f"{output.get('ename')}: {message}" if message else str(output.get("ename"))

@@ -13,9 +13,14 @@ import os
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import pydantic
+
+from rdd_nb.core.checked import Held, validated
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import parse_json, read_regular
 
 __all__ = ["Parameter", "check_parameters", "fitted", "inspect", "read_notebook", "source_of"]
 
@@ -34,23 +39,63 @@ def read_notebook(notebook: StrPath) -> Any:
     """The notebook as nbformat 4.5. Cells of older files that have no id get one made of their place and source.
 
     Raises:
-        RddError: there is none, or the file is no notebook.
+        RddError: there is none, or the file is no notebook that can be run.
     """
     import nbformat  # up to three seconds, with jsonschema's grammars: not for a kernel that reads a sweep's table
 
-    path = Path(notebook)
+    path, mend = Path(notebook), "give the path of an .ipynb file"
+    where = f"{path} is not a Jupyter notebook"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw.get("nbformat") == 4 and isinstance(raw["cells"], list):
-            for i, cell in enumerate(raw["cells"]):
-                source = "".join(cell["source"])
-                cell.setdefault("id", f"{i}-{hashlib.sha256(source.encode()).hexdigest()[:8]}")
-            raw["nbformat_minor"] = max(raw.get("nbformat_minor", 0), 5)
-        return nbformat.reads(json.dumps(raw), as_version=4)
+        raw = parse_json(read_regular(path), path, mend)
     except OSError as error:
-        raise RddError(f"cannot read the notebook {path} ({error.strerror}): give the path of an .ipynb file") from None
-    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
-        raise RddError(f"{path} is not a Jupyter notebook: give the path of an .ipynb file") from None
+        raise RddError(f"cannot read the notebook {path} ({error.strerror}): {mend}") from None
+    except RddError as error:
+        raise RddError(f"{where}: {error}") from None
+    try:
+        if raw.get("nbformat") == 4:
+            validated(_Notebook, raw, where, mend)
+            for i, cell in enumerate(raw["cells"]):
+                source = "".join(cell["source"]).encode(errors="replace")
+                cell.setdefault("id", f"{i}-{hashlib.sha256(source).hexdigest()[:8]}")
+                if cell["cell_type"] == "code":
+                    cell.setdefault("outputs", [])
+                    cell.setdefault("execution_count", None)
+            raw["nbformat_minor"] = max(raw["nbformat_minor"], 5)
+        read = nbformat.reads(json.dumps(raw), as_version=4)
+        validated(_Notebook, read, where, mend)
+    except RddError:
+        raise
+    except Exception as error:  # of whatever the library stumbles over in old versions, and in outputs
+        raise RddError(f"{where} ({one_line(error)}): {mend}") from None
+    return read
+
+
+class _Output(Held):
+    output_type: str
+    ename: str = ""
+    evalue: str = ""
+    traceback: list[str] = pydantic.Field(default=[])
+
+
+class _Tags(Held):
+    tags: list[str] = pydantic.Field(default=[])
+    papermill: dict[str, Any] = pydantic.Field(default={})
+
+
+class _Cell(Held):
+    cell_type: Literal["code", "markdown", "raw"]
+    source: str | list[str]
+    metadata: _Tags
+    outputs: list[_Output] = pydantic.Field(default=[])
+    execution_count: int | None = None
+
+
+class _Notebook(Held):
+    """As much of a notebook as is relied on, here and by papermill."""
+
+    nbformat_minor: int = pydantic.Field(ge=0, le=1000)
+    metadata: dict[str, Any]
+    cells: list[_Cell]
 
 
 def inspect(notebook: StrPath) -> dict[str, Parameter]:
@@ -65,28 +110,38 @@ def inspect(notebook: StrPath) -> dict[str, Parameter]:
     cells = [
         c for c in read_notebook(notebook).cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
     ]
-    source, found = cells[0].source if cells else "", {}
+    source = cells[0].source if cells else ""
     try:
-        body = ast.parse(source).body
-        comments = {
-            t.start[0]: t.string
-            for t in tokenize.generate_tokens(io.StringIO(source).readline)
-            if t.type == tokenize.COMMENT
-        }
-    except (SyntaxError, tokenize.TokenError) as error:
+        return _declared(source, notebook)
+    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+        if isinstance(error, RddError):
+            raise
         raise RddError(
-            f"the parameters cell of {notebook} is not plain Python ({error}): one `name = literal` a line"
+            f"the parameters cell of {notebook} is not plain Python ({one_line(error)}): one `name = literal` a line"
         ) from None
+    except (RecursionError, MemoryError):  # the second is what the parser of some versions says of depth
+        raise RddError(f"the parameters cell of {notebook} is nested too deep: write it flatter") from None
+
+
+def _declared(source: str, notebook: StrPath) -> dict[str, Parameter]:
+    body, found = ast.parse(source).body, {}
+    comments = {
+        t.start[0]: t.string
+        for t in tokenize.generate_tokens(io.StringIO(source).readline)
+        if t.type == tokenize.COMMENT
+    }
     for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a string that explains
         try:
             name, default, annotation = _literal(node)
-        except ValueError:
+        except (ValueError, TypeError):  # such as a list as a key
             raise RddError(
-                f"`{ast.unparse(node).splitlines()[0]}` in the parameters cell of {notebook} is no `name = literal`: "
-                "derive values in a later cell"
+                f"`{ast.unparse(node).splitlines()[0][:80]}` in the parameters cell of {notebook} is no "
+                "`name = literal`: derive values in a later cell"
             ) from None
+        if annotation and _parsed(annotation) is None:
+            raise RddError(f"the annotation {annotation} of {name!r} in {notebook} is no type: write one, such as int")
         found[name] = Parameter(default, annotation, comments.get(node.end_lineno or 0, "").lstrip("# "))
     return found
 
@@ -131,7 +186,8 @@ def fitted(known: Mapping[str, Parameter], parameters: Mapping[str, Any], where:
         declared = known[name]
         value = plain[name] = _plain(value)
         annotation = declared.annotation or ("Any" if declared.default is None else type(declared.default).__name__)
-        if not _fits(value, ast.parse(annotation, mode="eval").body):
+        tree = _parsed(annotation)
+        if tree is not None and not _fits(value, tree):
             what = f"parameter {name!r} of {where}"
             if "bool" in annotation and isinstance(value, str):
                 raise RddError(
@@ -153,13 +209,33 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
+def _parsed(annotation: str) -> ast.expr | None:
+    """An annotation as Python reads it; a text in quotes is read once more. None where it is no expression."""
+    try:
+        tree = ast.parse(annotation.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        return _parsed(tree.value)
+    return tree
+
+
+def _value(node: ast.expr) -> Any:
+    """What a ``Literal`` lists; the node itself, which equals nothing, where it is no literal."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return node
+
+
 def _fits(value: Any, annotation: ast.expr) -> bool:
     """Whether a plain value has the annotated type; annotations that are not understood let everything pass."""
     if isinstance(annotation, ast.BinOp):
         return _fits(value, annotation.left) or _fits(value, annotation.right)
     if isinstance(annotation, ast.Constant):
         if isinstance(annotation.value, str):
-            return _fits(value, ast.parse(annotation.value, mode="eval").body)
+            inside = _parsed(annotation.value)
+            return inside is None or _fits(value, inside)
         return value is None or annotation.value is not None
     if isinstance(annotation, ast.Subscript):
         name = ast.unparse(annotation.value).split(".")[-1].lower()
@@ -167,7 +243,7 @@ def _fits(value: Any, annotation: ast.expr) -> bool:
         if name in ("optional", "union"):
             return (name == "optional" and value is None) or any(_fits(value, i) for i in inner)
         if name == "literal":
-            return value in [ast.literal_eval(i) for i in inner]
+            return value in [_value(i) for i in inner]
         if name == "list":
             return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
         return _fits(value, annotation.value)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -24,8 +25,9 @@ from nbformat import v4
 from rdd_nb import cli
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import locked
+from rdd_nb.core.folders import Folder
 from rdd_nb.experiments import sweep
-from rdd_nb.experiments.sweep.record import LOG, read
+from rdd_nb.experiments.sweep.record import LOG, Record, read
 
 PARAMETERS = """\
 x: float = 1.0
@@ -76,7 +78,11 @@ def run(grid, **options):
 
 
 def folders() -> dict[str, Path]:
-    return {record.name: p for p in sorted(Path("out").glob("runs/*")) if (record := read(p)) is not None}
+    return {record.name: p for p in sorted(Path("out").glob("runs/*")) if (record := record_of(p)) is not None}
+
+
+def record_of(folder: Path) -> Record | None:
+    return read(Folder(folder))
 
 
 def stand(grid) -> list[str]:
@@ -112,12 +118,12 @@ def test_runs_end_are_recorded_and_not_run_again(here):
     assert (result.ran, result.done, result.total, result.rerun) == (4, 2, 4, 0)
     assert result.failed == {f"bad, x={x}": "raised ValueError: no such thing" for x in (1, 2)}
     there = folders()
-    record = read(there["good, x=2"])
+    record = record_of(there["good, x=2"])
     assert record.status == "done" and record.parameters == {"x": 2.0, "mode": "good", "seed": 0}
     assert record.seconds > 0 and record.made_on["threads"] == 3 and record.error == ""
     assert (there["good, x=2"] / LOG).read_text().startswith("begun 2 3 ")
     assert nbformat.read(there["good, x=2"] / "a.ipynb", 4).cells[-1].execution_count == 4
-    failed = read(there["bad, x=1"])
+    failed = record_of(there["bad, x=1"])
     assert (failed.status, failed.cell) == ("failed", "In [3]")
     assert 'raise ValueError("no such thing")' in failed.traceback and "\x1b" not in failed.traceback
     last = told[-1][1]
@@ -170,7 +176,7 @@ def test_a_killed_kernel_a_killed_process_and_a_limit_are_recorded_and_stop_nobo
     modes = ["kill kernel", "kill parent", "sleep", "good"]
     result = run({"product": {"mode": modes}}, limit=12)
     assert result.done == 1 and len(result.failed) == 3
-    there = {name.removeprefix("mode="): (read(folder), folder) for name, folder in folders().items()}
+    there = {name.removeprefix("mode="): (record_of(folder), folder) for name, folder in folders().items()}
     assert "died" in there["kill kernel"][0].error and there["kill kernel"][0].cell == "In [3]"
     assert "killed by signal 9" in there["kill parent"][0].error and there["kill parent"][0].cell == "In [3]"
     assert "took longer than 12 s" in there["sleep"][0].error and there["sleep"][0].cell == "In [3]"
@@ -204,15 +210,15 @@ def test_an_interrupted_sweep_leaves_no_process_and_goes_on(here, number):
     wait_for(lambda: len(begun()) == 2)
     left = begun()
     os.killpg(process.pid, number)  # as Ctrl-C on a terminal does, which all processes of the group hear
-    said = process.communicate(timeout=300)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     if number == signal.SIGINT:
-        assert "interrupted; the same command goes on from here" in said
+        assert "interrupted; the same command goes on from here" in err
     for folder in left:
         gone(folder)
-        assert read(folder).status == "running" and not (folder / "metrics.json").exists()
+        assert record_of(folder).status == "running" and not (folder / "metrics.json").exists()
         assert not list(folder.glob(".*.tmp")), "nothing half written"
-    assert not list(Path("out").glob(".stop-*")) or number == signal.SIGKILL
+    assert not list(Path("out").glob(".going-*")) or number == signal.SIGKILL
     grid = sweep.load_grid("g.yaml")
     assert sorted(stand(grid)) == ["interrupted", "interrupted", "missing"]
     for folder in left:
@@ -327,6 +333,83 @@ def test_on_a_scheduler_and_with_a_worker_killed(here, scheduler, capsys):
         gone(folder)
 
 
+CLIENT = """
+import sys
+from rdd_nb.experiments import sweep
+from rdd_nb.experiments.sweep import cluster, engine, heartbeat
+engine.SILENCE, heartbeat.BEAT = float(sys.argv[2]), 0.5
+if __name__ == "__main__":
+    with cluster.at_address(sys.argv[1]) as (executor, size):
+        plan = sweep.make_plan("a.ipynb", sweep.load_grid("g.yaml"))
+        print("END", sweep.run_sweep(plan, "out", executor=executor, workers=size).done, flush=True)
+"""
+
+
+def client(address: str, silence: float) -> subprocess.Popen:
+    command = [sys.executable, "-c", CLIENT, address, str(silence)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def kernels(folder: Path) -> list[int]:
+    """The live processes of all kernels that have ever begun in a run's folder."""
+    return [pid for pid in map(int, (folder / "kernels").read_text().split()) if alive(pid)]
+
+
+@pytest.fixture
+def counted(here):
+    """The notebook, which says of each of its kernels that it lives; and waits for a file, to be sure of who works."""
+    nb = nbformat.read("a.ipynb", 4)
+    nb.cells[1].source += (
+        "\nwith open(folder / 'kernels', 'a') as file:\n    file.write(f'{os.getpid()}\\n')"
+        "\nwhile not (folder.parents[1] / 'go on').exists():\n    time.sleep(0.05)"
+    )
+    nbformat.write(nb, "a.ipynb")
+    Path("g.yaml").write_text("seeds: [0, 1, 2]\n")
+    return here
+
+
+def test_a_client_that_is_killed_and_started_again_never_has_two_kernels_in_one_folder(counted, scheduler):
+    """The runs of the killed one go on until its guards see that another one has begun, and only then begin anew."""
+    Path("g.yaml").write_text("seeds: [0, 1]\n")
+    first = client(scheduler.scheduler_address, silence=600)
+    wait_for(lambda: len([f for f in folders().values() if (f / "kernels").exists()]) == 2)
+    mine = folders()
+    first.kill()
+    first.communicate()
+    before = {name: (kernels(folder), record_of(folder).token) for name, folder in mine.items()}
+    assert all(len(live) == 1 for live, _ in before.values()), "the runs of a killed client go on"
+    Path("out/.going-folder").mkdir()
+    Path("out/.going-link").symlink_to("nowhere")
+    most, second = 0, client(scheduler.scheduler_address, silence=600)
+    deadline = time.monotonic() + 200
+    while second.poll() is None:
+        there = [folder for folder in folders().values() if (folder / "kernels").exists()]
+        most = max([most, *(len(kernels(folder)) for folder in there)])
+        if all(len((folder / "kernels").read_text().split()) == 2 for folder in mine.values()):
+            Path("out/go on").touch()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert most == 1 and "END 2" in second.communicate()[0]
+    for name, folder in mine.items():
+        record = record_of(folder)
+        assert record.status == "done" and record.token != before[name][1]
+        assert before[name][0][0] == int((folder / "kernels").read_text().split()[0]) and not kernels(folder)
+    assert {p.name for p in Path("out").glob(".going-*")} == {".going-folder", ".going-link"}, "others' are left alone"
+
+
+def test_guards_end_their_runs_by_their_own_clock_when_nobody_waits_any_more(counted, scheduler):
+    killed = client(scheduler.scheduler_address, silence=3)
+    wait_for(lambda: len([f for f in folders().values() if (f / "kernels").exists()]) == 2)
+    killed.kill()
+    killed.communicate()
+    for folder in folders().values():
+        wait_for(lambda: not kernels(folder), 60)  # noqa: B023 (called at once)
+        assert record_of(folder).status == "running", "nothing is written over"
+    assert sorted(stand(sweep.load_grid("g.yaml"))) == ["interrupted", "interrupted", "missing"]
+    Path("out/go on").touch()
+    assert run(sweep.load_grid("g.yaml")).done == 3, "here, in the folders that guards elsewhere have left"
+
+
 def test_interrupting_a_sweep_ends_its_runs_elsewhere(here, scheduler):
     from rdd_nb.experiments.sweep import cluster
 
@@ -342,10 +425,10 @@ def test_interrupting_a_sweep_ends_its_runs_elsewhere(here, scheduler):
                 run({"product": {"x": [1, 2, 3], "mode": ["sleep"]}}, executor=executor, workers=size)
             for folder in begun():
                 gone(folder)
-                assert read(folder).status == "running"
+                assert record_of(folder).status == "running"
     finally:
         signal.signal(signal.SIGINT, before)
-    assert not list(Path("out").glob(".stop-*"))
+    assert not list(Path("out").glob(".going-*"))
 
 
 SBATCH = """#!/bin/sh
@@ -361,7 +444,7 @@ echo "Submitted batch job $!"
 
 def test_as_jobs_of_slurm(here, monkeypatch, capsys):
     """The commands of SLURM are played by scripts that run a job here; the jobs themselves are Dask's own."""
-    pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
+    dask_jobqueue = pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
     Path("bin").mkdir()
     for name, text in {"sbatch": SBATCH, "scancel": '#!/bin/sh\nkill "$@" 2>/dev/null\ntrue\n'}.items():
         Path("bin", name).write_text(text)
@@ -370,9 +453,26 @@ def test_as_jobs_of_slurm(here, monkeypatch, capsys):
     Path("g.yaml").write_text("seeds: [0, 1]\n")
     slurm = [w for pair in ("jobs=1", "queue=short", "cores=1", "memory=1GB") for w in ("--slurm", pair)]
     words = ["sweep", "a.ipynb", "--grid", "g.yaml", "--out", "out", "--json", "--quiet", *slurm]
+    seen = {}
+
+    class Watched(dask_jobqueue.SLURMCluster):
+        def scale(self, *given, **asked):
+            if "address" not in seen:
+                (private,) = Path("out").glob(".tls-*")
+                modes = {stat.S_IMODE(path.stat().st_mode) for path in private.iterdir()}
+                page = {sock.getsockname()[0] for sock in self.scheduler.http_server._sockets.values()}
+                seen.update(address=self.scheduler_address, page=page, folder=private.stat().st_mode, modes=modes)
+            return super().scale(*given, **asked)
+
+    monkeypatch.setattr(dask_jobqueue, "SLURMCluster", Watched)
     status = cli.main(words)
     out = capsys.readouterr().out
     assert status == 0 and json.loads(out)["done"] == 2
+    assert seen["address"].startswith("tls://") and seen["page"] == {"127.0.0.1"}
+    assert (stat.S_IMODE(seen["folder"]), seen["modes"]) == (0o700, {0o600}), "the key is nobody else's"
+    assert not list(Path("out").glob(".tls-*")), "nor does it stay"
+    script = Path("bin/job.sh").read_text()
+    assert f"dask_worker {seen['address']} " in script and "--tls-key" in script and "--no-dashboard" in script
     wait_for(lambda: not any(alive(int(pid)) for pid in Path("bin/pids").read_text().split()))
     monkeypatch.setenv("PATH", str(here / "bin"))
     Path("bin/sbatch").unlink()

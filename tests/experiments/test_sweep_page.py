@@ -15,6 +15,7 @@ from nbformat import v4
 
 from rdd_nb import __version__, cli
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.folders import Folder
 from rdd_nb.data.synthetic_set import SyntheticSet, save_synthetic
 from rdd_nb.evaluation.intervals import mean_interval
 from rdd_nb.experiments import sweep
@@ -60,8 +61,9 @@ def make(
         there = folder / "runs" / run.folder
         made_on = {"rdd_nb": __version__, "revision": "abc", "threads": 1}
         key = run.key(plan.source, __version__)
-        begun = begin(there, Record(run.name, run.condition, run.parameters, key, made_on=made_on))
-        finish(there, begun, 2.0, "raised ValueError: <no> | such" if fails(run) else "")
+        told = {"name": run.name, "condition": run.condition, "parameters": dict(run.parameters), "key": key}
+        begun = begin(Folder(there), Record(**told, made_on=made_on))
+        finish(Folder(there), begun, 2.0, "raised ValueError: <no> | such" if fails(run) else "")
         if not fails(run):
             measured = truth(run) if metrics is None else metrics(run)
             told = measured if metrics else {"summary": measured, "by_net": {k: [v, v] for k, v in measured.items()}}

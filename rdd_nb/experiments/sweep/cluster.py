@@ -9,14 +9,20 @@ notebook's.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import unwritable
+from rdd_nb.core.folders import Folder
 
-__all__ = ["at_address", "on_slurm", "slurm_options"]
+__all__ = ["at_address", "is_open", "on_slurm", "slurm_options"]
 
 WAIT = 60  # seconds for a scheduler to answer
 NEEDED = "a cluster needs Dask: pip install 'rdd-nb[cluster]'"
@@ -45,11 +51,28 @@ def at_address(address: str) -> Iterator[tuple[Executor, int]]:
         yield client.get_executor(), threads
 
 
+def is_open(address: str) -> bool:
+    """Whether whoever reaches a scheduler at this address may run code there: it asks nobody who they are.
+
+    >>> [is_open(a) for a in ("tcp://10.0.0.1:8786", "10.0.0.1:8786", "tls://10.0.0.1:8786", "tcp://[::1]:8786")]
+    [True, True, False, False]
+    """
+    way, _, rest = address.rpartition("://")
+    host = rest.rpartition(":")[0].strip("[]") or rest
+    with contextlib.suppress(ValueError):
+        return way not in ("tls", "wss", "inproc") and not ipaddress.ip_address(host).is_loopback
+    return way not in ("tls", "wss", "inproc") and host != "localhost"
+
+
 @contextlib.contextmanager
-def on_slurm(options: Mapping[str, Any]) -> Iterator[tuple[Executor, int]]:
+def on_slurm(options: Mapping[str, Any], out: str | os.PathLike[str]) -> Iterator[tuple[Executor, int]]:
     """Jobs of SLURM, submitted now and cancelled at the end: the executor, and how many jobs.
 
+    Scheduler and workers speak TLS by certificates that are made for this call and that only they have; the
+    scheduler's page is shown to this machine alone, and the workers have none.
+
     Args:
+        out: the sweep's folder; the certificates lie in it as long as this lasts, readable for their owner alone.
         options: ``jobs`` (how many, each one run at a time), and what ``dask_jobqueue.SLURMCluster`` takes: ``queue``,
             ``account``, ``walltime``, ``cores``, ``memory``, ``job_extra_directives``, … By default a job has 2 cores
             and 4 GB for an hour.
@@ -61,7 +84,7 @@ def on_slurm(options: Mapping[str, Any]) -> Iterator[tuple[Executor, int]]:
 
     try:
         from dask_jobqueue import SLURMCluster
-        from distributed import Client
+        from distributed import Client, Security
     except ImportError:
         raise RddError(NEEDED) from None
     if shutil.which("sbatch") is None:
@@ -71,13 +94,44 @@ def on_slurm(options: Mapping[str, Any]) -> Iterator[tuple[Executor, int]]:
     if type(jobs) is not int or jobs < 1:
         raise RddError(f"--slurm jobs={jobs}: give a whole number above 0")
     # One process with one thread a job: it guards one run, which may use all the cores of the job.
+    given = {
+        "processes": 1,
+        "worker_extra_args": ["--nthreads", "1", "--no-dashboard"],
+        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        **asked,
+    }
+    with _private(out) as place:
+        try:
+            given.setdefault("security", _certified(Security.temporary(), Path(place)))
+            cluster = SLURMCluster(**given)
+        except ImportError:  # of cryptography
+            raise RddError(NEEDED) from None
+        except (TypeError, ValueError) as error:
+            raise RddError(f"--slurm {asked}: {' '.join(str(error).split())[:200]}") from None
+        with cluster, Client(cluster, set_as_default=False) as client:
+            cluster.scale(jobs=jobs)
+            yield client.get_executor(), jobs
+
+
+def _certified(security: Any, place: Path) -> Any:
+    """Dask's ``Security``, with files in ``place`` of what a worker's command line has to name."""
+    for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        path = place / f"{name}.pem"
+        path.touch(mode=0o600)
+        path.write_text(getattr(security, name))
+        setattr(security, name, str(path))
+    return security
+
+
+@contextlib.contextmanager
+def _private(out: str | os.PathLike[str]) -> Iterator[str]:
+    """A folder in the sweep's that its owner alone may enter, removed at the end."""
     try:
-        cluster = SLURMCluster(processes=1, worker_extra_args=["--nthreads", "1"], **asked)
-    except (TypeError, ValueError) as error:
-        raise RddError(f"--slurm {asked}: {' '.join(str(error).split())[:200]}") from None
-    with cluster, Client(cluster, set_as_default=False) as client:
-        cluster.scale(jobs=jobs)
-        yield client.get_executor(), jobs
+        folder = tempfile.TemporaryDirectory(prefix=".tls-", dir=Folder(out).make().resolve())
+    except OSError as error:
+        raise unwritable(Path(out), error) from None
+    with folder as place:
+        yield place
 
 
 def slurm_options(pairs: list[str]) -> dict[str, Any]:

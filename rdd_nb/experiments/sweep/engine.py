@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import queue
-import secrets
 import signal
 import threading
 import time
@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write, locked, unwritable
+from rdd_nb.core.files import locked
+from rdd_nb.core.folders import Folder, read_regular
 from rdd_nb.core.processes import cores, gpus, memory, revision
 from rdd_nb.core.version import __version__
 from rdd_nb.experiments.sweep.grid import OUT, Plan, Run
-from rdd_nb.experiments.sweep.guard import Job, Outcome, guard
+from rdd_nb.experiments.sweep.guard import RUNS, Job, Outcome, guard
+from rdd_nb.experiments.sweep.heartbeat import SILENCE, Heart
 from rdd_nb.experiments.sweep.record import Record, state
 
-__all__ = ["ABOUT", "Progress", "Result", "default_workers", "run_sweep", "stands"]
+__all__ = ["ABOUT", "NOTEBOOK", "Progress", "Result", "default_workers", "run_sweep", "stands"]
 
-ABOUT = "sweep.json"  #: what the folder of a sweep is about; its runs lie beside it in `runs`
+#: What the folder of a sweep is about, and the folder of its notebook; the runs lie beside them.
+ABOUT, NOTEBOOK = "sweep.json", "notebook"
 RUN_MEMORY = 1.5e9  # bytes that a run is expected to need at profile=quick
 
 
@@ -73,7 +76,15 @@ def default_workers() -> int:
 
 def stands(plan: Plan, out: str | Path) -> dict[str, str]:
     """Of each run by its name: missing, done, failed, interrupted, or outdated (made by another version)."""
-    return {run.name: state(_folder(out, run), run.key(plan.source, __version__)) for run in plan.runs}
+    folder = Folder(out)
+    return {run.name: _stand(folder, run, run.key(plan.source, __version__)) for run in plan.runs}
+
+
+def _stand(folder: Folder, run: Run, key: str) -> str:
+    try:
+        return state(folder.part(f"{RUNS}/{run.folder}"), key)
+    except RddError:  # a link, which the run itself will complain of
+        return "missing"
 
 
 def run_sweep(
@@ -114,56 +125,57 @@ def run_sweep(
         or (limit is not None and limit <= 0)
     ):
         raise RddError(f"workers={workers}, threads={threads}, limit={limit}: give numbers above 0")
-    count, folder = workers or default_workers(), Path(out)
-    try:
-        for part in (folder / "runs", folder / "notebook"):
-            part.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    with locked(folder):
-        for left in folder.glob(".stop-*"):  # of a call that was killed
-            left.unlink(missing_ok=True)
+    count, folder = workers or default_workers(), Folder(out)
+    for part in (RUNS, NOTEBOOK):
+        folder.make(part)
+    with locked(folder.path):
         source = _freeze(plan, folder)
-        before = stands(plan, folder)
+        before = stands(plan, out)
         skipped = {n: "failed before" for n, how in before.items() if how == "failed" and skip_failed}
         todo = [run for run in plan.runs if before[run.name] != "done" and run.name not in skipped]
         share = threads or (max(1, cores() // count) if executor is None else 1)
-        stop = folder / f".stop-{secrets.token_hex(4)}"
-        settings = {"threads": share, "limit": limit, "stop": str(stop.resolve()), "kernel": kernel}
-        jobs = _jobs(todo, plan, folder, source, **settings)
         course = _Course(len(plan.runs), len(plan.runs) - len(todo) - len(skipped), skipped, len(todo), tell)
-        if todo and executor is None:
-            with _local(min(count, len(todo))) as submit:
-                _hand_out(jobs, submit, count, stop, course)
-        elif todo:
-            assert executor is not None
-            _hand_out(jobs, lambda job: executor.submit(guard, job), 2 * count, stop, course)
+        heart = Heart(folder)
+        settings = {"threads": share, "limit": limit, "kernel": kernel, "heart": str(heart.path)}
+        try:
+            if todo and executor is None:  # guards of this process end with it, however silent it was
+                jobs = _jobs(todo, plan, folder, source, silence=math.inf, **settings)
+                with _local(min(count, len(todo))) as (submit, stop):
+                    _hand_out(jobs, submit, count, stop, heart, course)
+            elif todo:
+                assert executor is not None
+                jobs = _jobs(todo, plan, folder, source, silence=SILENCE, **settings)
+                _hand_out(jobs, lambda job: executor.submit(guard, job), 2 * count, heart.stop, heart, course)
+        finally:
+            heart.stop()
         rerun = sum(before[run.name] == "outdated" for run in todo)
     return Result(course.ran, course.failed, course.done, len(plan.runs), rerun)
 
 
-def _folder(out: str | Path, run: Run) -> Path:
-    return Path(out) / "runs" / run.folder
-
-
-def _freeze(plan: Plan, folder: Path) -> Path:
+def _freeze(plan: Plan, folder: Folder) -> Path:
     """A copy of the notebook, which all runs of this call use, whatever is edited meanwhile; and what is swept."""
-    copy = folder / "notebook" / plan.notebook.name
-    if not (copy.exists() and copy.samefile(plan.notebook)):
-        atomic_write(copy, plan.notebook.read_bytes())
+    name = f"{NOTEBOOK}/{plan.notebook.name}"
+    if not (folder.has(name) and folder.at(name).samefile(plan.notebook)):
+        folder.write(name, read_regular(plan.notebook))
     about = {"notebook": plan.notebook.name, "grid": plan.grid, "runs": len(plan.runs), "swept": list(plan.swept)}
-    atomic_write(folder / ABOUT, json.dumps({**about, "rdd_nb": __version__}, indent=2) + "\n")
-    return copy
+    folder.write(ABOUT, json.dumps({**about, "rdd_nb": __version__}, indent=2) + "\n")
+    return folder.at(name)
 
 
-def _jobs(todo: Iterable[Run], plan: Plan, folder: Path, source: Path, **settings: Any) -> Iterator[Job]:
+def _jobs(todo: Iterable[Run], plan: Plan, folder: Folder, source: Path, **settings: Any) -> Iterator[Job]:
     """What the guards are told, made one by one as they are handed out."""
     made_on = {"rdd_nb": __version__, "revision": revision(), "threads": settings["threads"]}
     for run in todo:
-        place = str(_folder(folder, run))
+        place = str(folder.path / RUNS / run.folder)
         given = {**run.given, OUT: place} if plan.takes_out else dict(run.given)
-        record = Record(run.name, run.condition, run.parameters, run.key(plan.source, __version__), made_on=made_on)
-        yield Job(record, str(source), place, given, os.getcwd(), **settings)
+        record = Record(
+            name=run.name,
+            condition=run.condition,
+            parameters=dict(run.parameters),
+            key=run.key(plan.source, __version__),
+            made_on=made_on,
+        )
+        yield Job(record, str(source), str(folder.path), run.folder, given, os.getcwd(), **settings)
 
 
 class _Course:
@@ -192,8 +204,11 @@ Submit = Callable[[Job], "Future[Outcome]"]
 
 
 @contextlib.contextmanager
-def _local(count: int) -> Iterator[Submit]:
-    """Threads that guard a process each; where there are graphics cards, each guard holds one while it works."""
+def _local(count: int) -> Iterator[tuple[Submit, Callable[[], None]]]:
+    """Threads that guard a process each; where there are graphics cards, each guard holds one while it works.
+
+    How to hand them a job, and how to stop them all: also where the disk is so full that no file says it.
+    """
     stop = threading.Event()
     cards: queue.Queue[dict[str, str]] = queue.Queue()
     names = gpus()
@@ -209,13 +224,15 @@ def _local(count: int) -> Iterator[Submit]:
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="guard")
     try:
-        yield lambda job: pool.submit(work, job)
+        yield lambda job: pool.submit(work, job), stop.set
     finally:
-        stop.set()  # also where the disk is so full that no file says it
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _hand_out(jobs: Iterator[Job], submit: Submit, most: int, stop: Path, course: _Course) -> None:
+def _hand_out(
+    jobs: Iterator[Job], submit: Submit, most: int, stop: Callable[[], None], heart: Heart, course: _Course
+) -> None:
     """Keep at most ``most`` jobs handed out until all have ended; on Ctrl-C or a full disk, stop those that run."""
     running: dict[Future[Outcome], str] = {}
     try:
@@ -229,6 +246,8 @@ def _hand_out(jobs: Iterator[Job], submit: Submit, most: int, stop: Path, course
                 if outcome.status == "lost":
                     course.note(outcome, len(running))
                     raise RddError(f"the sweep stops at {outcome.name!r}: {outcome.error}")
+                if outcome.status == "interrupted" and not heart.there:
+                    raise RddError(f"the sweep stops, as {heart.path.name} was removed: the same command goes on")
                 for job in itertools.islice(jobs, 1):
                     running[submit(job)] = job.record.name
                 course.note(outcome, len(running))
@@ -236,14 +255,11 @@ def _hand_out(jobs: Iterator[Job], submit: Submit, most: int, stop: Path, course
                 course.note(None, len(running))
     except BaseException:
         with _undisturbed():
-            with contextlib.suppress(OSError):  # a disk that is full: guards of this process are told otherwise, too
-                stop.touch()
-                wait(running, timeout=10)  # before cancelling: Dask calls what it runs cancelled, and forgets it
+            stop()
+            wait(running, timeout=10)  # before cancelling: Dask calls what it runs cancelled, and forgets it
             for future in running:
                 future.cancel()
         raise
-    finally:
-        stop.unlink(missing_ok=True)
 
 
 def _outcome(future: Future[Outcome], name: str) -> Outcome:

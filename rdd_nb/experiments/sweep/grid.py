@@ -21,7 +21,6 @@ import itertools
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.files import one_line, plain_name
 from rdd_nb.experiments import yaml_reader
 from rdd_nb.experiments.parameters import Parameter, fitted, inspect, source_of
 
@@ -62,8 +62,7 @@ class Run:
     @property
     def folder(self) -> str:
         """Its folder's name: readable, and different where any parameter differs."""
-        readable = re.sub(r"[^\w=.,+-]+", "-", self.stem.replace(", ", ",")).strip("-.,")[:80] or "run"
-        return f"{readable}-{_digest(self.parameters)[:6]}"
+        return f"{plain_name(self.stem)}-{_digest(self.parameters)[:12]}"
 
     def key(self, source: str, version: str) -> str:
         """What a finished run is known by: its parameters, the notebook's code and the package's version."""
@@ -115,28 +114,38 @@ def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
     known = inspect(path)
     if not known:
         raise RddError(f"{path.name} has no parameters to sweep over: tag the cell that holds them `parameters`")
-    grids = list(grid) if isinstance(grid, Sequence) and not isinstance(grid, str) else [grid]
-    runs = tuple(run for one in grids for run in _expanded(one, known, path.name))
+    try:
+        grids = list(grid) if isinstance(grid, Sequence) and not isinstance(grid, str) else [grid]
+        runs = tuple(run for one in grids for run in _expanded(one, known, path.name))
+    except RecursionError:
+        raise RddError(f"the grid, or a default in {path.name}, is nested too deep: write it flatter") from None
     if not runs:
         raise RddError("the grid has no runs: name a parameter and its values, such as product: {tail: [0.2, 0.8]}")
     there: dict[str, Run] = {}
+    folders: dict[str, Run] = {}
     for run in runs:
         twin = there.setdefault(_digest(run.parameters), run)
         if twin is not run:
             raise RddError(f"the grid has one run twice: {run.name!r} is {twin.name!r}; every parameter is the same")
-    told = [{name: _text(value) for name, value in run.parameters.items()} for run in runs]
-    swept = tuple(name for name in known if name != OUT and len({t[name] for t in told}) > 1)
-    return Plan(path, json.loads(json.dumps(grid)), _told_apart(runs, swept), swept, source_of(path), OUT in known)
+        twin = folders.setdefault(run.folder.casefold(), run)  # which some disks take for one
+        if twin is not run:
+            raise RddError(f"the runs {run.name!r} and {twin.name!r} would share a folder: change a value a little")
+    values = [{name: json.dumps(value, sort_keys=True) for name, value in run.parameters.items()} for run in runs]
+    swept = tuple(name for name in known if name != OUT and len({each[name] for each in values}) > 1)
+    return Plan(path, _json(grid, "the grid"), _told_apart(runs, swept), swept, source_of(path), OUT in known)
 
 
 def _told_apart(runs: tuple[Run, ...], swept: Sequence[str]) -> tuple[Run, ...]:
-    """The runs, those of one name with all that varies behind it."""
+    """The runs, those of one name with all that varies behind it, and where that reads alike, too, with a digest."""
     often = Counter(run.name for run in runs)
     told = []
     for run in runs:
         more = [f"{k}={_text(run.parameters[k])}" for k in swept if f"{k}=" not in run.name]
         told.append(replace(run, name=", ".join([run.name, *more])) if often[run.name] > 1 else run)
-    return tuple(told)
+    often = Counter(run.name for run in told)
+    return tuple(
+        replace(run, name=f"{run.name}, {_digest(run.parameters)}") if often[run.name] > 1 else run for run in told
+    )
 
 
 def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator[Run]:
@@ -184,12 +193,14 @@ def _expanded(grid: Any, known: Mapping[str, Parameter], where: str) -> Iterator
             given = {**fixed, **base, **varied}
             name = ", ".join([str(condition)] * bool(condition) + [f"{k}={_text(v)}" for k, v in varied.items()])
             name = name or "the only one"
+            if not _is_text(name):
+                raise RddError(f"the run {name[:60]!r} has letters that no file can hold: leave them out")
             yield Run(name, name, str(condition), given, _canonical({**defaults, **given}, known))
 
 
 def _canonical(parameters: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
     """Parameters in the types of JSON; where the default is a float, 1 becomes 1.0, so that both are one run."""
-    plain: dict[str, Any] = json.loads(json.dumps(parameters))
+    plain: dict[str, Any] = {name: _json(value, f"parameter {name!r}") for name, value in parameters.items()}
     for name, value in plain.items():
         if isinstance(known[name].default, float) and type(value) is int:
             plain[name] = float(value)
@@ -227,6 +238,24 @@ def _values(values: Any, what: str) -> list[Any]:
         if isinstance(value, float) and not math.isfinite(value):
             raise RddError(f"{what} holds {value}, which is no number to run with")
     return list(values)
+
+
+def _json(value: Any, what: str) -> Any:
+    """A value in the types of JSON."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise RddError(
+            f"{what} is no value of JSON ({one_line(error)}): give numbers, texts, lists, mappings"
+        ) from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written at all: YAML and Python have halves of letters (surrogates), UTF-8 has none."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write
+from rdd_nb.core.escaping import csv_text
+from rdd_nb.core.folders import Folder
 from rdd_nb.data.synthetic_set import load_synthetic
 from rdd_nb.experiments.sweep import summary
 from rdd_nb.experiments.sweep.grid import Plan
@@ -49,18 +50,18 @@ def write(out: str | os.PathLike[str], outcomes: Sequence[str] = ()) -> Written:
     Raises:
         RddError: no sweep there, no such measurement, or the folder cannot be written.
     """
-    folder = Path(out)
-    plan, table = plan_of(folder), collect(folder)
+    folder = Folder(out)
+    plan, table = plan_of(out), collect(out)
     measured = measured_columns(table)
     chosen = summary.pick_outcomes(measured, outcomes)
     content = _content(folder, plan, table, measured, chosen)
     files = {
-        "csv": atomic_write(folder / "table.csv", table.to_csv(index=False, lineterminator="\n")),
-        "md": atomic_write(folder / "report.md", render("sweep.md", **content)),
-        "html": atomic_write(folder / "report.html", render("sweep.html", **content)),
+        "csv": folder.write("table.csv", csv_text(table)),
+        "md": folder.write("report.md", render("sweep.md", **content)),
+        "html": folder.write("report.html", render("sweep.html", **content)),
     }
     if importlib.util.find_spec("pyarrow") is not None:
-        files["parquet"] = atomic_write(folder / "table.parquet", _parquet(table))
+        files["parquet"] = folder.write("table.parquet", _parquet(table))
     return Written(files, chosen, "\n".join(content["about"]))
 
 
@@ -76,7 +77,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def _content(
-    folder: Path, plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: list[str]
+    folder: Folder, plan: Plan, table: pd.DataFrame, measured: Sequence[str], chosen: list[str]
 ) -> dict[str, Any]:
     """What the templates put in, by name."""
     varied = summary.varied(plan)
@@ -171,15 +172,16 @@ def _curves(table: pd.DataFrame, varied: Sequence[str], chosen: Sequence[str]) -
     return found
 
 
-def _sheets(folder: Path, table: pd.DataFrame, said: pd.DataFrame) -> dict[str, Figure]:
+def _sheets(folder: Folder, table: pd.DataFrame, said: pd.DataFrame) -> dict[str, Figure]:
     """The synthetic sets of the first finished run of some settings, where their notebook left one."""
     found: dict[str, Figure] = {}
     for _, row in said[said["first"] >= 0].iterrows():
-        path = folder / str(table.loc[row["first"], "folder"]) / "synthetic.safetensors"
-        if len(found) == PICTURES or not path.is_file():
-            continue
+        if len(found) == PICTURES:
+            break
         try:
-            found[summary.label(row)] = report_figures.sheet(load_synthetic(path))
+            name = f"{table.loc[row['first'], 'folder']}/synthetic.safetensors"
+            if folder.has(name):
+                found[summary.label(row)] = report_figures.sheet(load_synthetic(folder.at(name)))
         except RddError:  # another kind of file by that name
             continue
     return found

@@ -7,25 +7,27 @@ notebook which resumes goes on from its checkpoint.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import re
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+import secrets
+from typing import Any, Literal
 
-from rdd_nb.core.files import atomic_write, unwritable
+import pydantic
 
-__all__ = ["LOG", "RECORD", "Record", "begin", "finish", "read", "state"]
+from rdd_nb.core.checked import Held, validated
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.folders import Folder
+
+__all__ = ["LOCK", "LOG", "NOTEBOOK_LOCK", "RECORD", "Record", "begin", "finish", "last_words", "read", "state"]
 
 RECORD, LOG = "run.json", "log.txt"
+#: Held by the guard of a run, and by the process that executes its notebook.
+LOCK, NOTEBOOK_LOCK = ".guard.lock", ".notebook.lock"
+KEPT = (LOCK, NOTEBOOK_LOCK, ".lock")  # a lock that is removed would lock nobody out
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Held):
     """One run of a sweep, as ``run.json`` has it.
 
     Attributes:
@@ -37,29 +39,32 @@ class Record:
         seconds: wall clock, with the kernel's start.
         error: why it failed, in one line; cell: the cell it failed in, such as ``In [3]``; traceback: of that cell.
         made_on: package version, git revision, threads.
+        token: drawn anew each time the run begins; who finds another one there leaves the record alone.
     """
 
     name: str
     condition: str
-    parameters: Mapping[str, Any]
+    parameters: dict[str, Any]
     key: str
-    status: str = "running"
-    began: str = ""
-    seconds: float | None = None
+    status: Literal["running", "done", "failed"] = "running"
+    began: str = pydantic.Field(default="", pattern=r"^(\d{4}-\d\d-\d\dT[\d:+.Z-]{1,40})?$")
+    seconds: float | None = pydantic.Field(default=None, ge=0, le=1e10)
     error: str = ""
     cell: str = ""
     traceback: str = ""
-    made_on: Mapping[str, Any] = field(default_factory=dict)
+    made_on: dict[str, str | int | None] = pydantic.Field(default={})
+    token: str = ""
 
 
-def read(folder: Path) -> Record | None:
+def read(folder: Folder) -> Record | None:
     """The record in a run's folder; None where there is none, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-    return None
+    try:
+        return validated(Record, folder.json(RECORD, ""), RECORD)
+    except RddError:
+        return None
 
 
-def state(folder: Path, key: str) -> str:
+def state(folder: Folder, key: str) -> str:
     """How a run stands: missing, done, failed, interrupted, or outdated (done or failed under another key)."""
     record = read(folder)
     if record is None:
@@ -69,33 +74,47 @@ def state(folder: Path, key: str) -> str:
     return {"done": "done", "failed": "failed"}.get(record.status, "interrupted")
 
 
-def begin(folder: Path, record: Record) -> Record:
+def begin(folder: Folder, record: Record) -> Record:
     """Make the run's folder and say that it runs. What another key left there is removed first.
 
     Raises:
         RddError: the folder cannot be written.
     """
     there = read(folder)
-    try:
-        if there is not None and there.key != record.key:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
+    if there is not None and there.key != record.key:
+        folder.clear(keep=KEPT)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    begun = Record(**{**asdict(record), "status": "running", "began": now})
+    begun = record.model_copy(update={"status": "running", "began": now, "token": secrets.token_hex(8)})
     _write(folder, begun)
     return begun
 
 
-def finish(folder: Path, begun: Record, seconds: float, error: str = "", cell: str = "", trace: str = "") -> Record:
-    """Say how a run ended: done, or failed with an error."""
-    ended = {"status": "failed" if error else "done", "seconds": round(seconds, 2)}
-    told = {"error": error, "cell": cell, "traceback": re.sub(r"\x1b\[[\d;]*m", "", trace)[-20000:]}
-    record = Record(**{**asdict(begun), **ended, **told})
+def finish(folder: Folder, begun: Record, seconds: float, error: str = "", cell: str = "", trace: str = "") -> Record:
+    """Say how a run ended: done, or failed with an error. The record of another beginning is returned as it is.
+
+    Raises:
+        RddError: the folder cannot be written.
+    """
+    there = read(folder)
+    if there is not None and there.token != begun.token:
+        return there
+    ended = {"status": "failed" if error else "done", "seconds": round(max(seconds, 0.0), 2)}
+    told = {"error": error[:2000], "cell": cell, "traceback": re.sub(r"\x1b\[[\d;]*m", "", trace)[-20000:]}
+    record = begun.model_copy(update={**ended, **told})
     _write(folder, record)
     return record
 
 
-def _write(folder: Path, record: Record) -> None:
-    atomic_write(folder / RECORD, json.dumps(asdict(record), indent=2) + "\n")
+def last_words(folder: Folder) -> str:
+    """How a run's log ends, in brackets and with a space before; "" where it says nothing."""
+    try:
+        lines = folder.tail(LOG, 4000).decode(errors="replace").split("\n")
+    except (OSError, RddError):
+        return ""
+    said = next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+    return f" ({LOG} ends: {said[:200]})" if said else ""
+
+
+def _write(folder: Folder, record: Record) -> None:
+    folder.make()
+    folder.write(RECORD, json.dumps(record.model_dump(), indent=2) + "\n")

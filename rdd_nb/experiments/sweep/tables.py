@@ -11,23 +11,62 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+import pydantic
 
+from rdd_nb.core.checked import Held as Model
+from rdd_nb.core.checked import validated
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.folders import Folder
 from rdd_nb.core.version import __version__
 from rdd_nb.experiments.study.factorial import Held
-from rdd_nb.experiments.sweep.engine import ABOUT
+from rdd_nb.experiments.sweep.engine import ABOUT, NOTEBOOK
 from rdd_nb.experiments.sweep.grid import Plan, Run, make_plan
+from rdd_nb.experiments.sweep.guard import RUNS
 from rdd_nb.experiments.sweep.record import Record, read, state
 
 __all__ = ["collect", "measured_columns", "numbers", "of_sweep", "outcomes", "plan_of"]
 
 StrPath = str | os.PathLike[str]
+M = TypeVar("M", bound=Model)
+METRICS, LARGEST = "metrics.json", 1e300
 ABOUT_RUN = ("run", "condition", "status")
 ABOUT_HOW = ("seconds", "began", "rdd_nb", "revision", "threads", "folder", "error")
 NO_MEASUREMENT = ("machine", "made_on", "seed")  # what metrics.json tells beside measurements
+
+
+class _About(Model):
+    notebook: str
+    grid: Any
+
+
+class _ByNet(Model):
+    by_net: dict[str, list[float]]
+
+    @pydantic.model_validator(mode="after")
+    def _alike(self) -> _ByNet:
+        if len({len(values) for values in self.by_net.values()}) > 1:
+            raise ValueError("by_net has more networks for one measurement than for another")
+        return self
+
+
+class _Sides(Model):
+    majority: str
+    minority: str
+    share: float = pydantic.Field(gt=0, lt=1)
+    scored_on: str
+
+
+class _Cost(Model):
+    distill_seconds: float = pydantic.Field(default=float("nan"), ge=0, le=1e10)
+    evaluate_seconds: float = pydantic.Field(default=float("nan"), ge=0, le=1e10)
+
+
+class _Told(Model):
+    sides: _Sides | None = None
+    cost: _Cost = pydantic.Field(default=_Cost())
 
 
 def plan_of(out: StrPath) -> Plan:
@@ -36,12 +75,14 @@ def plan_of(out: StrPath) -> Plan:
     Raises:
         RddError: there is no sweep.
     """
-    try:
-        about = json.loads((Path(out) / ABOUT).read_text(encoding="utf-8"))
-        notebook, grid = Path(out) / "notebook" / about["notebook"], about["grid"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RddError(f"no sweep in {out} (it has no whole {ABOUT}): give the --out of `rdd-nb sweep`") from None
-    return make_plan(notebook, grid)
+    folder, mend = Folder(out), "give the --out of `rdd-nb sweep`"
+    if not folder.has(ABOUT):
+        raise RddError(f"no sweep in {out} (it has no {ABOUT}): {mend}")
+    about = validated(_About, folder.json(ABOUT, mend), f"{folder.path / ABOUT}", mend)
+    name = f"{NOTEBOOK}/{about.notebook}"
+    if "/" in about.notebook or not folder.has(name):
+        raise RddError(f"no sweep in {out} (it has no {name!r}, as {ABOUT} says): {mend}")
+    return make_plan(folder.at(name), about.grid)
 
 
 def collect(out: StrPath) -> pd.DataFrame:
@@ -66,7 +107,7 @@ def collect(out: StrPath) -> pd.DataFrame:
             "run": run.name,
             "condition": run.condition,
             "status": how,
-            "folder": f"runs/{run.folder}",
+            "folder": f"{RUNS}/{run.folder}",
         }
         row |= {name: _cell(value) for name, value in run.parameters.items()} | there
         if record is not None:
@@ -99,16 +140,20 @@ def outcomes(out: StrPath) -> pd.DataFrame:
 def _by_net(plan: Plan, measured: Sequence[tuple[Run, Mapping[str, Any]]]) -> pd.DataFrame:
     varied, rows = [name for name in plan.swept if name != "seed"], []
     for run, metrics in measured:
-        by_net = metrics["by_net"]
+        by_net = _valid(_ByNet, metrics, run).by_net
         head = {"way": run.condition or "sweep"} | {name: _cell(run.parameters[name]) for name in varied}
         for net, values in enumerate(zip(*by_net.values())):
             rows.append(head | {"seed": run.parameters.get("seed", 0), "net": net} | dict(zip(by_net, values)))
     return pd.DataFrame(rows)
 
 
+def _valid(model: type[M], metrics: Mapping[str, Any], run: Run) -> M:
+    return validated(model, dict(metrics), f"{RUNS}/{run.folder}/{METRICS}", "run it again")
+
+
 def _with_nets(plan: Plan, out: StrPath) -> list[tuple[Run, Mapping[str, Any]]]:
     """The finished runs that measured networks one by one, and what they measured; an RddError where there are none."""
-    found = [(run, metrics) for run, _, _, metrics in _each(plan, out) if isinstance(metrics.get("by_net"), Mapping)]
+    found = [(run, metrics) for run, _, _, metrics in _each(plan, out) if "by_net" in metrics]
     if not found:
         raise RddError(
             f"no run in {out} has measured networks one by one: finish some, of a notebook that writes `by_net` into "
@@ -126,14 +171,17 @@ def of_sweep(out: StrPath) -> Held:
     plan = plan_of(out)
     measured = _with_nets(plan, out)
     runs = _by_net(plan, measured)
-    told = [(metrics.get("sides") or {}, metrics.get("cost") or {}) for _, metrics in measured]
-    sides = {(s.get("majority"), s.get("minority"), s.get("scored_on")) for s, _ in told}
-    if len(sides) > 1 or None in next(iter(sides)) or "minority" not in runs:
+    told = [_valid(_Told, metrics, run) for run, metrics in measured]
+    sides = [each.sides for each in told if each.sides is not None]
+    named = {(each.majority, each.minority, each.scored_on) for each in sides}
+    if len(named) != 1 or len(sides) < len(told) or "minority" not in runs:
         raise RddError(f"the runs in {out} are not about one majority and minority: sweep one scenario that has them")
-    ((many, few, scored_on),) = sides
-    share = sum(float(s["share"]) for s, _ in told) / len(told)
-    times = [sum(float(c.get(k, "nan")) for _, c in told) / len(told) for k in ("distill_seconds", "evaluate_seconds")]
-    return Held(runs, (str(many), str(few)), share, scored_on == "held-out", times[0], times[1], Path(out).name)
+    ((many, few, scored_on),) = named
+    share = sum(each.share for each in sides) / len(sides)
+    times = [
+        sum(costs) / len(told) for costs in zip(*((t.cost.distill_seconds, t.cost.evaluate_seconds) for t in told))
+    ]
+    return Held(runs, (many, few), share, scored_on == "held-out", times[0], times[1], Path(out).name)
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -153,24 +201,30 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, float]]:
         for name, part in value.items():
             if place or name not in NO_MEASUREMENT:
                 yield from _leaves(part, f"{place}.{name}" if place else str(name))
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST:
         yield place, float(value)
 
 
 def _each(plan: Plan, out: StrPath) -> Iterator[tuple[Run, str, Record | None, Mapping[str, Any]]]:
     """Every run with how it stands, its record, and what it measured ({} unless it is done)."""
+    runs = Folder(out).part(RUNS)
     for run in plan.runs:
-        folder = Path(out) / "runs" / run.folder
+        try:
+            folder = runs.part(run.folder)
+        except RddError:  # a link
+            yield run, "missing", None, {}
+            continue
         how = state(folder, run.key(plan.source, __version__))
         yield run, how, read(folder), _metrics(folder) if how == "done" else {}
 
 
-def _metrics(folder: Path) -> Mapping[str, Any]:
+def _metrics(folder: Folder) -> Mapping[str, Any]:
     try:
-        held = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a notebook that measures nothing
+        held = folder.json(METRICS, "")
+        numbers(held)
+    except (RddError, RecursionError):  # a notebook that measures nothing
         return {}
-    return held if isinstance(held, Mapping) else {}
+    return held
 
 
 def _cell(value: Any) -> Any:
