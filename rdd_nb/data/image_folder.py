@@ -138,20 +138,22 @@ def open_image(row: Row, background: str | None = None) -> Image.Image:
     """
     with _opened(row) as image:
         grey, depth = image.mode in GREY, _depth(image)  # which is not known any more when the image is decoded
+        image.load()
         ImageOps.exif_transpose(image, in_place=True)
         alpha = _alpha(image, depth)
         image.info.pop("transparency", None)
         kind = "L" if grey else "RGB"
         picture: Image.Image = image if image.mode == kind else image.convert(kind)
         if alpha is None or alpha.getextrema()[0] == 255:
-            return picture.copy() if picture is image else picture
+            return picture
         if background is None:
             mend = (
                 'pass --background white, or another colour (background="white" in Python), or remove its alpha channel'
             )
             raise RddError(f"{row.where} has transparent pixels, and nobody says what is behind them: {mend}")
         behind = colour(background)
-        mixed = Image.composite(picture.convert("RGB"), Image.new("RGB", image.size, behind), alpha)
+        mixed = Image.new("RGB", image.size, behind)
+        mixed.paste(picture.convert("RGB") if grey else picture, mask=alpha)
         return mixed.convert("L") if grey and len(set(behind)) == 1 else mixed
 
 
@@ -205,16 +207,16 @@ def _depth(image: ImageFile.ImageFile) -> int:
     return 8
 
 
-def _alpha(image: ImageFile.ImageFile, depth: int) -> Image.Image | None:
+def _alpha(image: Image.Image, depth: int) -> Image.Image | None:
     """How opaque each pixel is (mode L), where the file says something about it."""
     key = image.info.get("transparency")
     if image.mode in ("1", "L") and isinstance(key, int):
-        # One grey is transparent. Of 2 and 4 bits Pillow widens the pixels, and leaves that grey as it is in the file.
-        value = key if image.mode == "1" else key * 255 // (2**depth - 1)
+        # One grey is transparent. Pillow widens few bits to 8, and leaves that grey as it is in the file.
+        value = 255 * (key > 0) if depth == 1 else key * 255 // (2**depth - 1)  # of one bit, some of its versions do
         return image.convert("L").point([255 * (grey != value) for grey in range(256)])
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or key is not None:
-        return image.convert("RGBA").getchannel("A")
-    return None
+    if key is not None:
+        image = image.convert("RGBA")
+    return image.getchannel("A") if "A" in image.getbands() else None
 
 
 def pixels(image: Image.Image, size: int | None, channels: int | None) -> np.ndarray:

@@ -71,21 +71,16 @@ def listing(name: str) -> Listing:
     """What the folder ``folder:PATH`` says that it holds; opens no image.
 
     Read are, in this order: its ``metadata.csv``; ``train/metadata.csv`` and ``test/metadata.csv``; the folders of
-    classes in ``train/`` and ``test/``; the folders of classes in itself. Names of classes, groups and files are
+    classes in ``train/`` and ``test/``; the folders of classes in itself. Names of classes and groups are
     compared in Unicode's form NFC.
 
     Raises:
         RddError: no such folder, one that does not say what it holds, holds one class only, or names files outside it.
     """
     path = os.path.expanduser(name.removeprefix("folder:"))
-    try:
-        os.stat(path)
-        problem = "" if os.path.isdir(path) else " (it is a file)"
-    except (OSError, ValueError) as error:
-        problem = f" ({getattr(error, 'strerror', None) or error})"
-    if problem or name == "folder:":
+    if not os.path.isdir(path):
         mend = "write folder:PATH with the path of a folder of images"
-        raise RddError(f"{name!r}: there is no such folder{problem}; {mend}")
+        raise RddError(f"{name!r}: there is no such folder{_reason(path)}; {mend}")
     _plain(path, "the folder")
     title = _plain(os.path.basename(os.path.realpath(path)), "the folder")
     reader = _Reader(Path(path))
@@ -110,6 +105,17 @@ def _plain(text: str, where: str) -> str:
 
 def _shown(text: str) -> str:
     return terminal(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _reason(path: str) -> str:
+    """Why ``path`` is no folder, where it is more than that it is not there."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f" ({getattr(error, 'strerror', None) or error})"
+    return " (it is a file)"
 
 
 def _suffix(name: str) -> str:
