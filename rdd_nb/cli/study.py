@@ -11,6 +11,7 @@ import typer
 
 from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, duration, pair
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.escaping import terminal
 
 __all__ = ["command_run", "command_study"]
 
@@ -110,7 +111,7 @@ def command_study(
     chosen = plan.pick(only or (), _seeds(seeds))
     units = [unit for unit in chosen if not (add and unit.name in there)]
     for note in () if quiet else plan.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(terminal(f"note: {note}"), file=sys.stderr)
     if dry_run:
         stands = {unit.name: state(folder, unit) for unit in units}
         if as_json:
@@ -126,10 +127,13 @@ def command_study(
     if lost and not add:
         raise RddError(f"{target} holds {lost} runs that {folder} does not: --add keeps them, or use another --table")
 
+    tables.check_place(target)
+
     def tell(done: Outcome, finished: int, of: int, left: float) -> None:
         if not quiet:
             how = f"{done.seconds:.1f} s" if done.error is None else f"failed: {done.error}"
-            print(f"[{finished}/{of}] {done.unit.name}: {how}; {duration(left)} left", file=sys.stderr, flush=True)
+            said = f"[{finished}/{of}] {done.unit.name}: {how}; {duration(left)} left"
+            print(terminal(said), file=sys.stderr, flush=True)
 
     outcomes = run_study(plan, folder, units=units, workers=workers, threads=threads, device=device, tell=tell)
     made = tables.collect(folder, [unit for unit in plan.units if not (add and unit.name in there)])
@@ -144,7 +148,7 @@ def command_study(
         means = json.loads(results.summary(held).to_json(orient="records")) if len(held) else []
         print(json.dumps({**said, "summary": means}))
     elif len(held):
-        print(results.overview(held, baseline))
+        print(terminal(results.overview(held, baseline)))
         print(f"\n{len(runs)} of {len(plan.units)} units; table: {target}, and what it was measured on: ", end="")
         print(results.runs_path(target).name)
     if failed:

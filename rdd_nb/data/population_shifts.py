@@ -110,6 +110,8 @@ def hidden_strata(splits: Splits, *, seed: int, fraction: float = 0.05, strata: 
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise RddError(f"fraction must lie between 0 and 1, not {fraction!r}: of a coarse class, for its rare stratum")
+    if not isinstance(strata, str):
+        raise RddError(f"strata must be a text such as 'tops: shirt, coat; shoes: boot', not {strata!r}")
     fine_names = splits.train.class_names
     table = sort_classes(fine_names, strata, splits.name)
     generator = stream(seed, "hidden-strata")

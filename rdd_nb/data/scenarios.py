@@ -29,6 +29,7 @@ def _none(splits: Splits, *, seed: int) -> Splits:
     return splits
 
 
+LARGEST = 2**63  # of whole numbers that a scenario is given
 Scenario = Callable[..., Splits]
 #: By name: functions ``(splits, *, seed, option=default, …) -> Splits``; the docstring's first line is the help.
 SCENARIOS: dict[str, Scenario] = {
@@ -47,7 +48,11 @@ def available() -> dict[str, str]:
     >>> sorted(available())
     ['background', 'coloured', 'hidden-strata', 'long-tail', 'none', 'rotated-minority']
     """
-    return {name: (inspect.getdoc(function) or "").splitlines()[0] for name, function in SCENARIOS.items()}
+    return {name: (_help(function).splitlines() or [""])[0] for name, function in SCENARIOS.items()}
+
+
+def _help(function: Scenario) -> str:
+    return inspect.getdoc(function) or ""  # python -OO has none
 
 
 def describe(name: str) -> str:
@@ -58,7 +63,7 @@ def describe(name: str) -> str:
     """
     function = _find(name)
     options = ", ".join(f"{key}={default}" for key, default in _options(function).items())
-    return f"{name} ({options or 'no options'}): {inspect.getdoc(function)}"
+    return f"{name} ({options or 'no options'}): {_help(function)}"
 
 
 def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Splits:
@@ -92,6 +97,9 @@ def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Spl
             raise RddError(f"scenario {name!r} takes no options, but {option!r} was given: leave it out")
         if option not in known:
             raise unknown("option", option, known, where=f"scenario {name!r}")
+    for option, value in {**options, "seed": seed}.items():
+        if isinstance(value, int) and abs(value) >= LARGEST:  # too large to be a float, and to be shown
+            raise RddError(f"{option} of scenario {name!r} has more than 18 digits: give a smaller number")
     return function(splits, seed=seed, **options)
 
 

@@ -8,14 +8,20 @@ third, ``NAME-mechanism.csv``, has the curves of :mod:`rdd_nb.evaluation.diagnos
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.escaping import from_csv
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import read_regular
 from rdd_nb.evaluation.intervals import mean_interval
 from rdd_nb.evaluation.subgroups import worst_group
 
@@ -24,12 +30,16 @@ __all__ = [
     "load_table",
     "mechanism_path",
     "overview",
+    "read_csv",
     "runs_path",
     "summary",
 ]
 
 KEYS = ["study", "scenario", "method", "seed"]
 COLUMNS = [*KEYS, "net", "partition", "group", "n", "correct"]
+#: Columns that are texts even where they look like numbers, whole numbers, and numbers.
+TEXTS = {*KEYS[:3], "partition", "group", "quantity", "side", "settings", "data_digest", "revision"}
+WHOLE, REAL = {"seed", "net", "n", "correct", "seeds"}, {"x", "value", "sd", "distill_seconds", "evaluate_seconds"}
 PathLike = str | os.PathLike[str]
 
 
@@ -53,14 +63,50 @@ def load_table(path: PathLike, runs: bool = False) -> pd.DataFrame:
     Raises:
         RddError: no such file, or one that is no table of a study.
     """
-    try:
-        table = pd.read_csv(path, dtype={"group": str, "method": str, "scenario": str}, keep_default_na=False)
-        beside = pd.read_csv(runs_path(path), dtype={"method": str, "scenario": str}) if runs else None
-    except (OSError, ValueError) as error:
-        raise RddError(f"cannot read the table of a study {path} ({error}): `rdd-nb study` writes one") from None
+    mend = "`rdd-nb study` writes one"
+    table = read_csv(path, [], mend)
     if list(table.columns) != COLUMNS:
         raise RddError(f"{path} has the columns {', '.join(table.columns[:6])} …, not those of a study's table")
-    return table if beside is None else table.merge(beside, on=KEYS, how="left", validate="many_to_one")
+    if not runs:
+        return table
+    try:
+        return table.merge(read_csv(runs_path(path), KEYS, mend), on=KEYS, how="left", validate="many_to_one")
+    except ValueError as error:  # runs that are there twice, or keys of two types
+        raise RddError(f"{runs_path(path)} does not fit {path} ({one_line(error)}): {mend}") from None
+
+
+def read_csv(path: PathLike, columns: Sequence[str], mend: str, follow: bool = True) -> pd.DataFrame:
+    """A table that :func:`rdd_nb.core.escaping.csv_text` has written, with the texts as they were.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        mend: what to do, in an error.
+        follow: whether the file may be a link; not where the folder it lies in may be a stranger's.
+
+    Raises:
+        RddError: no such file, no such table, or numbers that are none.
+    """
+    try:
+        data = read_regular(path, follow=follow)
+        names = [str(name) for name in pd.read_csv(io.BytesIO(data), nrows=0)]
+        nothing = {name: ["", "nan", "NaN"] for name in names if name not in TEXTS}  # a group may be called NA
+        texts = {name: str for name in names if name in TEXTS}
+        table = pd.read_csv(io.BytesIO(data), dtype=texts, na_values=nothing, keep_default_na=False)
+    except (OSError, ValueError, OverflowError) as error:
+        raise RddError(f"cannot read the table {path} ({one_line(error)}): {mend}") from None
+    for name in columns:
+        if name not in table:
+            raise RddError(f"{path} has no column {name!r}: {mend}")
+    for name, kind in zip(names, table.dtypes):
+        wrong = (name in WHOLE and not is_integer_dtype(kind)) or (name in REAL and not is_numeric_dtype(kind))
+        if wrong and len(table):
+            raise RddError(
+                f"{path} holds {name!r} that are no numbers, such as {str(table[name].iloc[0])[:40]!r}: {mend}"
+            )
+        if not is_numeric_dtype(kind):
+            table[name] = table[name].map(from_csv)
+    return table
 
 
 # --- what a table says --------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import read_regular
 
 __all__ = ["read", "read_text"]
 
@@ -43,12 +45,10 @@ def read(path: str | os.PathLike[str], what: str) -> Any:
     """
     file = Path(path)
     try:
-        if file.exists() and not file.is_file():
-            raise RddError(f"cannot read the {what} {file} (not a regular file): give the path of a YAML file")
-        with file.open("rb") as opened:
-            held = opened.read(BYTES + 1)
-    except OSError as error:
-        raise RddError(f"cannot read the {what} {file} ({error.strerror}): give the path of a YAML file") from None
+        held = read_regular(file, BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or one_line(error).removeprefix(f"{file} is ")
+        raise RddError(f"cannot read the {what} {file} ({why}): give the path of a YAML file") from None
     try:
         return read_text(held.decode("utf-8-sig"), str(file))
     except UnicodeDecodeError:

@@ -113,7 +113,7 @@ def test_any_text_is_a_value_or_one_line(text):
 def test_files(tmp_path):
     with pytest.raises(RddError, match="cannot read the grid"):
         read(tmp_path / "none.yaml", "grid")
-    with pytest.raises(RddError, match="not a regular file"):
+    with pytest.raises(RddError, match="no regular file"):
         read(tmp_path, "grid")
     (tmp_path / "x.yaml").write_bytes(b"a: \xff")
     with pytest.raises(RddError, match="UTF-8"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -11,6 +13,7 @@ from typing import Any, Generic
 from rdd_nb import clustering
 from rdd_nb.clustering import coresets
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.files import RESERVED, plain_name
 from rdd_nb.data import scenarios
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.experiments.study.file import (
@@ -36,6 +39,8 @@ __all__ = [
     "scenario_entries",
     "slug",
 ]
+
+OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv"}  # what a study writes beside its scenarios' folders
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,8 @@ def check_names(shifted: Sequence[ScenarioEntry], methods: Sequence[MethodEntry]
     for kind, entries in each:
         slugs: dict[str, str] = {}
         for entry in entries:
-            other = slugs.setdefault(slug(entry.name), entry.name)
+            folded = unicodedata.normalize("NFC", slug(entry.name)).casefold()  # some disks take them for one
+            other = slugs.setdefault(folded, entry.name)
             if other is not entry.name:
                 raise RddError(f"{kind}s {other!r} and {entry.name!r} would share a folder: give another name")
     ours = {name for one in shifted for name in (one.name, one.entry)}
@@ -202,5 +208,9 @@ def go_together(one: ScenarioEntry, method: MethodEntry) -> bool:
 
 
 def slug(name: str) -> str:
-    """``name`` as part of a folder's name."""
-    return re.sub(r"[^\w.=+-]+", "-", name)
+    """``name`` as a folder's name: different letters are told apart, and what no disk would take gets a digest."""
+    plain = re.sub(r"[^\w.=+-]+", "-", name)
+    fine = plain.strip(".") == plain != "" and len(plain.encode()) <= 120
+    if fine and plain.partition(".")[0].casefold() not in RESERVED and plain.casefold() not in OURS:
+        return plain
+    return f"{plain_name(name)}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rdd_nb.core.errors import RddError, unknown
-from rdd_nb.evaluation.results import load_table, runs_path
+from rdd_nb.evaluation.results import load_table, read_csv, runs_path
 from rdd_nb.experiments.study.plan import load_plan, prepare
 from rdd_nb.figures.study_figures import split_name
 
@@ -82,7 +82,8 @@ def of_study(config: PathLike, table: PathLike) -> Held:
         raise RddError(f"{names[0]} marks no minority, so there is no mean against worst side: take another scenario")
     share = float(train.minority.double().mean())
     read = load_table(table)
-    cost = pd.read_csv(runs_path(table))[["distill_seconds", "evaluate_seconds"]].mean()
+    seconds = ["distill_seconds", "evaluate_seconds"]
+    cost = read_csv(runs_path(table), seconds, "give the table that `rdd-nb study` has written")[seconds].mean()
     times = (float(cost["distill_seconds"]), float(cost["evaluate_seconds"]))
     sides = train.minority_names
     return Held(outcomes(read, share), sides, share, made["hold_out"] is not None, *times, Path(table).name)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from rdd_nb.core.checked import validated
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.experiments import yaml_reader
 from rdd_nb.models.protocol import PROFILES, Protocol
@@ -32,7 +33,7 @@ __all__ = [
     "told",
 ]
 
-MOST = 10_000  # combinations of a grid
+MOST = 10_000  # combinations of a grid, pixels of a side, seeds, nets
 Names = list[str]
 Grid = dict[str, list[Any]]
 
@@ -44,11 +45,11 @@ class _Keys(pydantic.BaseModel):
 class StudyKeys(_Keys):
     """The keys of the file; scenarios and methods are still as YAML reads them."""
 
-    name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$")
+    name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$", max_length=100)
     data: str = "fashion-mnist-sample"
-    size: int | None = pydantic.Field(None, ge=1)
-    seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1)
-    nets: int = pydantic.Field(3, ge=1)
+    size: int | None = pydantic.Field(None, ge=1, le=MOST)
+    seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1, max_length=MOST)
+    nets: int = pydantic.Field(3, ge=1, le=MOST)
     profile: str | None = None
     protocol: dict[str, Any] | None = None
     hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
@@ -64,7 +65,7 @@ class ScenarioKeys(_Keys):
 
     scenario: str
     data: str | None = None
-    size: int | None = pydantic.Field(None, ge=1)
+    size: int | None = pydantic.Field(None, ge=1, le=MOST)
     label_noise: float = pydantic.Field(0.0, ge=0, lt=1)
     robustness: bool = False
     grid: Grid = {}
@@ -106,22 +107,14 @@ def checked(model: type[K], read: Any, where: str) -> K:
     """``read`` as ``model``, or one line on what is wrong in it."""
     known = [field.alias or name for name, field in model.model_fields.items()]
     if not isinstance(read, dict):
-        raise RddError(f"{where} is {read!r}, not a mapping: write some of {', '.join(known)}")
+        raise RddError(f"{where} is {str(read)[:60]!r}, not a mapping: write some of {', '.join(known)}")
     for key in read:
         if not isinstance(key, str):
             raise RddError(f"{where}: the key {key!r} is a {type(key).__name__}, as YAML reads it: put it in quotes")
         near = get_close_matches(key, known, n=1, cutoff=0.8)
         if key not in known and (model.model_config["extra"] == "forbid" or near):
             raise unknown("key", key, known, where)
-    try:
-        return model.model_validate(read)
-    except pydantic.ValidationError as error:
-        said = [
-            f"{'.'.join(map(str, e['loc']))}{'' if e['type'] == 'missing' else '=' + repr(e['input'])}: "
-            f"{e['msg'][0].lower()}{e['msg'][1:]}"
-            for e in error.errors()
-        ]
-        raise RddError(f"{where}: {'; '.join(said)}") from None
+    return validated(model, read, where)
 
 
 def told(where: str, make: Callable[[], Any]) -> Any:
@@ -130,7 +123,7 @@ def told(where: str, make: Callable[[], Any]) -> Any:
         return make()
     except RddError as error:
         raise RddError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:  # a value of a kind that nobody expected
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # a value of a kind that nobody expected
         raise RddError(f"{where}: {' '.join(str(error).split())}: check the kinds of its values") from None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from rdd_nb.clustering.coresets import check_fits
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.version import __version__
@@ -23,7 +24,7 @@ from rdd_nb.data import loading, scenarios
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.scenarios import noisy
 from rdd_nb.distillation.config import DistillConfig
-from rdd_nb.distillation.initialization import initial_state
+from rdd_nb.distillation.initialization import check, initial_state
 from rdd_nb.experiments.study.entries import (
     MethodEntry,
     ScenarioEntry,
@@ -171,6 +172,7 @@ def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequ
             base[key] = told(where, lambda: loading.load(key[0], size=key[1]))  # noqa: B023 (called at once)
         made = {**one.made, "seed": study.seeds[0]}
         train = told(where, lambda: prepare(made, base[key])).train  # noqa: B023
+        mine: list[MethodEntry] = []
         for method in methods:
             if not go_together(one, method):
                 continue
@@ -182,7 +184,13 @@ def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequ
                 notes.append(f"{method.name} is left out of {one.name}, which names no groups")
                 continue
             told(f"method {method.name!r} on {where}", lambda: _check_start(method, train))  # noqa: B023
+            mine.append(method)
             pairs.append((one, method))
+        if any(2 * (method.made["ipc"] or 0) > int(train.class_counts.min()) for method in mine):
+            for seed in study.seeds[1:]:  # which may draw a class that is smaller
+                drawn = told(where, lambda: prepare({**made, "seed": seed}, base[key])).train  # noqa: B023
+                for method in mine:
+                    told(f"method {method.name!r} on {where}", lambda: _check_start(method, drawn))  # noqa: B023
     if not pairs:
         raise RddError(f"study {study.name!r} has nothing to run: no method is left for any scenario")
     units = [
@@ -204,10 +212,12 @@ def _check_start(method: MethodEntry, train: ImageDataset) -> None:
     """Whether the config fits the data; the start from noise costs nothing, and checks what all others check."""
     if method.made["kind"] == "whole":
         return
-    config = DistillConfig(ipc=method.made["ipc"], objective="erm", init="noise")
-    if method.made["config"] is not None:
-        config = DistillConfig(**{**method.made["config"], "init": "noise"})
     planned = (
         None if method.made["groups"] is None else Groups(torch.zeros(len(train), dtype=torch.int64), 1, "planned")
     )
-    initial_state(train, config, planned)
+    if method.made["config"] is None:
+        check_fits(train, method.made["ipc"], planned)
+        return
+    config = DistillConfig(**method.made["config"])
+    check(train, config, planned)
+    initial_state(train, config.model_copy(update={"init": "noise"}), planned)

@@ -25,11 +25,12 @@ import torch
 
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import Folder
 from rdd_nb.core.processes import cores, revision, threads_of_children
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.experiments.study.plan import Plan, Unit
-from rdd_nb.experiments.study.units import run_unit, state
+from rdd_nb.experiments.study.units import folder_of, run_unit, state
 
 __all__ = ["Outcome", "run_study"]
 
@@ -98,8 +99,9 @@ def _failed(out: Path, unit: Unit, error: BaseException) -> str:
     here = str(Path(__file__).parents[3]) + os.sep
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).replace(here, "")
     with contextlib.suppress(OSError, RddError):  # such as a full disk; the line is told all the same
-        (out / unit.name).mkdir(parents=True, exist_ok=True)
-        atomic_write(out / unit.name / "error.json", json.dumps({"error": line, "traceback": trace}, indent=2) + "\n")
+        folder = folder_of(out, unit)
+        folder.make()
+        folder.write("error.json", json.dumps({"error": line, "traceback": trace}, indent=2) + "\n")
     return line
 
 
@@ -135,11 +137,7 @@ def run_study(
     if workers < 0 or (threads is not None and threads < 1):
         raise RddError(f"workers={workers} and threads={threads}: give 0 or more workers, 1 or more threads")
     pick_device(device)
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RddError(f"cannot write {folder}: {error.strerror or error}; use another folder") from None
+    folder = Folder(out).make()
     chosen = plan.units if units is None else units
     todo = [unit for unit in chosen if state(folder, unit) != "done"]
     outcomes: list[Outcome] = []
@@ -165,9 +163,33 @@ def run_study(
                 torch.set_num_threads(before)
         else:
             share = threads or max(1, cores() // workers)
-            with threads_of_children(share):
+            with threads_of_children(share), _safe_path():
                 _in_processes(todo, min(workers, len(todo)), share, lambda unit: (unit, folder, device, rev), note)
     return outcomes
+
+
+@contextlib.contextmanager
+def _startable() -> Iterator[None]:
+    """One line where the system has no locks that processes share (a read-only /dev/shm), or no more of them."""
+    try:
+        yield
+    except (OSError, ImportError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise RddError(f"worker processes cannot be started here ({why}): use fewer workers, or --workers 0") from None
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes started meanwhile do not look for Python's own modules in the current folder first (from 3.11 on)."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _in_processes(
@@ -180,16 +202,17 @@ def _in_processes(
     """Run ``todo`` on ``workers`` processes. What a dying worker takes down with it is tried once more."""
     waiting, tries = list(todo), {unit.name: 0 for unit in todo}
     while waiting:
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(threads,)
-        )
+        with _startable():
+            pool = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+            )
         running: dict[Future[Outcome], Unit] = {}
         lost: list[Unit] = []
         try:
             while (waiting or running) and not lost:
                 while waiting and len(running) < workers:  # no more: a queued unit could not be called back
                     unit = waiting.pop(0)
-                    with _on_sigint(signal.SIG_IGN):  # until _start_worker
+                    with _startable(), _on_sigint(signal.SIG_IGN):  # until _start_worker
                         running[pool.submit(_work, *arguments(unit))] = unit
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     unit = running.pop(future)

@@ -7,7 +7,6 @@ added to without the folders that it came from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.escaping import csv_text
 from rdd_nb.core.files import atomic_write
-from rdd_nb.evaluation.results import COLUMNS, KEYS, PathLike, load_table, mechanism_path, runs_path
+from rdd_nb.evaluation.results import COLUMNS, KEYS, PathLike, load_table, mechanism_path, read_csv, runs_path
 from rdd_nb.experiments.study.plan import Unit
-from rdd_nb.experiments.study.units import state
+from rdd_nb.experiments.study.units import folder_of, result, state
 
-__all__ = ["Tables", "collect", "held", "join", "write_tables"]
+__all__ = ["Tables", "check_place", "collect", "held", "join", "write_tables"]
 
 WAY = KEYS[:3]
 CURVE = [*WAY, "quantity", "side", "x"]
@@ -46,16 +46,17 @@ def collect(out: PathLike, units: Sequence[Unit]) -> Tables:
     """The tables of those ``units`` that are finished in the study's folder ``out``, in their order."""
     tables, runs, curves = [], [], []
     for unit in _in_order(units):
-        folder = Path(out) / unit.name
+        folder = folder_of(Path(out), unit)
         if state(Path(out), unit) != "done":
             continue
         keys = dict(zip(KEYS, _key(unit)))
-        table = pd.read_csv(folder / "rows.csv", dtype={"group": str}, keep_default_na=False)
+        mend = "remove the folder's result.json, and run the study again"
+        table = read_csv(folder.at("rows.csv"), COLUMNS[len(KEYS) :], mend, follow=False)
         tables.append(table.assign(**keys)[COLUMNS])
-        said = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        runs.append({**keys, **said, "settings": unit.digest})
-        if (folder / "mechanism.csv").exists():
-            curve = pd.read_csv(folder / "mechanism.csv").assign(study=unit.study, scenario=unit.scenario)
+        runs.append({**keys, **(result(folder) or {}), "settings": unit.digest})
+        if folder.has("mechanism.csv"):
+            curve = read_csv(folder.at("mechanism.csv"), ["quantity", "side", "x", "value"], mend, follow=False)
+            curve = curve.assign(study=unit.study, scenario=unit.scenario)
             curves.append(curve.assign(method=unit.method, seeds=1, sd=np.nan))
     return Tables(
         pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS),
@@ -76,7 +77,8 @@ def held(path: PathLike, units: Sequence[Unit]) -> tuple[Tables, set[str]]:
     """
     if not Path(path).exists():
         return collect(path, ()), set()
-    table, runs = load_table(path), pd.read_csv(runs_path(path), dtype={"method": str, "scenario": str})
+    mend = "use another --table"
+    table, runs = load_table(path), read_csv(runs_path(path), KEYS, mend)
     if "settings" not in runs:
         raise RddError(f"{runs_path(path)} does not say with which settings its runs were made: use another --table")
     for other in runs["study"].drop_duplicates():
@@ -87,7 +89,7 @@ def held(path: PathLike, units: Sequence[Unit]) -> tuple[Tables, set[str]]:
     spoilt = set(_keys(runs[~known], *WAY))
     kept = {key for key in _keys(runs[known], *KEYS) if key[:3] not in spoilt}
     beside = mechanism_path(path)
-    curves = pd.read_csv(beside, dtype={"method": str, "scenario": str}) if beside.exists() else _pooled([])
+    curves = read_csv(beside, [*CURVE, "seeds", "value", "sd"], mend) if beside.exists() else _pooled([])
     parts = [
         frame[pd.Series([key in of for key in _keys(frame, *keys)], index=frame.index, dtype=bool)]
         for frame, keys, of in ((table, KEYS, kept), (runs, KEYS, kept), (curves, WAY, {key[:3] for key in kept}))
@@ -152,12 +154,24 @@ def write_tables(
     Raises:
         RddError: the place cannot be written.
     """
+    check_place(path)
+    atomic_write(path, csv_text(table))
+    atomic_write(runs_path(path), csv_text(runs))
+    if mechanism is not None and len(mechanism):
+        atomic_write(mechanism_path(path), csv_text(mechanism, float_format="%.5g"))
+
+
+def check_place(path: PathLike) -> None:
+    """Whether tables can be written at ``path``, so that it is known before hours of computing.
+
+    Raises:
+        RddError: they cannot.
+    """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RddError(f"cannot write {path}: {error.strerror or error}; use another --table") from None
-    atomic_write(path, table.to_csv(index=False, lineterminator="\n"))
-    atomic_write(runs_path(path), runs.to_csv(index=False, lineterminator="\n"))
-    if mechanism is not None and len(mechanism):
-        text = mechanism.to_csv(index=False, lineterminator="\n", float_format="%.5g")
-        atomic_write(mechanism_path(path), text)
+    for each in (Path(path), runs_path(path), mechanism_path(path)):
+        if each.exists() and not each.is_file():
+            raise RddError(f"{each} is no regular file: use another --table")
+    atomic_write(Path(path).with_name(f".{Path(path).name}.probe"), "").unlink(missing_ok=True)

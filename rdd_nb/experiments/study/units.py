@@ -13,23 +13,27 @@ import functools
 import hashlib
 import io
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import pydantic
 import torch
 from torch import Tensor, nn
 
 from rdd_nb import clustering
 from rdd_nb.clustering.coresets import coreset
 from rdd_nb.clustering.groups import Groups
+from rdd_nb.core.checked import Held, validated
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.environment import describe
-from rdd_nb.core.files import atomic_write
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.escaping import csv_text
+from rdd_nb.core.files import Busy, lock_of, locked
+from rdd_nb.core.folders import Folder, parse_arrays
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data import loading
 from rdd_nb.data.dataset import ImageDataset, Splits
@@ -46,28 +50,49 @@ from rdd_nb.experiments.study.plan import Unit, prepare
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
 
-__all__ = ["rows", "run_unit", "state"]
+__all__ = ["folder_of", "result", "rows", "run_unit", "state"]
 
 MOST_GROUPS = 20  # named groups beyond this are not listed one by one; scores.npz has them
 
 
 def state(out: Path, unit: Unit) -> str:
     """``done``, ``missing``, ``begun``, ``failed`` (last time), or ``changed`` (its settings; it will run again)."""
-    folder = out / unit.name
-    held = _read(folder / "unit.json")
+    folder = folder_of(out, unit)
+    held = _read(folder, "unit.json")
     if held is None:
         return "missing"
     if held != unit.settings:
         return "changed"
-    if _read(folder / "result.json") is not None:
+    if result(folder) is not None:
         return "done"
-    return "failed" if (folder / "error.json").exists() else "begun"
+    return "failed" if folder.has("error.json") else "begun"
 
 
-def _read(path: Path) -> Any:
+class _Result(Held):
+    said: dict[str, str | int | bool | Annotated[float, pydantic.Field(allow_inf_nan=True)] | None]
+
+
+def folder_of(out: Path, unit: Unit) -> Folder:
+    """The unit's folder in the study's.
+
+    Raises:
+        RddError: it, or a part of the way to it, is a link.
+    """
+    return Folder(out).part(unit.name)
+
+
+def result(folder: Folder) -> dict[str, Any] | None:
+    """What ``result.json`` in a unit's folder says; None where it is missing, or says something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return validated(_Result, {"said": _read(folder, "result.json")}, "result.json").said
+    except RddError:
+        return None
+
+
+def _read(folder: Folder, name: str) -> Any:
+    try:
+        return folder.json(name, "")
+    except RddError:
         return None
 
 
@@ -93,7 +118,7 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
     Raises:
         RddError: and anything else that goes wrong in it.
     """
-    folder = out / unit.name
+    folder = folder_of(out, unit)
     _begin(folder, unit)
     splits = _prepared(_data_key(unit))
     groups, discovery = _groups(unit, splits.train, out, device)
@@ -106,14 +131,14 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
         trained_on, Protocol(**unit.scored["protocol"]), nets=unit.scored["nets"], seed=unit.seed, device=device
     )
     scores = predict(nets, test)
-    scores.save(folder / "scores.npz")
+    scores.save(folder.at("scores.npz"))
     table = rows(scores, nets if unit.scored["robustness"] else None, test, unit.seed)
-    atomic_write(folder / "rows.csv", table.to_csv(index=False, lineterminator="\n"))
+    folder.write("rows.csv", csv_text(table))
     config = unit.made["config"] or {}
     weights = _weights(unit, splits.train, groups)
     synthetic = trained_on if isinstance(trained_on, SyntheticSet) else None
     curves = trace(scores, splits.train, synthetic, weights)
-    atomic_write(folder / "mechanism.csv", curves.to_csv(index=False, lineterminator="\n", float_format="%.5g"))
+    folder.write("mechanism.csv", csv_text(curves, float_format="%.5g"))
     said = {
         "data": splits.train.name,
         "data_digest": fingerprint(splits.train, None)["digest"],
@@ -136,8 +161,8 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
         "revision": rev,
         **describe(pick_device(device)),
     }
-    atomic_write(folder / "result.json", json.dumps(said, indent=2) + "\n")
-    (folder / "error.json").unlink(missing_ok=True)
+    folder.write("result.json", json.dumps(said, indent=2) + "\n")
+    folder.remove("error.json")
 
 
 def _weights(unit: Unit, data: ImageDataset, groups: Groups | None) -> Tensor | None:
@@ -180,19 +205,19 @@ def rows(scores: Scores, nets: Sequence[nn.Module] | None, test: ImageDataset, s
     return table[["net", "partition", "group", "n", "correct"]]
 
 
-def _begin(folder: Path, unit: Unit) -> None:
+def _begin(folder: Folder, unit: Unit) -> None:
     """Make the unit's folder fit: images made with other settings go, those only scored otherwise stay."""
-    held = _read(folder / "unit.json")
+    held = _read(folder, "unit.json")
     if held is not None and held != unit.settings:
-        (folder / "result.json").unlink(missing_ok=True)  # first: half removed, it must not look finished
-        if not isinstance(held, dict) or held.get("made") != unit.settings["made"]:
-            shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / "unit.json", json.dumps(unit.settings, indent=2) + "\n")
+        folder.remove("result.json")  # first: half removed, it must not look finished
+        if held.get("made") != unit.settings["made"]:
+            folder.clear()
+    folder.make()
+    folder.write("unit.json", json.dumps(unit.settings, indent=2) + "\n")
 
 
 def _images(
-    unit: Unit, data: ImageDataset, groups: Groups | None, folder: Path, device: str
+    unit: Unit, data: ImageDataset, groups: Groups | None, folder: Folder, device: str
 ) -> tuple[SyntheticSet | ImageDataset, dict[str, Any] | None]:
     """What the nets are trained on; for a distillation also its seconds and the share of them spent on weighing."""
     kind = unit.made["kind"]
@@ -200,11 +225,11 @@ def _images(
         return data, None
     if kind == "coreset":
         chosen = coreset(data, unit.made["coreset"], unit.made["ipc"], groups=groups, seed=unit.seed, device=device)
-        RunFolder(folder).save_synthetic(chosen)
+        RunFolder(folder.path).save_synthetic(chosen)
         return chosen, None
     config = DistillConfig(**{**unit.made["config"], "seed": unit.seed})
     source = {"study": unit.study, "scenario": unit.made["scenario"], "options": unit.made["options"]}
-    run = distill(data, config, groups, out=folder, device=device, progress=False, source=source)
+    run = distill(data, config, groups, out=folder.path, device=device, progress=False, source=source)
     seconds = float(run.history["seconds"].sum())
     share = None
     if "weighing" in run.history:
@@ -221,15 +246,15 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
         return clustering.known_groups(data), 0.0
     found_by = json.dumps([wanted["arguments"], wanted["defaults"]], sort_keys=True)
     key = hashlib.sha256((_data_key(unit) + found_by).encode()).hexdigest()[:16]
-    path = out / "groups" / f"{key}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
-        found = _load_groups(path)
+    kept, name = Folder(out).part("groups"), f"{key}.npz"
+    kept.make()
+    with _alone(kept, f"{key}.lock"):
+        found = _load_groups(kept, name, data)
         if found is None:
             began = time.perf_counter()
             groups = clustering.discover_groups(data, seed=unit.seed, device=device, **wanted["arguments"])
             found = groups, time.perf_counter() - began
-            _save_groups(path, *found)
+            _save_groups(kept, name, *found)
     groups, seconds = found
     return (_shuffled(groups, data, unit.seed) if wanted["kind"] == "shuffled" else groups), seconds
 
@@ -243,32 +268,40 @@ def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
     return dataclasses.replace(groups, ids=ids, source=f"shuffled {groups.source}")
 
 
-def _save_groups(path: Path, groups: Groups, seconds: float) -> None:
+def _save_groups(folder: Folder, name: str, groups: Groups, seconds: float) -> None:
     values = {f.name: getattr(groups, f.name) for f in dataclasses.fields(groups)}
     arrays = {k: v.cpu().numpy() if torch.is_tensor(v) else np.asarray(v) for k, v in values.items() if v is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, seconds=np.asarray(seconds), **arrays)  # type: ignore[arg-type]
-    atomic_write(path, buffer.getvalue())
+    folder.write(name, buffer.getvalue())
 
 
-def _load_groups(path: Path) -> tuple[Groups, float] | None:
+def _load_groups(folder: Folder, name: str, data: ImageDataset) -> tuple[Groups, float] | None:
+    """What :func:`_save_groups` wrote; None where there is none that fits ``data``: they are found anew."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            values: dict[str, Any] = {
-                k: torch.from_numpy(held[k]) if held[k].ndim else held[k].item() for k in held.files
-            }
-        seconds = values.pop("seconds")
-        return Groups(**values), float(seconds)
-    except Exception:  # none there, or one that cannot be read: found anew
+        arrays = parse_arrays(folder.read(name), name, "groups", "")
+        values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
+        seconds, groups = float(values.pop("seconds")), Groups(**values)
+        fits = groups.ids.dtype == torch.int64 and groups.ids.shape == data.labels.shape
+        fits = fits and isinstance(groups.num_groups, int) and isinstance(groups.source, str)
+        fits = fits and bool((groups.ids >= 0).all() and (groups.ids < groups.num_groups).all())
+        if groups.learnable is not None:
+            fits = fits and groups.learnable.shape == (data.num_classes, groups.num_groups)
+            fits = fits and groups.learnable.dtype == torch.float64
+        return (groups, seconds) if fits else None
+    except (OSError, RddError, TypeError, ValueError, KeyError, AttributeError, RuntimeError):
         return None
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other worker holds ``path`` (where the system has ``flock``; elsewhere both do the work)."""
-    with path.open("w") as handle:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
+def _alone(folder: Folder, name: str) -> Iterator[None]:
+    """Wait until no other worker holds the lock called ``name``."""
+    lock = lock_of(folder.path, name)
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder.path, lock))
+                break
+            except Busy:
+                time.sleep(0.2)
         yield
