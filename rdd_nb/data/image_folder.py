@@ -41,6 +41,7 @@ __all__ = [
 MOST_PIXELS = 90_000_000  #: of one image; Pillow itself warns from 89,478,485 on
 LARGEST = 1_000_000_000  # bytes of one file
 AT_ONCE = 100_000_000  # pixels that are decoded at the same time; each takes up to 16 bytes meanwhile
+SMALL = 3000  # pixels
 GREY = ("1", "L", "LA", "La")
 # A file is given to the reader of what it begins with, whatever its name says, and to no other of Pillow's readers:
 # some of those start programs. Their classes are called directly, since Image.open would warn of large images itself.
@@ -111,13 +112,11 @@ def heads_of(rows: Sequence[Row], skip: bool = False) -> list[Head]:
         RddError: as :func:`open_image`, but for what only the pixels show.
     """
 
-    def head(row: Row) -> Head | None:
+    heads = []
+    for row in rows:
         with contextlib.suppress(*(RddError,) * skip), _opened(row) as image:
-            return Head(*image.size, 1 if image.mode in GREY else 3)
-        return None
-
-    with ThreadPoolExecutor(threads()) as pool:
-        return [found for found in pool.map(head, rows) if found]
+            heads.append(Head(*image.size, 1 if image.mode in GREY else 3))
+    return heads
 
 
 def open_image(row: Row, background: str | None = None) -> Image.Image:
@@ -229,13 +228,16 @@ def pixels(image: Image.Image, size: int | None, channels: int | None) -> np.nda
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def threads(sizes: Iterable[int] = ()) -> int:
-    """How many images may be decoded at the same time, if they have so many pixels.
+def threads(heads: Iterable[Head]) -> int:
+    """How many of these images to decode at the same time: few large ones, for their memory.
 
-    >>> threads([90_000_000])
-    1
+    Of small ones one, since handing them over would take longer than decoding them.
+
+    >>> threads([Head(9000, 10_000, 3)]), threads([Head(28, 28, 1)] * 1000)
+    (1, 1)
     """
-    return max(1, min(8, processes.cores(), AT_ONCE // max((1, *sizes))))
+    largest = max((head.width * head.height for head in heads), default=0)
+    return 1 if largest < SMALL else max(1, min(8, processes.cores(), AT_ONCE // largest))
 
 
 def check_memory(heads: Iterable[Head], size: int | None, channels: int | None) -> None:
@@ -327,7 +329,7 @@ def _read(rows: list[Row], size: int | None, channels: int | None, background: s
     heads = heads_of(rows)
     check_memory(heads, size, channels)
     images = np.empty((len(rows), *read(rows[0]).shape), np.uint8)
-    with ThreadPoolExecutor(threads(head.width * head.height for head in heads)) as pool:
+    with ThreadPoolExecutor(threads(heads)) as pool:
         for _ in pool.map(place, range(len(rows))):
             pass
     return torch.from_numpy(images)

@@ -95,7 +95,7 @@ def files(
     held = listing(name)
     rows, root = held.rows, held.folder
     heads = heads_of(rows, skip=True)
-    with ThreadPoolExecutor(threads(head.width * head.height for head in heads)) as pool:
+    with ThreadPoolExecutor(threads(heads)) as pool:
         looks = list(pool.map(lambda row: _look(row, background), rows))
     names = [os.path.relpath(row.path, root) for row in rows]
     broken = {file: why.replace(f"{root}{os.sep}", "") for file, (why, _, _) in zip(names, looks) if why}

@@ -396,7 +396,8 @@ def test_an_image_just_below_the_bound_is_read(tmp_path):
 
 def test_large_images_are_decoded_one_by_one(monkeypatch):
     monkeypatch.setattr(processes, "cores", lambda: 16)
-    assert [threads(sizes) for sizes in ([], [10**6] * 9, [10**6, 30 * 10**6], [90 * 10**6])] == [8, 8, 3, 1]
+    sizes = ([], [10**6] * 9, [10**6, 30 * 10**6], [90 * 10**6], [784] * 9)
+    assert [threads(Head(size, 1, 3) for size in each) for each in sizes] == [1, 8, 3, 1, 1]
 
 
 def test_images_that_do_not_fit_are_told_before_one_is_decoded(tmp_path, monkeypatch):
