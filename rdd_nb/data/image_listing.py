@@ -246,7 +246,9 @@ class _Reader:
                 seen[place] = reader.line_num
                 self._check_inside(table.parent / filename, f"{where}: {filename!r}")
                 rows.append(Row(f"{where}, {filename}", table.parent / filename, **values))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except OSError as error:
+            raise RddError(f"{table} cannot be read ({error.strerror}): change its permissions") from None
+        except (UnicodeDecodeError, csv.Error) as error:
             raise RddError(f"{table} cannot be read ({one_line(error)}): write it as a CSV file in UTF-8") from None
         if not rows:
             raise RddError(f"{table} names no images: write one line for each")

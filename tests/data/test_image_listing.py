@@ -342,6 +342,16 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     assert f"{tmp_path}/dog cannot be read (Permission denied): change its permissions" in refused(tmp_path)
 
 
+def test_a_table_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    table(tmp_path, GROUPED)
+
+    def read_regular(path, largest):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(image_listing, "read_regular", read_regular)
+    assert f"{tmp_path}/metadata.csv cannot be read (Permission denied): change" in refused(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
