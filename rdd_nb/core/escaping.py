@@ -67,7 +67,7 @@ def csv_text(table: pd.DataFrame, **options: Any) -> str:
 
     Args:
         table: its index is left out.
-        options: more, of :meth:`pandas.DataFrame.to_csv`.
+        options: more, of pandas' ``to_csv``.
 
     >>> import pandas as pd
     >>> csv_text(pd.DataFrame({"group": ["=1+1", "-3", "red"], "n": [-1, 2, 3]}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,24 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory that are free for new processes."""
+    """Bytes of memory that are free for new processes: of the machine, or of the container (or job) that this runs in."""
     import psutil  # type: ignore[import-untyped, unused-ignore]
 
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _left_in_group())
+
+
+def _left_in_group(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What Linux's control groups leave: their limit less what is used and cannot be given back. Huge without a limit."""
+    left = sys.maxsize
+    for limit, used, told, cache in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # another system, or "max"
+            rows = dict(line.split(maxsplit=1) for line in (root / told).read_text().splitlines())
+            spare = int((root / limit).read_text()) - int((root / used).read_text()) + int(rows.get(cache, 0))
+            left = min(left, max(spare, 0))
+    return left
 
 
 def gpus() -> list[str]:
