@@ -24,14 +24,14 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory that are free for new processes: of the machine, or of the container (or job) that this runs in."""
+    """Bytes of memory that are free for new processes: of the machine, or of the container that this runs in."""
     import psutil  # type: ignore[import-untyped, unused-ignore]
 
     return min(int(psutil.virtual_memory().available), _left_in_group())
 
 
 def _left_in_group(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """What Linux's control groups leave: their limit less what is used and cannot be given back. Huge without a limit."""
+    """What Linux's control groups leave: the limit less what is used and cannot be given back; huge without one."""
     left = sys.maxsize
     for limit, used, told, cache in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
