@@ -127,7 +127,7 @@ def _execute(
 
 
 def _ended(error: Exception, why: str, timeout: int | None) -> str:
-    if "IOPub" in why:
+    if "IOPub" in str(error):
         return f"printed more than arrived within {DELIVERY} s of its end: let it print less, or into a file of its own"
     return f"took longer than {timeout} s" if isinstance(error, TimeoutError) and timeout else f"ended: {why}"
 

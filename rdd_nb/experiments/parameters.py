@@ -47,10 +47,11 @@ def read_notebook(notebook: StrPath) -> Any:
     where = f"{path} is not a Jupyter notebook"
     try:
         raw = parse_json(read_regular(path), path, mend)
-    except OSError as error:
-        raise RddError(f"cannot read the notebook {path} ({error.strerror}): {mend}") from None
     except RddError as error:
         raise RddError(f"{where}: {error}") from None
+    except (OSError, ValueError) as error:  # the second of a path that no system has
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise RddError(f"cannot read the notebook {path} ({why}): {mend}") from None
     try:
         if raw.get("nbformat") == 4:
             validated(_Notebook, raw, where, mend)
@@ -141,7 +142,9 @@ def _declared(source: str, notebook: StrPath) -> dict[str, Parameter]:
                 "`name = literal`: derive values in a later cell"
             ) from None
         if annotation and _parsed(annotation) is None:
-            raise RddError(f"the annotation {annotation} of {name!r} in {notebook} is no type: write one, such as int")
+            raise RddError(
+                f"the annotation {annotation[:60]} of {name!r} in {notebook} is no type: write one, such as int"
+            )
         found[name] = Parameter(default, annotation, comments.get(node.end_lineno or 0, "").lstrip("# "))
     return found
 
@@ -194,7 +197,7 @@ def fitted(known: Mapping[str, Parameter], parameters: Mapping[str, Any], where:
                     f"{what} is the text {value!r}, not a boolean: use -y '{name}: {value.lower()}' (-p makes texts)"
                 )
             raise RddError(
-                f"{what} is {value!r} ({type(value).__name__}): give {annotation}, such as {declared.default!r}"
+                f"{what} is {value!r} ({type(value).__name__}): give {annotation[:200]}, such as {declared.default!r}"
             )
     return plain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from nbclient.exceptions import CellTimeoutError
 from nbformat import v4
 
 from rdd_nb.core.errors import RddError
@@ -199,6 +201,90 @@ def test_an_error_inside_a_widget_is_a_failure(tmp_path):
     code = "import ipywidgets\n@ipywidgets.interact(x=3)\ndef show(x):\n    raise KeyError('lost')"
     path, out = notebook(tmp_path / "a.ipynb", code), tmp_path / "o.ipynb"
     assert "a widget raised KeyError: 'lost'" in fails(module.run_notebook, path, out)
+
+
+def test_the_cause_is_said_where_output_does_not_arrive_and_where_nothing_ran(tmp_path, monkeypatch):
+    path, out = notebook(tmp_path / "a.ipynb", "1", parameters=PARAMETERS), tmp_path / "o.ipynb"
+
+    def late(source, target, **_):
+        nb = nbformat.read(source, 4)
+        nb.cells[-1].metadata["papermill"] = {"start_time": "now"}
+        nbformat.write(nb, target)
+        raise CellTimeoutError.error_from_timeout_and_cell("Timeout waiting for IOPub output", 60, nb.cells[-1])
+
+    monkeypatch.setattr(papermill, "execute_notebook", late)
+    said = fails(module.run_notebook, path, out)
+    assert "printed more than arrived within 60 s of its end" in said and "None" not in said
+    for cause in ("MemoryError: no more", "[Errno 24] Too many open files"):
+        assert module.failure(path, cause) == (cause, "", ""), "that a cell was not executed is no cause"
+
+
+def test_an_executed_copy_replaces_a_link_and_a_pipe_and_what_they_lead_to_stays(tmp_path):
+    path, kept = notebook(tmp_path / "a.ipynb", "1"), tmp_path / "kept"
+    kept.write_text("kept")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "real" / "link.ipynb").symlink_to(kept)
+    os.mkfifo(tmp_path / "real" / "pipe.ipynb")
+    for name in ("link.ipynb", "pipe.ipynb"):  # in a folder that the user has named, which may be a link
+        module.run_notebook(path, tmp_path / "linked" / name, linger=False)
+        assert module.problems(tmp_path / "real" / name) == [] and not (tmp_path / "real" / name).is_symlink()
+    assert kept.read_text() == "kept"
+
+
+BARE = {"cell_type": "code", "source": "x: int = 1", "metadata": {"tags": ["parameters"]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metadata": {"tags": None}}, "cells.0.metadata.tags=None"),
+        ({"metadata": {"tags": "parameters"}}, "cells.0.metadata.tags='parameters'"),
+        ({"metadata": None}, "cells.0.metadata=None"),
+        ({"cell_type": None}, "cells.0.cell_type=None"),
+        ({"cell_type": "heading"}, "cells.0.cell_type='heading'"),
+        ({"source": 5}, "cells.0.source"),
+        ({"outputs": [{}]}, "cells.0.outputs.0.output_type: field required"),
+        ({"outputs": [{"output_type": "display_data", "data": 5}]}, "has no attribute"),
+    ],
+)
+def test_a_notebook_with_something_missing_is_one_line(tmp_path, change, says):
+    path, whole = tmp_path / "a.ipynb", {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+    path.write_text(json.dumps({**whole, "cells": [BARE]}))
+    assert list(parameters.inspect(path)) == ["x"], "what is filled in by itself"
+    path.write_text(json.dumps({**whole, "cells": [{**BARE, **change}]}))
+    for function in (parameters.inspect, parameters.source_of, module.problems):
+        said = fails(function, path)
+        assert "a.ipynb is not a Jupyter notebook" in said and says in said
+    for name in ("cell_type", "metadata", "source"):
+        path.write_text(json.dumps({**whole, "cells": [{k: v for k, v in BARE.items() if k != name}]}))
+        assert f"cells.0.{name}: field required" in fails(parameters.inspect, path)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ('x: "int[" = 1', "the annotation 'int[' of 'x'"),
+        ('x: "" = 1', "the annotation '' of 'x'"),
+        ("x: int[ = 1", "not plain Python"),
+        ("x = " + "-" * 20_000 + "1", "nested too deep"),
+        ("x = " + "[" * 300 + "]" * 300, "too many nested parentheses"),
+        ("x = " + "9" * 5000, "limit"),
+        ("x = {[1]: 2}", "no `name = literal`"),
+        ("x\x00 = 1", "null bytes"),
+    ],
+)
+def test_a_parameters_cell_that_cannot_be_read_is_one_line(tmp_path, source, says):
+    assert says in fails(parameters.inspect, notebook(tmp_path / "a.ipynb", parameters=source))
+
+
+def test_what_is_nested_without_end_or_no_file_is_one_line(tmp_path):
+    path = tmp_path / "a.ipynb"
+    path.write_text('{"nbformat": 4, "cells": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    assert "nested too deep" in fails(parameters.inspect, path)
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    assert "is a pipe" in fails(parameters.inspect, tmp_path / "pipe.ipynb")
+    assert "is a folder" in fails(parameters.inspect, tmp_path)
 
 
 def test_a_kernel_that_does_not_start_is_tried_twice(tmp_path, monkeypatch):

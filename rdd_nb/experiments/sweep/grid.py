@@ -115,7 +115,8 @@ def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
     if not known:
         raise RddError(f"{path.name} has no parameters to sweep over: tag the cell that holds them `parameters`")
     try:
-        grids = list(grid) if isinstance(grid, Sequence) and not isinstance(grid, str) else [grid]
+        plain = _json(grid, "the grid")
+        grids = plain if isinstance(plain, list) else [plain]
         runs = tuple(run for one in grids for run in _expanded(one, known, path.name))
     except RecursionError:
         raise RddError(f"the grid, or a default in {path.name}, is nested too deep: write it flatter") from None
@@ -132,7 +133,7 @@ def make_plan(notebook: StrPath, grid: Grid | Sequence[Grid]) -> Plan:
             raise RddError(f"the runs {run.name!r} and {twin.name!r} would share a folder: change a value a little")
     values = [{name: json.dumps(value, sort_keys=True) for name, value in run.parameters.items()} for run in runs]
     swept = tuple(name for name in known if name != OUT and len({each[name] for each in values}) > 1)
-    return Plan(path, _json(grid, "the grid"), _told_apart(runs, swept), swept, source_of(path), OUT in known)
+    return Plan(path, plain, _told_apart(runs, swept), swept, source_of(path), OUT in known)
 
 
 def _told_apart(runs: tuple[Run, ...], swept: Sequence[str]) -> tuple[Run, ...]:

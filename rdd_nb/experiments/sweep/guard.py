@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -216,9 +217,10 @@ def _watched(job: Job, folder: Folder, token: str, began: float, caller: Listene
 
 
 def _exit(status: int, folder: Folder) -> str:
-    if status < 0:
+    if status == -signal.SIGKILL:
         return f"its process was killed by signal {-status}: by somebody, or for want of memory (use fewer workers)"
-    return f"its process ended with status {status}{last_words(folder)}"
+    how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+    return f"its process {how}{last_words(folder)}"
 
 
 def _left_behind(folder: Folder, executed: str, why: str) -> tuple[str, str, str]:
