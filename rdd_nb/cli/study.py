@@ -128,6 +128,7 @@ def command_study(
         raise RddError(f"{target} holds {lost} runs that {folder} does not: --add keeps them, or use another --table")
 
     tables.check_place(target)
+    tables.collect(folder, plan.units)  # what is finished can be read, which is known before more is run
 
     def tell(done: Outcome, finished: int, of: int, left: float) -> None:
         if not quiet:

@@ -66,11 +66,13 @@ def load_table(path: PathLike, runs: bool = False) -> pd.DataFrame:
     mend = "`rdd-nb study` writes one"
     table = read_csv(path, [], mend)
     if list(table.columns) != COLUMNS:
-        raise RddError(f"{path} has the columns {', '.join(table.columns[:6])} …, not those of a study's table")
+        there = ", ".join(str(name)[:30] for name in table.columns[:6])
+        raise RddError(f"{path} has the columns {there} …, not those of a study's table")
     if not runs:
         return table
+    beside = read_csv(runs_path(path), KEYS, mend)
     try:
-        return table.merge(read_csv(runs_path(path), KEYS, mend), on=KEYS, how="left", validate="many_to_one")
+        return table.merge(beside, on=KEYS, how="left", validate="many_to_one")
     except ValueError as error:  # runs that are there twice, or keys of two types
         raise RddError(f"{runs_path(path)} does not fit {path} ({one_line(error)}): {mend}") from None
 

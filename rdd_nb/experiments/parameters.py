@@ -64,7 +64,7 @@ def read_notebook(notebook: StrPath) -> Any:
             raw["nbformat_minor"] = max(raw["nbformat_minor"], 5)
         read = nbformat.reads(json.dumps(raw), as_version=4)
         validated(_Notebook, read, where, mend)
-    except RddError:
+    except (RddError, MemoryError):
         raise
     except Exception as error:  # of whatever the library stumbles over in old versions, and in outputs
         raise RddError(f"{where} ({one_line(error)}): {mend}") from None

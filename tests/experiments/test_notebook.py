@@ -208,7 +208,7 @@ def test_the_cause_is_said_where_output_does_not_arrive_and_where_nothing_ran(tm
 
     def late(source, target, **_):
         nb = nbformat.read(source, 4)
-        nb.cells[-1].metadata["papermill"] = {"start_time": "now"}
+        nb.cells[1].execution_count, nb.cells[-1].metadata["papermill"] = 1, {"start_time": "now"}
         nbformat.write(nb, target)
         raise CellTimeoutError.error_from_timeout_and_cell("Timeout waiting for IOPub output", 60, nb.cells[-1])
 

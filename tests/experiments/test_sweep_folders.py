@@ -166,7 +166,7 @@ def limited(monkeypatch, kind: int, most: int) -> None:
     ("kind", "most", "says"),
     [
         (resource.RLIMIT_NOFILE, 10, "Too many open files"),
-        (resource.RLIMIT_AS, 150_000_000, "log.txt ends: "),
+        (resource.RLIMIT_AS, 30_000_000, "log.txt ends: "),
     ],
 )
 def test_a_run_that_lacks_something_says_what(here, monkeypatch, kind, most, says):
