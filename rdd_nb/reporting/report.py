@@ -247,7 +247,7 @@ def command_of(folder: RunFolder, told: Contents) -> str:
         return ""
     place = f"runs/{folder.path.resolve().name}"
     words = ["rdd-nb", "distill", "--data", source.data]
-    for key in ("scenario", "data_seed", "size", "groups", "num_groups"):
+    for key in ("scenario", "data_seed", "size", "channels", "background", "groups", "num_groups"):
         if getattr(source, key) is not None:
             words += [f"--{key.replace('_', '-')}", str(getattr(source, key))]
     for key, value in source.options.items():
@@ -259,5 +259,6 @@ def command_of(folder: RunFolder, told: Contents) -> str:
     lines = [shlex.join([*words, "--out", place])]
     if said and said.nets:
         more = ["--nets", str(said.nets), "--seed", str(said.seed)]
+        more += ["--data", source.data] if source.data.startswith("folder:") else []  # which is not read unasked
         lines.append(shlex.join(["rdd-nb", "evaluate", place, "--profile", said.profile or "quick", *more]))
     return "\n".join(lines)

@@ -129,7 +129,7 @@ def test_the_table_is_that_of_the_statistics(run):
 def test_the_command_repeats_the_run(run):
     first, second = report.of_run(run).command.splitlines()
     assert first == ("rdd-nb distill --data folder:pets --size 32 --ipc 3 --width 8 --seed 4 --out runs/run")
-    assert second == "rdd-nb evaluate runs/run --profile quick --nets 2 --seed 7"
+    assert second == "rdd-nb evaluate runs/run --profile quick --nets 2 --seed 7 --data folder:pets"
     assert report.of_run(run, command="make it").command == "make it"
 
 
