@@ -1,7 +1,9 @@
 """The explorers, driven from Python: what they compute, that the picture follows, and that no error is lost."""
 
 import dataclasses
+import html
 import json
+import re
 from pathlib import Path
 
 import ipywidgets
@@ -533,3 +535,77 @@ def test_the_pictures_are_pure_functions_of_the_choices(name):
 def test_no_explorer_knows_pyplot():
     for path in Path(__file__).parents[2].glob("rdd_nb/widgets*.py"):
         assert "pyplot" not in path.read_text(encoding="utf-8"), path.name
+
+
+# ------------------------------------------------------------------------------------------------- names and few images
+
+HOSTILE = ("$10k_$50k", "C$x_{$ <img src=x>", "\\(a\\) _%d " + "long " * 30)
+
+
+def renamed(test, groups=HOSTILE, classes=("$\\frac{$", "<b>dog")):
+    return dataclasses.replace(test, group_names=groups, class_names=classes)
+
+
+def literally(explorer):
+    """The caption shows its words letter by letter: no tags of theirs, and no formula for MathJax to find."""
+    inside = explorer.caption.value.removeprefix('<p role="status" style="line-height:1.4; margin:0.3em 0">')
+    inside = inside.removesuffix("</p>")
+    assert not re.search(r"<(?!/?span>)", inside)
+    assert not re.search(r"\$", re.sub(r"<span>\$</span>", "", inside)), "each by itself in its own element"
+    return html.unescape(re.sub(r"</?span>", "", inside)) == explorer.words
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_explorers_take_every_name_literally():
+    test = renamed(data())
+    each = {name: scores(test, seed) for seed, name in enumerate(("$a$", "_b <i>"))}
+    subgroup = SubgroupExplorer(each, test)
+    for by in groupings(next(iter(each.values()))):
+        subgroup.by.value = by
+        shown(subgroup)
+        assert literally(subgroup)
+    sets = {name: (synthetic(k), s) for k, (name, s) in enumerate(each.items())}
+    sets = {n: (dataclasses.replace(made, class_names=test.class_names), s) for n, (made, s) in sets.items()}
+    compare = RunComparer(sets)
+    shown(compare)
+    assert literally(compare) and "_b <i>" in compare.words
+    clusters = ClusterExplorer(test, spaces=("pixels",))
+    shown(clusters)
+    assert literally(clusters)
+    tail = TailExplorer(losses(), tail=0.2, groups=[HOSTILE[k % 3] for k in range(50)])
+    shown(tail)
+    assert literally(tail) and HOSTILE[0] in tail.words
+    for explorer in (subgroup, compare, clusters, tail):
+        explorer.check()
+
+
+@pytest.mark.parametrize("nets", [1, 2])
+@pytest.mark.parametrize("flags", ["one", "none", "all"])
+def test_explorers_take_groups_that_nobody_is_in(nets, flags):
+    test = data(20)
+    few = torch.arange(20) == 0 if flags == "one" else torch.full((20,), flags == "all")
+    test = dataclasses.replace(test, groups=torch.zeros(20, dtype=torch.int64), minority=few)
+    each = {name: scores(test, seed, nets) for seed, name in enumerate(("first", "second"))}
+    subgroup = SubgroupExplorer(each, test)
+    for by in ("minority", "group", "class-group"):
+        subgroup.by.value = by
+        for metric in ("accuracy", "CVaR of the loss"):
+            subgroup.metric.value = metric
+            for group in subgroup.group.options:
+                subgroup.group.value = group
+                shown(subgroup)
+                assert "nan" not in subgroup.words
+                ids, names = next(iter(each.values())).partition(by)
+                n = int((ids == names.index(group)).sum())
+                assert f"{group}, {n} test images" in subgroup.words and ("first –" in subgroup.words) == (n == 0)
+    compare = RunComparer({name: (synthetic(k), s) for k, (name, s) in enumerate(each.items())})
+    for by in ("minority", "group", "class-group"):
+        compare.by.value = by
+        shown(compare)
+        there = {g for g, n in zip(compare.state.tables[0]["group"], compare.state.tables[0]["n"]) if n}
+        assert set(compare.state.differences["group"]) == there and "nan" not in compare.words
+    clusters = ClusterExplorer(test, spaces=("pixels",))
+    shown(clusters)
+    assert "nan" not in clusters.words
+    for explorer in (subgroup, compare, clusters):
+        explorer.check()

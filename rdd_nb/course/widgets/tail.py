@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.explorer import Explorer
 from rdd_nb.figures import COLOURS
-from rdd_nb.figures.figure import Figure
+from rdd_nb.figures.figure import Figure, shortened
 from rdd_nb.models import risk
 
 __all__ = ["TailExplorer", "TailState"]
@@ -202,7 +202,7 @@ def _draw_groups(axes: Axes, state: TailState) -> None:
         rows, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=(0, 1, len(shown), 0), interpolation="nearest"
     )
     axes.axvline(state.tail, color=COLOURS["minority"], linewidth=1.8)
-    axes.set_yticks(np.arange(len(shown)) + 0.5, [state.group_names[g] for g in shown], fontsize=8)
+    axes.set_yticks(np.arange(len(shown)) + 0.5, [shortened(state.group_names[g]) for g in shown], fontsize=8)
     axes.tick_params(axis="y", length=0)
 
 
