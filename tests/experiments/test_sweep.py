@@ -172,6 +172,32 @@ def test_each_run_has_a_graphics_card_of_its_own(here, monkeypatch):
 # --- what goes wrong
 
 
+def test_nothing_of_a_killed_process_lives_when_its_run_has_ended(here):
+    seen = []
+
+    def tell(outcome, now):
+        if outcome is not None:
+            (folder,) = folders().values()
+            seen.append([alive(pid) for pid in json.loads((folder / "pids.json").read_text())])
+
+    run({"product": {"mode": ["kill parent"]}}, tell=tell)
+    assert seen == [[False, False]], "so that whoever begins it again is alone"
+
+
+def test_a_scheduler_that_anybody_may_use_is_remarked_on(here, monkeypatch, capsys):
+    from rdd_nb.experiments.sweep import cluster
+
+    def nobody(address):
+        raise RddError(f"nobody at {address}")
+
+    monkeypatch.setattr(cluster, "at_address", nobody)
+    Path("g.yaml").write_text("seeds: [0]\n")
+    for address, open_to_all in {"tcp://10.0.0.1:8786": True, "node7:1": True, "tls://10.0.0.1:1": False}.items():
+        assert cli.main(["sweep", "a.ipynb", "--grid", "g.yaml", "--out", "out", "--scheduler", address]) == 2
+        said = capsys.readouterr().err
+        assert (f"note: {address} does not ask who connects" in said) == open_to_all and f"nobody at {address}" in said
+
+
 def test_a_killed_kernel_a_killed_process_and_a_limit_are_recorded_and_stop_nobody(here):
     modes = ["kill kernel", "kill parent", "sleep", "good"]
     result = run({"product": {"mode": modes}}, limit=12)

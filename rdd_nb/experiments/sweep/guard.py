@@ -212,8 +212,20 @@ def _watched(job: Job, folder: Folder, token: str, began: float, caller: Listene
         if process.poll() is None:
             end_tree(process.pid)
             process.wait()
+        elif process.returncode:
+            _end_kernel_of(process.pid)
         with contextlib.suppress(OSError):
             pipe.close()
+
+
+def _end_kernel_of(pid: int) -> None:
+    """End what a process that was killed has left: by itself, its kernel would see that only in a second or two."""
+    import psutil  # type: ignore[import-untyped, unused-ignore]
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("JPY_PARENT_PID") == str(pid):
+                end_tree(process.pid)
 
 
 def _exit(status: int, folder: Folder) -> str:
