@@ -212,7 +212,7 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path):
     for name in ("condition, tail=0.1", "measured", "condition, tail=1.0, seed=1"):
         assert HOSTILE + name in shown
     markdown = (tmp_path / "s" / "report.md").read_text()
-    assert "{{ 7\\*7 }} [a]\\(b) \\| \\`c\\`" in markdown and "{{ 7*7 }}" not in markdown
+    assert r"\{\{ 7\*7 \}\} [a\](b) \| \`c\`" in markdown and "{{ 7*7 }}" not in markdown
     for line in markdown.splitlines():
         assert not re.search(r"(?<!\\)[<*`]", line.split(" (`")[0]), "nothing is read as HTML or as Markdown"
     cells = [len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")]
