@@ -118,7 +118,7 @@ def test_recall_differs_only_between_groups_that_have_the_class():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 11])
 def test_robustness_of_a_few_images(count):
-    """With at most as many images as clusters each distinct image is one, so the worst cluster is 1 if all are right."""
+    """With at most as many images as clusters each image is a cluster, so the worst is 1 where all images are right."""
     test, nets = quadrants(count), untrained(2)
     table = robustness(nets, test).pivot(index="net", columns="metric", values="value")
     assert list(table["Acc"]) == predict(nets, test).accuracy.tolist()

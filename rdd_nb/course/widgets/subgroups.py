@@ -254,7 +254,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         axes.spines[["top", "right", "left"]].set_visible(False)
 
     def _gallery(self, axes: Axes, state: SubgroupState) -> None:
-        group, run = shortened(state.group, 40), shortened(next(iter(state.tables)), 40)
+        group, run = shortened(state.group), shortened(next(iter(state.tables)))
         axes.set_title(f"{group}: what {run!r} confuses most\n(in brackets: share of its nets that err)", fontsize=9)
         axes.set_anchor("N")
         chosen = state.images[:_IMAGES]
