@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import pydantic
@@ -54,7 +55,7 @@ def validated(model: type[M], value: Any, where: str, mend: str = "") -> M:
 def complaint(error: Any) -> str:
     """One of pydantic's complaints as a person would say it."""
     where = ".".join(map(str, error["loc"]))
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = re.sub(r" or instance of \w+", "", str(error["msg"])).removeprefix("Value error, ")
     if not where:
         return message
     value = repr(error["input"])
