@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from rdd_nb.core.device import PRECISIONS
 from rdd_nb.core.errors import RddError, unknown
@@ -62,7 +61,7 @@ class Protocol:
                 raise RddError(f"protocol {name}={value!r} must be a whole number from 1 to {most:,}")
         for name in ("lr", "momentum", "weight_decay", "group_step"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
                 raise RddError(f"protocol {name}={value!r} must be a number, at least 0")
         if self.lr == 0 or self.momentum >= 1:
             raise RddError(f"protocol lr={self.lr} must be above 0, and momentum={self.momentum} below 1")

@@ -18,6 +18,15 @@ from rdd_nb.distillation.config import DistillConfig
         ({"mean_weight": 0, "max_weight": 0}, "nothing is left"),
         ({"augment": "colour"}, "did you mean 'color'"),
         ({"ipc": 0}, "ipc=0"),
+        ({"ipc": 10**400}, "ipc="),
+        ({"width": 10**8}, "width=100000000"),
+        ({"depth": 10**8}, "depth=100000000"),
+        ({"iterations": 10**12}, "iterations=1000000000000"),
+        ({"seed": 10**30}, "seed="),
+        ({"lr_img": float("inf")}, "lr_img=inf"),
+        ({"max_weight": float("nan")}, "max_weight=nan"),
+        ({"augment": None}, "augment=None"),
+        ({"network": ["convnet"]}, "network=['convnet']"),
     ],
 )
 def test_a_config_that_cannot_be_says_so_in_one_line(values, words):
