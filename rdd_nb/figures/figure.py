@@ -68,7 +68,7 @@ class Figure(matplotlib.figure.Figure):
             super().draw(renderer)
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
-        """As :meth:`matplotlib.figure.Figure.savefig`; one figure at a time, since they share their fonts."""
+        """As matplotlib's ``savefig``; one figure at a time, since they share their fonts."""
         with _literal():
             super().savefig(*args, **kwargs)
 
