@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shutil
+import symtable
 from pathlib import Path
 
 import nbformat
@@ -53,15 +54,49 @@ def test_there_are_notebooks():
 
 
 @by_name
-def test_runs_at_smoke(path, tmp_path):
-    told = run_notebook(
-        path, tmp_path / path.name, {"profile": "smoke", "out_dir": str(tmp_path / "run")}, linger=False
-    )
+def test_runs_at_smoke_as_a_student_has_it_and_then_the_solutions(path, tmp_path):
+    """One run for two: the student's copy is the notebook without its solutions, which come last here."""
+    notebook = read(path)
+    solutions = tagged(notebook, "solution")
+    notebook.cells = [cell for cell in notebook.cells if cell not in solutions] + solutions
+    nbformat.write(notebook, tmp_path / path.name)
+    out, run = tmp_path / "executed" / path.name, tmp_path / "run"
+    told = run_notebook(tmp_path / path.name, out, {"profile": "smoke", "out_dir": str(run)}, linger=False)
     assert told["notebook"] == path.name
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics
-    assert (tmp_path / "run" / "synthetic.safetensors").is_file() == (path.stem in DISTILS)
-    assert list((tmp_path / "run" / "figures").glob("*.png"))
+    assert json.loads((run / "metrics.json").read_text())
+    assert (run / "synthetic.safetensors").is_file() == (path.stem in DISTILS)
+    assert list((run / "figures").glob("*.png"))
+    cells = read(out).cells
+    ends = len(cells) - len(solutions)
+    students, solved = (json.dumps([c.get("outputs", []) for c in part]) for part in (cells[:ends], cells[ends:]))
+    assert students.count("it returns nothing") == len(solutions), "every stub is told that it is not filled in yet"
+    assert "right in all" not in students and solved.count("right in all") == len(solutions)
+
+
+@by_name
+def test_no_cell_uses_what_a_solution_defines(path):
+    """So a run with the solutions at its end says the same as one in the notebook's order."""
+    defined: set[str] = set()
+    for cell in read(path).cells:
+        if cell.cell_type != "code" or {"exercise-stub", "check"} & set(tags(cell)):
+            continue
+        binds, uses = names_in(symtable.symtable(cell.source, path.name, "exec"))
+        if "solution" in tags(cell):
+            defined |= binds
+        else:
+            assert not (uses - binds) & defined
+            defined -= binds
+
+
+def names_in(table):
+    """The names that a cell binds and that it uses, in functions too, where they are the notebook's own."""
+    symbols = table.get_symbols()
+    top = table.get_type() == "module"
+    binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()} if top else set()
+    uses = {s.get_name() for s in symbols if s.is_referenced() and (top or s.is_global())}
+    for inner in table.get_children():
+        uses |= names_in(inner)[1]
+    return binds, uses
 
 
 def test_the_quickstart_runs_on_the_other_scenario(tmp_path):
