@@ -242,9 +242,7 @@ def command_evaluate(
             "accuracy": scores.accuracy.tolist(),
             "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
             "worst": {name: worst_group(scores, name)._asdict() for name in by},
-            "gap": {
-                name: gap((tables[name]["accuracy"] * tables[name]["n"]).fillna(0), tables[name]["n"]) for name in by
-            },
+            "gap": {name: gap(tables[name]["accuracy"] * tables[name]["n"], tables[name]["n"]) for name in by},
             "machine": describe(where),
         }
         if robustness:

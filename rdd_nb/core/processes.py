@@ -9,10 +9,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["THREAD_NAMES", "cores", "end_tree", "gpus", "memory", "revision", "threads_of_children"]
+__all__ = ["THREAD_NAMES", "children_with", "cores", "end_tree", "gpus", "memory", "revision", "threads_of_children"]
 
 #: The variables by which numeric libraries are told their number of threads before they are imported.
 THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -74,11 +74,16 @@ def revision() -> str:
     return head.stdout.strip() + "-dirty" * bool(changed.stdout.strip()) if head.returncode == 0 else ""
 
 
-@contextlib.contextmanager
-def threads_of_children(threads: int) -> Iterator[None]:
+def threads_of_children(threads: int) -> contextlib.AbstractContextManager[None]:
     """What processes started meanwhile find in their environment, before they import torch."""
-    before = {name: os.environ.get(name) for name in THREAD_NAMES}
-    os.environ.update(dict.fromkeys(THREAD_NAMES, str(threads)))
+    return children_with(dict.fromkeys(THREAD_NAMES, str(threads)))
+
+
+@contextlib.contextmanager
+def children_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Processes started meanwhile find ``variables`` in their environment; afterwards it is as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

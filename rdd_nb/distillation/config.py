@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import pydantic
 
+from rdd_nb.core.checked import complaint
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.models import augmentation, networks
 from rdd_nb.models.protocol import MOST
@@ -121,10 +122,8 @@ class DistillConfig(pydantic.BaseModel):
 
 
 def _say(error: Any) -> str:
-    """One pydantic complaint as a person would say it."""
-    where = ".".join(map(str, error["loc"]))
-    if not where:
-        return str(error["msg"]).removeprefix("Value error, ")
+    """One pydantic complaint as a person would say it; of a choice, with the nearest that there is."""
     if error["type"] == "literal_error":
+        (where,) = error["loc"]
         return str(unknown(where, error["input"], get_args(DistillConfig.model_fields[where].annotation)))
-    return f"{where}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return complaint(error)

@@ -27,13 +27,15 @@ from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import Folder
-from rdd_nb.core.processes import cores, revision, threads_of_children
+from rdd_nb.core.processes import children_with, cores, revision, threads_of_children
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.experiments.study.plan import Plan, Unit
 from rdd_nb.experiments.study.units import folder_of, run_unit, state
 
 __all__ = ["Outcome", "run_study"]
 
+# Workers do not look for Python's own modules in the current folder first (from Python 3.11 on).
+SAFE = {"PYTHONSAFEPATH": "1"}
 GRACE = 60.0  # seconds that an interrupted worker has to keep its checkpoint
 
 
@@ -163,7 +165,7 @@ def run_study(
                 torch.set_num_threads(before)
         else:
             share = threads or max(1, cores() // workers)
-            with threads_of_children(share), _safe_path():
+            with threads_of_children(share), children_with(SAFE):
                 _in_processes(todo, min(workers, len(todo)), share, lambda unit: (unit, folder, device, rev), note)
     return outcomes
 
@@ -176,20 +178,6 @@ def _startable() -> Iterator[None]:
     except (OSError, ImportError) as error:
         why = getattr(error, "strerror", None) or one_line(error)
         raise RddError(f"worker processes cannot be started here ({why}): use fewer workers, or --workers 0") from None
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Processes started meanwhile do not look for Python's own modules in the current folder first (from 3.11 on)."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _in_processes(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -247,10 +246,8 @@ def _left_behind(folder: Folder, executed: str, why: str) -> tuple[str, str, str
 
 def _writable(sweep: Folder) -> bool:
     """Whether only the one run's folder is at fault: a disk that is full, or gone, would fail all that follow."""
-    name = f".probe-{secrets.token_hex(8)}"
     try:
-        sweep.write(name, bytes(8192))
-        sweep.remove(name)
+        sweep.probe(8192)
     except RddError:
         return False
     return True
