@@ -6,15 +6,20 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 
 from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.density import density_weights
-from rdd_nb.clustering.discovery import discover_groups, learnability
+from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
+from rdd_nb.clustering.trials import Benefit, Trials
 
 __all__ = [
+    "AUTO",
     "SPACES",
+    "Benefit",
     "Groups",
+    "Trials",
+    "candidates",
     "cells",
     "density_weights",
     "discover_groups",

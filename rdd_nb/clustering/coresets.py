@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.kmeans import medoids
-from rdd_nb.clustering.shares import group_shares
+from rdd_nb.clustering.shares import group_shares, quotas
 from rdd_nb.clustering.spaces import space
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError, unknown
@@ -130,7 +130,7 @@ def select(
             members = members[medoids(data.normalised(members).flatten(1), ipc, seed)]
         elif method == "balanced" and groups is not None and shares is not None:
             ids = groups.ids[members]
-            quota = _quotas(shares[label], torch.bincount(ids, minlength=groups.num_groups), ipc, draw)
+            quota = quotas(shares[label], torch.bincount(ids, minlength=groups.num_groups), ipc, draw)
             members = torch.cat([members[ids == group][:count] for group, count in enumerate(quota.tolist())])
         chosen.append(members[:ipc])
     return torch.cat(chosen)
@@ -177,23 +177,6 @@ def herd(points: Tensor, count: int) -> Tensor:
         free[best] = False
         total = total + points[best]
     return torch.tensor(chosen, dtype=torch.int64)
-
-
-def _quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> Tensor:
-    """How many of ``total`` images each group gives: int64 ``[G]``, its share to within one, at most its size.
-
-    By one systematic draw over the groups, largest share first, so that a group's expected number is its share. What a
-    group is too small to give goes to the next draw among those that have images left.
-    """
-    quota = torch.zeros_like(sizes)
-    while total > int(quota.sum()):
-        left = shares.double() * (sizes > quota)
-        order = left.argsort(descending=True, stable=True)
-        wanted = total - int(quota.sum())
-        points = (torch.arange(wanted) + torch.rand(1, generator=draw, dtype=torch.float64)) / wanted
-        where = torch.searchsorted((left / left.sum())[order].cumsum(0), points, right=True).clamp_max(len(order) - 1)
-        quota = (quota + torch.bincount(order[where], minlength=len(sizes))).minimum(sizes)
-    return quota
 
 
 @torch.no_grad()

@@ -1,53 +1,186 @@
-"""Groups that nobody named: k-means in a space, and a trial of what can be learnt."""
+"""Groups that nobody named: candidates from several views of the data, and a trial of what raising each would bring."""
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.kmeans import kmeans
-from rdd_nb.clustering.reference_networks import held_out_probabilities
+from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
 from rdd_nb.clustering.shares import group_weights
-from rdd_nb.clustering.spaces import space
+from rdd_nb.clustering.spaces import principal, space
+from rdd_nb.clustering.trials import Benefit, Trials
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["discover_groups", "learnability"]
+__all__ = ["AUTO", "candidates", "discover_groups", "learnability"]
+
+AUTO = "auto"
+POWER = 0.3  # of DistillConfig: what a group raised in full counts as
+SCREENED = (0.8, 0.4)  # strengths that every candidate is tried at
+STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # that the best are
+MOST_LOST = 1.0  # points of held-out accuracy that raising may cost
+LEAST = 1.0  # points that it must bring, and
+CERTAIN = 3  # standard errors: it is the best of a dozen
 
 
 def discover_groups(
     data: ImageDataset,
-    space_name: str = "probabilities",
+    space_name: str = AUTO,
     *,
     num_groups: int = 10,
     learnable: bool = True,
+    ipc: int = 10,
     seed: int = 0,
     device: str = "auto",
 ) -> Groups:
-    """Groups within each class, found without any group label: k-means in the space called ``space_name``.
+    """Groups within each class, found without any group label, and how far each is to be raised.
 
-    The default looks at the class probabilities of a briefly trained, deliberately biased network
-    (:func:`rdd_nb.clustering.reference_networks.biased_probabilities`). That finds the rare and the badly served, and
-    also what is badly served because it cannot be told apart, or is wrongly labelled. So each group is tried
-    (:func:`learnability`), and what cannot be learnt is not raised; ``learnable=False`` leaves this out.
+    The default ``"auto"`` looks for groups in several views (:func:`candidates`) and tries what raising each would
+    bring, on held-out training images and at the size of the set that is to be made
+    (:class:`~rdd_nb.clustering.trials.Trials`). The candidate and the strength that bring most are taken. Where none
+    brings a point and three standard errors without costing more than a point of held-out accuracy, nothing is raised:
+    ``learnable`` is 0 everywhere and robust matching is plain matching. :attr:`Groups.report` tells what was tried.
+
+    With the name of a space it is k-means in that space, and ``learnable`` is each group's :func:`learnability`.
+
+    Args:
+        data: the training set.
+        space_name: ``"auto"``, or one of :data:`~rdd_nb.clustering.SPACES`.
+        num_groups: the most that a class is divided into.
+        learnable: False to raise the groups in full without asking what it brings (with ``"auto"``, those of the best
+            candidate).
+        ipc: images per class of the set that is to be made, for the trial.
+        seed: of the networks, the clusterings and the trial.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
 
     Raises:
-        RddError: no such space, or ``num_groups`` below 1.
+        RddError: no such space, ``num_groups`` or ``ipc`` below 1, or no class of two images.
 
     Taught in ``notebooks/00_quickstart.ipynb``.
     """
     if num_groups < 1:
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
+    if ipc < 1:
+        raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
+    if space_name == AUTO:
+        return _tried(data, num_groups, learnable, ipc, seed, device)
     points = space(data, space_name, seed, device)
     groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
     return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
 
 
+def candidates(data: ImageDataset, num_groups: int = 10, seed: int = 0, device: str = "auto") -> Iterator[Groups]:
+    """The groupings that ``discover_groups`` tries: k-means within classes, in several views of the data.
+
+    Class probabilities of the biased network after 1, 2 and 4 epochs show what breaks a class's rule; its features
+    after two what it makes of the images (GEORGE, 2011.12945); a frozen network's features what they look like; and
+    colours, where there are some, also in three groups: a minority that fills one group of ten cannot be raised.
+    """
+    stages = biased_stages(data, seed, device=device)
+    views: list[tuple[str, Tensor, int]] = [
+        (f"probabilities, {passed} epoch{'s' if passed > 1 else ''}", told, num_groups)
+        for passed, (told, _) in stages.items()
+    ]
+    views.append(("features learnt", principal(stages[2][1]), num_groups))
+    views.append(("features of a frozen network", principal(space(data, "features", seed, device)), num_groups))
+    if data.shape[0] == 3:
+        colours = space(data, "colour", seed, device)
+        views += [("colour", colours, count) for count in dict.fromkeys((num_groups, min(3, num_groups)))]
+    for name, points, count in views:
+        if (points.std(0) < 1e-5).all():  # grey images in three channels have no colours
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than groups, but for rounding
+            yield Groups(kmeans(points, data.labels, count, seed), count, f"{name} ({count} groups)")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """One way of raising: groups with their ``learnable``, and what the trial said."""
+
+    groups: Groups
+    how: str
+    benefit: Benefit
+
+
+def _tried(data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed: int, device: str) -> Groups:
+    trials = Trials(data, ipc=ipc, seed=seed, device=device)
+    everyone = torch.ones(data.num_classes, num_groups, dtype=torch.float64)
+
+    def judged(round: int) -> Callable[[Groups, Tensor, str], _Way]:
+        plain = trials.judge(round=round)
+
+        def judge(groups: Groups, share: Tensor, how: str) -> _Way:
+            raised = replace(groups, learnable=share[:, : groups.num_groups])
+            return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), raised))
+
+        return judge
+
+    screen, screened = judged(0), []
+    for groups in candidates(data, num_groups, seed, device):
+        ways = [screen(groups, strength * everyone, f"strength {strength:g}") for strength in SCREENED]
+        screened.append(max(ways, key=lambda way: way.benefit.value))
+    screened.sort(key=lambda way: -way.benefit.value)
+    best = screened[0].groups
+    if not learnable:
+        return replace(best, learnable=None)
+    # Other small sets than those that chose the candidates: the best of many is lucky.
+    final, tried = judged(1), []
+    known = learnability(best, data, seed, device=device)
+    for strength in STRENGTHS:
+        tried += [final(way.groups, strength * everyone, f"strength {strength:g}") for way in screened[:2]]
+        tried.append(final(best, strength * known, f"strength {strength:g} times learnability"))
+    fair = [way for way in tried if _pays(way.benefit)]
+    chosen = max(fair, key=lambda way: way.benefit.value, default=None)
+    found = chosen.groups if chosen is not None else replace(best, learnable=0 * everyone[:, : best.num_groups])
+    return replace(found, report=_report(screened, tried, chosen))
+
+
+def _pays(benefit: Benefit) -> bool:
+    return benefit.mean >= -MOST_LOST and benefit.value >= max(LEAST, CERTAIN * benefit.error)
+
+
+def _report(screened: list[_Way], tried: list[_Way], chosen: _Way | None) -> str:
+    """In words and as a Markdown table: which candidates there were, what each trial said, and what follows."""
+
+    def rows(ways: list[_Way]) -> list[str]:
+        return [
+            f"| {w.groups.source} | {w.how} | {w.benefit.balanced:+.1f} | {w.benefit.mean:+.1f} | "
+            f"{w.benefit.value:+.1f} ± {w.benefit.error:.1f} |"
+            for w in ways
+        ]
+
+    if chosen is None:
+        said = (
+            f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
+            f"standard errors without costing more than {MOST_LOST:g} point of accuracy. Robust matching is plain "
+            "matching here."
+        )
+    else:
+        said = (
+            f"Raised: {chosen.groups.source}, {chosen.how}. On held-out training images that changed the accuracy in "
+            f"which small groups count more by {chosen.benefit.balanced:+.1f} points, and the accuracy by "
+            f"{chosen.benefit.mean:+.1f}."
+        )
+    head = [
+        "| groups | raised by | small groups count more | all alike | average ± error |",
+        "|---|---|---:|---:|---:|",
+    ]
+    first = ["Candidates, points against raising none:", "", *head, *rows(screened)]
+    second = ["The best, tried again on other sets:", "", *head, *rows(tried)]
+    return "\n".join([said, "", *first, "", *second])
+
+
 def learnability(
-    groups: Groups, data: ImageDataset, seed: int = 0, *, power: float = 0.3, device: str = "auto"
+    groups: Groups, data: ImageDataset, seed: int = 0, *, power: float = POWER, device: str = "auto"
 ) -> Tensor:
     """How far a network that meets a group often learns to classify those of its members that it never met.
 

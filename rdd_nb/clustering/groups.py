@@ -22,13 +22,20 @@ class Groups:
         num_groups: ids a class can have, ``G``; a class need not use all of them.
         source: how they came about, e.g. ``"probabilities"`` or ``"known"``.
         learnable: float64 ``[num_classes, num_groups]`` in [0, 1], how far a group is to be raised above its natural
-            part (:func:`learnability`); None to raise all, as known groups are.
+            part; None to raise all, as known groups are.
+        report: what was tried to find them and what it said, as Markdown (:func:`discover_groups`).
     """
 
     ids: Tensor
     num_groups: int
     source: str
     learnable: Tensor | None = None
+    report: str = ""
+
+    @property
+    def raised(self) -> bool:
+        """Whether any group is to be raised above its natural part."""
+        return self.learnable is None or bool((self.learnable > 0).any())
 
     def sizes(self, labels: Tensor, num_classes: int) -> Tensor:
         """Samples in each group: int64 ``[num_classes, num_groups]``."""

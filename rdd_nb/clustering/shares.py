@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 
-__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass"]
+__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass", "quotas"]
 
 
 def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
@@ -75,3 +76,20 @@ def group_weights(groups: Groups, labels: Tensor, num_classes: int, power: float
     shares = group_shares(groups, labels, num_classes, power)
     sizes = groups.sizes(labels, num_classes)
     return shares[labels, groups.ids] / sizes[labels, groups.ids]
+
+
+def quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> Tensor:
+    """How many of ``total`` images each group gives: int64 ``[G]``, its share to within one, at most its size.
+
+    By one systematic draw over the groups, largest share first, so that a group's expected number is its share. What a
+    group is too small to give goes to the next draw among those that have images left.
+    """
+    quota = torch.zeros_like(sizes)
+    while total > int(quota.sum()):
+        left = shares.double() * (sizes > quota)
+        order = left.argsort(descending=True, stable=True)
+        wanted = total - int(quota.sum())
+        points = (torch.arange(wanted) + torch.rand(1, generator=draw, dtype=torch.float64)) / wanted
+        where = torch.searchsorted((left / left.sum())[order].cumsum(0), points, right=True).clamp_max(len(order) - 1)
+        quota = (quota + torch.bincount(order[where], minlength=len(sizes))).minimum(sizes)
+    return quota

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdd_nb.clustering.reference_networks import biased_probabilities, depth_for, outputs
+from rdd_nb.clustering.reference_networks import biased_probabilities, biased_stages, depth_for, outputs
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import unknown
 from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.models import networks
 
-__all__ = ["SPACES", "space"]
+__all__ = ["SPACES", "principal", "space"]
 
 
 def _pixels(data: ImageDataset, seed: int, device: str) -> Tensor:
@@ -28,6 +28,36 @@ def _style(data: ImageDataset, seed: int, device: str) -> Tensor:
     """Mean and standard deviation of each channel of each image, ``[N, 2C]``, standardised over the data."""
     raw = torch.cat(outputs(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu")))
     return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+
+
+def _colour(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """Which colours an image has, and how many: two opponent channels' mean and logarithmic deviation, ``[N, 4]``.
+
+    Standardised over the data. The logarithm sets grey images, which have no deviation, far apart. Brightness and
+    contrast, which differ more and mean less, are left out. Grey data are one point.
+    """
+
+    def measured(x: Tensor) -> Tensor:
+        if x.shape[1] < 3:
+            return x.new_zeros(len(x), 4)
+        pairs = torch.stack([x[:, 0] - x[:, 2], x[:, 1] - (x[:, 0] + x[:, 2]) / 2], 1)
+        return torch.cat([pairs.mean((2, 3)), (pairs.std((2, 3)) + 0.01).log()], 1)
+
+    unchanged = data.with_statistics((0.0,) * data.shape[0], (1.0,) * data.shape[0])  # grey stays grey
+    raw = torch.cat(outputs(measured, unchanged, torch.device("cpu")))
+    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+
+
+def _embedding(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """The biased network's features, as their 20 principal components (GEORGE, Sohoni et al., 2011.12945)."""
+    return principal(biased_stages(data, seed, epochs=(2,), device=device)[2][1])
+
+
+def principal(points: Tensor, most: int = 20) -> Tensor:
+    """The first principal components of points ``[N, D]``: ``[N, most or fewer]``, by the covariance (exact)."""
+    centred = points - points.mean(0)
+    _, vectors = torch.linalg.eigh((centred.T @ centred).double())
+    return centred @ vectors.flip(1)[:, :most].to(centred)
 
 
 def _features(data: ImageDataset, seed: int, device: str) -> Tensor:
@@ -53,7 +83,9 @@ def _predicted_class(data: ImageDataset, seed: int, device: str) -> Tensor:
 SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
     "pixels": _pixels,
     "style": _style,
+    "colour": _colour,
     "features": _features,
+    "embedding": _embedding,
     "probabilities": _probabilities,
     "predicted-class": _predicted_class,
 }

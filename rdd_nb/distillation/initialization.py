@@ -92,7 +92,8 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
     check(data, config, groups)
     init = config.init
     if init == "auto":
-        init = "groups" if groups is not None and config.objective in ("robust", "group") else "real"
+        spread = groups is not None and groups.raised and config.objective in ("robust", "group")
+        init = "groups" if spread else "real"
     if init == "groups" and groups is None:
         raise RddError(
             "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"
@@ -101,8 +102,8 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
         size = (data.num_classes * config.ipc, *data.shape)
         images = torch.randn(*size, generator=stream(config.seed, "init"))
     else:
-        spread, power = (groups, config.group_power) if init == "groups" else (None, 0.0)
-        chosen = select(data, _SELECTED[init], config.ipc, groups=spread, power=power, seed=config.seed)
+        over, power = (groups, config.group_power) if init == "groups" else (None, 0.0)
+        chosen = select(data, _SELECTED[init], config.ipc, groups=over, power=power, seed=config.seed)
         images = data.normalised(chosen)
     return State(0, images, torch.zeros_like(images))
 

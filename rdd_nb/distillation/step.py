@@ -79,9 +79,11 @@ class _Problem:
         self.num_groups = config.ipc if groups is None else groups.num_groups
         self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
         self.weighing = 0.0
+        # Groups of which none is to be raised: robust matching is plain matching.
+        self.objective = config.objective if groups is None or groups.raised else "erm"
         order = torch.randperm(len(data), generator=stream(config.seed, "order"))
         mass = sampling_weights(data, config, groups)
-        if config.objective in ("robust", "group") and groups is not None:
+        if self.objective in ("robust", "group") and groups is not None:
             shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
             self.group_shares = shares.to(device)
             order = order[groups.ids[order].argsort(stable=True)]
@@ -104,14 +106,14 @@ class _Problem:
         with phase("risk"):
             if self.groups is not None:
                 groups = self.groups[index]
-            elif c.objective == "robust":
+            elif self.objective == "robust":
                 with torch.no_grad():
                     groups = torch.cdist(*features()).argmin(2)
             else:
                 groups = torch.zeros_like(index)
             shares = None if self.group_shares is None else self.group_shares[self.labels[index[:, 0]]]
             found = matching.objective_weights(
-                c.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight, shares
+                self.objective, losses, groups, self.num_groups, c.tail, c.mean_weight, c.max_weight, shares
             )
         self.weighing += time.perf_counter() - began
         return found

@@ -5,11 +5,11 @@ import inspect
 import pytest
 import torch
 
-from rdd_nb.clustering.discovery import discover_groups, learnability
+from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.clustering.reference_networks import biased_probabilities
 from rdd_nb.clustering.shares import group_mass, group_shares
-from rdd_nb.clustering.spaces import SPACES
+from rdd_nb.clustering.spaces import SPACES, principal, space
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, statistics
 from rdd_nb.distillation.config import DistillConfig
@@ -20,7 +20,7 @@ from tests.helpers import rng
 def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(coloured):
     share = float(coloured.minority.float().mean())
     assert share == pytest.approx(0.1, abs=0.01)
-    found = discover_groups(coloured, num_groups=4, seed=0)
+    found = discover_groups(coloured, "probabilities", num_groups=4, seed=0)
     assert found.num_groups == 4 and found.source == "probabilities" and found.ids.shape == (900,)
     assert group_mass(found, coloured.labels, coloured.minority) > 5 * share
     shuffled = Groups(found.ids[torch.randperm(900, generator=rng(1))], 4, "shuffled")
@@ -29,10 +29,43 @@ def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(col
     assert known == pytest.approx(2 / 3)  # three colours, two of them foreign to the class
 
 
+def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
+    found = discover_groups(worn, num_groups=4, seed=0)
+    assert found.raised and found.learnable.shape[0] == 3 and float(found.learnable.max()) <= 1
+    share = float(worn.minority.float().mean())
+    assert group_mass(found, worn.labels, worn.minority, 0.3) > 1.5 * share
+    assert found.report.startswith("Raised: " + found.source)
+    names = [groups.source for groups in candidates(worn, 4, 0)]
+    assert len(names) == len(set(names)) == 7 and all(f"| {name} |" in found.report for name in names)
+    assert found.report.count("strength 1 times learnability") >= 1
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.3])
+def test_the_default_raises_nothing_where_nothing_is_gained(wrong):
+    """Two classes that differ in brightness and nothing else; with wrong labels, which a biased network betrays."""
+    draw, labels = rng(3), torch.arange(800) % 2
+    shown = torch.where(torch.rand(800, generator=draw) < wrong, 1 - labels, labels)
+    images = (torch.rand(800, 1, 8, 8, generator=draw) * 60 + 90 * shown.view(-1, 1, 1, 1)).to(torch.uint8)
+    found = discover_groups(ImageDataset(images, labels, ("dark", "bright"), *statistics(images)), seed=1)
+    assert not found.raised and found.report.startswith("Nothing is raised")
+    natural = found.sizes(labels, 2).double() / 400
+    assert torch.allclose(group_shares(found, labels, 2, 0.3), natural)
+
+
+def test_a_few_images_are_enough_for_the_default():
+    images = torch.randint(0, 256, (7, 3, 8, 8), generator=rng(0), dtype=torch.uint8)
+    data = ImageDataset(images, torch.tensor([0, 0, 0, 0, 1, 1, 2]), ("four", "two", "one"), *statistics(images))
+    found = discover_groups(data, seed=0)
+    assert found.ids.shape == (7,) and len(found.report.splitlines()) > 5
+    alone = data.subset(torch.tensor([0, 4, 6]))
+    with pytest.raises(RddError, match="no class of '' has two images"):
+        discover_groups(alone, seed=0)
+
+
 def test_discovery_reads_no_group_label_and_repeats(coloured):
     blind = ImageDataset(coloured.images, coloured.labels, coloured.class_names, coloured.mean, coloured.std)
-    for name in SPACES:
-        tried = name == "probabilities"
+    for name in (AUTO, *SPACES):
+        tried = name in (AUTO, "probabilities")
         first, second = (discover_groups(d, name, num_groups=3, learnable=tried, seed=4) for d in (coloured, blind))
         assert torch.equal(first.ids, second.ids)
         assert torch.equal(first.learnable, second.learnable) if tried else first.learnable is None
@@ -53,6 +86,8 @@ def test_bad_requests_are_refused(coloured):
         discover_groups(coloured, "pixel")
     with pytest.raises(RddError, match="num_groups is 0"):
         discover_groups(coloured, "pixels", num_groups=0)
+    with pytest.raises(RddError, match="ipc is 0"):
+        discover_groups(coloured, ipc=0)
     with pytest.raises(RddError, match="'quadrants' names no groups"):
         known_groups(quadrants(6))
 
@@ -72,6 +107,27 @@ def test_a_rare_group_is_learnable_and_wrong_labels_are_not():
     assert float(found[:, :2].min()) > 0.9 and float(found[:, 2].max()) < 0.4
     shares = group_shares(Groups(kind, 4, "mine", found), labels, 4, 0.3)
     assert float(shares[:, 1].min()) > 0.2 and float(shares[:, 2].max()) < 0.15  # of a tenth each
+
+
+def test_a_grey_image_lies_apart_from_every_colour():
+    draw = rng(2)
+    images = torch.randint(0, 256, (200, 3, 8, 8), generator=draw, dtype=torch.uint8)
+    images[::10] = images[::10, :1].expand(-1, 3, -1, -1)  # grey, as light and as varied as the others
+    data = ImageDataset(images, torch.zeros(200, dtype=torch.int64), ("all",), *statistics(images))
+    points, grey = space(data, "colour"), torch.arange(200) % 10 == 0
+    assert points.shape == (200, 4)
+    apart = torch.cdist(points[grey], points[~grey]).min()
+    assert apart > 2 * torch.cdist(points[grey], points[grey]).max()
+    one_channel = ImageDataset(images[:, :1], data.labels, ("all",), *statistics(images[:, :1]))
+    assert torch.equal(space(one_channel, "colour"), torch.zeros(200, 4))
+
+
+def test_principal_components_keep_distances():
+    points = torch.randn(50, 8, generator=rng(1))
+    turned, centred = principal(points, 8), points - points.mean(0)
+    assert torch.allclose(turned @ turned.T, centred @ centred.T, atol=1e-4)
+    assert principal(points, 3).shape == (50, 3)
+    assert principal(points, 3).var(0).sum() > points.var(0).topk(3).values.sum() - 1e-4
 
 
 def test_learnability_tries_the_power_that_is_the_default():

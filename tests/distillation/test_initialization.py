@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdd_nb import clustering
-from rdd_nb.clustering.coresets import _quotas
 from rdd_nb.clustering.groups import Groups
-from rdd_nb.clustering.shares import group_weights
+from rdd_nb.clustering.shares import group_weights, quotas
 from rdd_nb.core.errors import RddError
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import fingerprint, initial_state, sampling_weights
@@ -41,7 +40,7 @@ def test_quotas_are_the_shares_to_within_one_and_never_more_than_there_is(sizes,
     shares = sizes.double() ** power * (sizes > 0)
     shares = shares / shares.sum()
     seed = data.draw(st.integers(0, 99))
-    quota = _quotas(shares, sizes, total, torch.Generator().manual_seed(seed))
+    quota = quotas(shares, sizes, total, torch.Generator().manual_seed(seed))
     assert int(quota.sum()) == total and (quota <= sizes).all() and (quota >= 0).all()
     if (shares * total <= sizes - 1).all():  # nobody is too small: one draw, and each gets its share
         assert ((quota - shares * total).abs() < 1 + 1e-9).all()
@@ -49,7 +48,7 @@ def test_quotas_are_the_shares_to_within_one_and_never_more_than_there_is(sizes,
 
 def test_quotas_give_each_group_its_share_on_average():
     shares, sizes = torch.tensor([0.62, 0.3, 0.08], dtype=torch.float64), torch.tensor([100, 50, 20])
-    drawn = torch.stack([_quotas(shares, sizes, 4, torch.Generator().manual_seed(s)) for s in range(600)])
+    drawn = torch.stack([quotas(shares, sizes, 4, torch.Generator().manual_seed(s)) for s in range(600)])
     torch.testing.assert_close(drawn.double().mean(0), 4 * shares, atol=0.06, rtol=0)
 
 

@@ -140,6 +140,10 @@ def _method_entry(
     return MethodEntry(label(entry, point), entry, keys, made, protocol)
 
 
+#: The default before candidates were tried: what was measured then is known by the same settings.
+_FIRST_SPACE = "probabilities"
+
+
 def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
     """Kind and arguments of the discovery (and its defaults, so that units know when one changes), or None."""
     if said is None or said == "none":
@@ -167,9 +171,14 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
         if plain and (not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)):
             raise RddError(f"{where}: {name}={value!r} should be like {default!r}")
     space = arguments.get("space_name")
-    if isinstance(space, str) and space not in clustering.SPACES and known.get("space_name") in clustering.SPACES:
-        raise unknown("space", space, clustering.SPACES, where)
+    spaces = (clustering.AUTO, *clustering.SPACES)
+    if isinstance(space, str) and space not in spaces and known.get("space_name") in spaces:
+        raise unknown("space", space, spaces, where)
     defaults = {name: repr(default) for name, default in known.items() if name not in arguments}
+    if space in clustering.SPACES:
+        defaults.pop("ipc", None)  # of the trial, which a named space does not make
+        if space == _FIRST_SPACE:
+            defaults["space_name"] = repr(arguments.pop("space_name"))
     return {"kind": kind, "arguments": arguments, "defaults": defaults}
 
 

@@ -7,6 +7,7 @@ and with the same settings, the unit is finished and never run again.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import functools
@@ -252,7 +253,8 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
         found = _load_groups(kept, name, data)
         if found is None:
             began = time.perf_counter()
-            groups = clustering.discover_groups(data, seed=unit.seed, device=device, **wanted["arguments"])
+            given = {name: ast.literal_eval(told) for name, told in wanted["defaults"].items()} | wanted["arguments"]
+            groups = clustering.discover_groups(data, seed=unit.seed, device=device, **given)
             found = groups, time.perf_counter() - began
             _save_groups(kept, name, *found)
     groups, seconds = found

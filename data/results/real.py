@@ -1,0 +1,270 @@
+"""The default on real sets: plain beside robust, groups discovered and known; ``real.csv`` and ``real-found.csv``.
+
+    python data/results/real.py --data FOLDER [--sets "cmaterdb, 5 %" …] [--seeds 0 1 2]
+
+``FOLDER`` holds ``cifar10-jpeg.tar.xz``, ``cmaterdb.npz``, ``bar64.tar.xz`` and ``mnist.npz``; none of them is part of
+this project. A seed draws which images are rare (where a set is cut), the groups, the distillation and the networks.
+The test set is scored once. Where nothing is raised, robust is plain, and its networks are not trained a second time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+import rdd_nb as rdd
+from rdd_nb import clustering
+from rdd_nb.core import environment
+from rdd_nb.core.random_streams import stream
+from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.evaluation import subgroups
+from rdd_nb.models.protocol import PROFILES
+from rdd_nb.models.training import train
+
+TABLE, FOUND = (Path(__file__).with_name(name) for name in ("real.csv", "real-found.csv"))
+NETS = 3
+Part = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels
+
+
+def splits(
+    name: str,
+    train: Part,
+    test: Part,
+    classes: tuple[str, ...],
+    groups: tuple[Tensor, Tensor] | None = None,
+    *names: str,
+) -> Splits:
+    """Two sets with the training set's statistics."""
+    mean, std = statistics(train[0])
+    ids = groups or (None, None)
+    both = (ImageDataset(*part, classes, mean, std, i, names, name=name) for part, i in zip((train, test), ids))
+    return Splits(*both, name)
+
+
+def from_tar(file: Path, size: int | None = None) -> tuple[Part, Part, tuple[str, ...]]:
+    """``train/<class>/…`` and ``test/<class>/…`` of an archive, in the order of their names."""
+    kept = {"train": ([], []), "test": ([], [])}
+    with tarfile.open(file) as archive:
+        members = sorted((m for m in archive if m.isfile() and m.name.endswith(".jpg")), key=lambda m: m.name)
+        classes = sorted({m.name.split("/")[-2] for m in members})
+        for member in members:
+            part, label = member.name.split("/")[-3:-1]
+            image = Image.open(archive.extractfile(member)).convert("RGB")
+            kept[part][0].append(np.asarray(image.resize((size, size), Image.Resampling.BICUBIC) if size else image))
+            kept[part][1].append(classes.index(label))
+    parts = [
+        (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
+        for images, labels in kept.values()
+    ]
+    return parts[0], parts[1], tuple(classes)
+
+
+def chosen(part: Part, labels: list[int], most: int) -> Part:
+    """The first ``most`` of each of ``labels``, numbered anew."""
+    index = torch.cat([(part[1] == label).nonzero()[:most, 0] for label in labels])
+    new = torch.zeros(max(labels) + 1, dtype=torch.int64)
+    new[labels] = torch.arange(len(labels))
+    return part[0][index], new[part[1][index]]
+
+
+def cmaterdb(folder: Path, seed: int, rare: float | None = None) -> Splits:
+    """Numerals in three scripts; the last script cut to ``rare`` of each class."""
+    held = np.load(folder / "cmaterdb.npz")
+    pictures, labels, ids = (
+        [torch.from_numpy(held[f"{part}_{what}"]) for part in ("train", "test")]
+        for what in ("images", "labels", "groups")
+    )
+    pictures = [each.permute(0, 3, 1, 2).contiguous() for each in pictures]
+    labels, ids, names = [x.long() for x in labels], [x.long() for x in ids], tuple(map(str, held["group_names"]))
+    keep = torch.ones(len(labels[0]), dtype=torch.bool)
+    for label in range(10) if rare else ():
+        few = ((labels[0] == label) & (ids[0] == len(names) - 1)).nonzero()[:, 0]
+        others = int((labels[0] == label).sum()) - len(few)
+        shuffled = few[torch.randperm(len(few), generator=stream(seed, "cmaterdb"))]
+        keep[shuffled[round(rare / (1 - rare) * others) :]] = False
+    first = pictures[0][keep], labels[0][keep]
+    classes = tuple(map(str, range(10)))
+    return splits("cmaterdb", first, (pictures[1], labels[1]), classes, (ids[0][keep], ids[1]), *names)
+
+
+def cifar10_s(folder: Path, seed: int, bias: float = 0.9) -> Splits:
+    """FairDD's CIFAR10-S (2411.19623) of the first 600 images a class: five classes mostly colour, five mostly grey."""
+    train, test, names = from_tar(folder / "cifar10-jpeg.tar.xz")
+    (images, labels), (asked, answers) = chosen(train, list(range(10)), 600), test
+    ids, draw = torch.zeros(len(labels), dtype=torch.int64), stream(seed, "cifar10-s")
+    for label in range(10):
+        members = (labels == label).nonzero()[:, 0]
+        members = members[torch.randperm(len(members), generator=draw)]
+        usual = int(label >= 5)
+        ids[members] = 1 - usual
+        ids[members[: round(bias * len(members))]] = usual
+    images = torch.where((ids == 1).view(-1, 1, 1, 1), grey(images), images)
+    twice, both = torch.cat([asked, grey(asked)]), torch.arange(2).repeat_interleave(len(answers))
+    return splits("cifar10-s", (images, labels), (twice, answers.repeat(2)), names, (ids, both), "colour", "grey")
+
+
+def grey(images: Tensor) -> Tensor:
+    """As television has it, in three equal channels."""
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8).expand_as(images).contiguous()
+
+
+def cat_dog(folder: Path, seed: int) -> Splits:
+    """Two classes of CIFAR-10, no groups."""
+    train, test, names = from_tar(folder / "cifar10-jpeg.tar.xz")
+    two = [names.index(name) for name in ("cat", "dog")]
+    return splits("cat or dog", chosen(train, two, 2500), chosen(test, two, 1000), ("cat", "dog"))
+
+
+def bar(folder: Path, seed: int, size: int = 32) -> Splits:
+    """Biased Action Recognition (Nam et al., 2007.02561): actions in their usual places, tested in unusual ones."""
+    return splits("bar", *from_tar(folder / "bar64.tar.xz", size))
+
+
+def pair(first: str, second: str) -> Callable[[Path, int], Splits]:
+    """Two classes of the shipped sample."""
+
+    def make(folder: Path, seed: int) -> Splits:
+        sample = rdd.load("fashion-mnist-sample")
+        two = [sample.train.class_names.index(name) for name in (first, second)]
+        parts = [chosen((d.images, d.labels), two, 10**6) for d in (sample.train, sample.test)]
+        return splits(f"{first} or {second}", *parts, (first, second))
+
+    return make
+
+
+COLOURS = torch.tensor(
+    [
+        (255, 0, 0), (255, 128, 0), (255, 255, 0), (255, 255, 128), (0, 255, 0),
+        (0, 255, 255), (0, 0, 255), (128, 0, 255), (255, 0, 255), (255, 255, 255),
+    ],
+    dtype=torch.uint8,
+)  # fmt: skip
+
+
+def fairdd(base: str, where: str, bias: float = 0.9, most: int = 1000) -> Callable[[Path, int], Splits]:
+    """FairDD's C-MNIST and C-FMNIST (2411.19623), of the first ``most`` images a class: a class has its colour."""
+
+    def make(folder: Path, seed: int) -> Splits:
+        if base == "mnist":
+            held = np.load(folder / "mnist.npz")
+            parts = [
+                (torch.from_numpy(held[f"{p}_images"]), torch.from_numpy(held[f"{p}_labels"]).long())
+                for p in ("train", "test")
+            ]
+            names = tuple(map(str, range(10)))
+        else:
+            sample = rdd.load("fashion-mnist-sample")
+            parts, names = [(d.images[:, 0], d.labels) for d in (sample.train, sample.test)], sample.train.class_names
+        draw, made, ids = stream(seed, "fairdd", base, where), [], []
+        for number, (images, labels) in enumerate(parts):
+            images, labels = chosen((images, labels), list(range(10)), most if number == 0 else 200)
+            colour = torch.zeros_like(labels)
+            for label in range(10):
+                members = (labels == label).nonzero()[:, 0]
+                members = members[torch.randperm(len(members), generator=draw)]
+                own = round(bias * len(members)) if number == 0 else 0
+                others = torch.tensor([k for k in range(10) if number or k != label])
+                colour[members[:own]] = label
+                colour[members[own:]] = others[torch.arange(len(members) - own) % len(others)]
+            padded = F.pad(images, (4, 0, 4, 0))[:, None]
+            painted = padded >= 128 if where == "foreground" else padded < 128
+            made.append((torch.where(painted, COLOURS[colour].view(-1, 3, 1, 1), padded.expand(-1, 3, -1, -1)), labels))
+            ids.append(colour)
+        name = f"c-{base} {where}"
+        return splits(name, made[0], made[1], names, (ids[0], ids[1]), *(f"colour {k}" for k in range(10)))
+
+    return make
+
+
+SETS: dict[str, Callable[[Path, int], Splits]] = {
+    "cmaterdb, 5 %": lambda folder, seed: cmaterdb(folder, seed, 0.05),
+    "c-mnist foreground": fairdd("mnist", "foreground"),
+    "cat or dog": cat_dog,
+    "pullover or coat": pair("pullover", "coat"),
+    "T-shirt or shirt": pair("T-shirt", "shirt"),
+    "bar, 32 px": bar,
+    "cifar10-s": cifar10_s,
+    "c-mnist background": fairdd("mnist", "background"),
+    "cmaterdb": cmaterdb,
+    "cmaterdb, 10 %": lambda folder, seed: cmaterdb(folder, seed, 0.1),
+    "c-fmnist foreground": fairdd("fashion", "foreground"),
+    "c-fmnist background": fairdd("fashion", "background"),
+}
+
+
+def scored(synthetic: object, test: ImageDataset, seed: int) -> dict[str, float]:
+    """Accuracy over networks, its mean over groups, of the worst group, and FairDD's DEO; %."""
+    nets = train(synthetic, PROFILES["quick"], nets=NETS, seed=seed, device="cpu")  # type: ignore[arg-type]
+    parts = torch.arange(len(test)).split(500)
+    with torch.no_grad():
+        said = np.stack([torch.cat([net(test.normalised(part)).argmax(1) for part in parts]).numpy() for net in nets])
+    right = (said == test.labels.numpy()).mean(0)
+    found = {"accuracy": 100 * float(right.mean())}
+    if test.groups is not None:
+        groups = [100 * float(right[(test.groups == g).numpy()].mean()) for g in range(test.num_groups)]
+        deo = subgroups.recall_range(test.labels.numpy(), said, test.groups.numpy())
+        found |= {
+            "worst group": min(groups),
+            "rare group": groups[-1],
+            "DEO_M": 100 * deo.maximum,
+            "DEO_A": 100 * deo.mean,
+        }
+    return found
+
+
+def main() -> None:
+    """Measure what is missing, and rewrite the tables after each set and seed: it can be stopped and started."""
+    parser = argparse.ArgumentParser(description="plain beside robust on real sets")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    for seed in asked.seeds:
+        for name in asked.sets:
+            table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["set", "seed"])
+            if ((table["set"] == name) & (table["seed"] == seed)).any():
+                continue
+            data, began = SETS[name](asked.data, seed), time.perf_counter()
+            groups = rdd.discover_groups(data.train, seed=seed, device="cpu")
+            found = {
+                "set": name,
+                "seed": seed,
+                "seconds": time.perf_counter() - began,
+                "found": groups.report.split("\n")[0],
+            }
+            made = {"plain": (rdd.DistillConfig(objective="erm", seed=seed), None)}
+            if groups.raised:
+                made["robust"] = (rdd.DistillConfig(seed=seed), groups)
+            if data.train.groups is not None:
+                known = clustering.known_groups(data.train)
+                made["robust known"] = (rdd.DistillConfig(seed=seed), known)
+                made["group known"] = (rdd.DistillConfig(objective="group", group_power=0, seed=seed), known)
+            rows = []
+            for method, (config, given) in made.items():
+                run = rdd.distill(data.train, config, given, device="cpu", progress=False)
+                rows.append(
+                    {"set": name, "seed": seed, "method": method, **scored(run.synthetic, data.test, seed), **where}
+                )
+            if not groups.raised:
+                rows.append({**rows[0], "method": "robust"})
+            for file, new in ((TABLE, rows), (FOUND, [found])):
+                held = [pd.read_csv(file)] if file.exists() else []
+                pd.concat([*held, pd.DataFrame(new)], ignore_index=True).to_csv(file, index=False, float_format="%.4g")
+            print(found["found"], pd.DataFrame(rows).iloc[:, :8].to_string(float_format="%.1f"), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What raising groups would bring, tried in closed form on small sets of real training images.
+
+A distilled set has few places, and what rare groups are given is taken from the others. Whether that pays can be known
+before anything is distilled, on training images alone: :class:`Trials` makes small sets in each of several ways, lets a
+closed-form classifier learn from each, and asks it about images that it never met.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.reference_networks import depth_for, outputs
+from rdd_nb.clustering.shares import group_shares, group_weights, quotas
+from rdd_nb.core.device import pick_device
+from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import seed_of, stream
+from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.models import networks
+
+__all__ = ["Benefit", "Trials"]
+
+MOST = 10_000  # samples that are tried: more would sharpen what is sharp enough
+NETS = 2
+RIDGE = 0.1  # of the mean of the kernel's diagonal
+
+
+@dataclasses.dataclass(frozen=True)
+class Benefit:
+    """What one way of raising groups brings on held-out images, against raising none; in points of accuracy.
+
+    Attributes:
+        balanced: change of the accuracy in which each group counts as its size to the power 0.3.
+        mean: change of the plain accuracy.
+        error: standard error of their average (:attr:`value`), over samples and over small sets.
+    """
+
+    balanced: float
+    mean: float
+    error: float
+
+    @property
+    def value(self) -> float:
+        """The average of the two changes: a gain of the small that the large pay for in full is none."""
+        return (self.balanced + self.mean) / 2
+
+
+class Trials:
+    """Small sets made of one half of the data in several ways, each judged on the other half, and the halves swapped.
+
+    A small set is ``ipc`` real images a class, spread over the groups by their shares. It is taken through a frozen
+    random ConvNet, where the features of each class are moved together until their mean is the weighted mean of the
+    class: to first order that is what distribution matching from this start does in this network. Ridge regression on
+    these features is the classifier. All is averaged over several networks and sets; ways are compared on the same
+    networks and halves. The trial is ours.
+
+    Args:
+        data: the training set; at most 10,000 of its samples (20 a class, if that is more) are tried.
+        ipc: images per class of the sets, as they will be distilled.
+        draws: small sets for each network and half, fewer where there are many classes.
+        seed: of the networks, the halves and the sets.
+        device: where the networks compute.
+
+    Raises:
+        RddError: no class has two images, one to learn from and one to ask about.
+    """
+
+    def __init__(
+        self, data: ImageDataset, *, ipc: int = 10, draws: int = 6, seed: int = 0, device: str = "auto"
+    ) -> None:
+        if int(data.class_counts.max()) < 2:
+            raise RddError(f"no class of {data.name!r} has two images, one to learn from and one to ask about")
+        self.labels, self.classes, self.ipc, self.seed = data.labels, data.num_classes, ipc, seed
+        self.draws = max(1, min(draws, 400 // self.classes))
+        where = pick_device(device)
+        order = torch.randperm(len(data), generator=stream(seed, "trial halves"))
+        rank = _rank_within(data.labels[order])  # of each sample within its class
+        order = order[rank < max(MOST // self.classes, 20)] if len(data) > MOST else order
+        even = _rank_within(data.labels[order]) % 2 == 0
+        self.halves = ((order[even], order[~even]), (order[~even], order[even]))
+        self.features = []
+        place = torch.zeros(len(data), dtype=torch.int64)
+        place[order] = torch.arange(len(order))
+        self.place = place
+        for number in range(NETS):
+            net = networks.build(
+                "convnet", data.shape, data.num_classes, width=32, depth=depth_for(data),
+                seed=seed_of(seed, "trial network", number),
+            ).to(where)  # fmt: skip
+            made = torch.cat([part.flatten(1).cpu() for part in outputs(net.embed, data, where, order)])
+            self.features.append((made - made.mean(0)) / made.std().clamp_min(1e-6))
+
+    @torch.no_grad()
+    def judge(self, groups: Groups | None = None, power: float = 1.0, round: int = 0) -> Tensor:
+        """How often each sample is classified right by the sets that never met it: ``[N, sets]``, NaN where not asked.
+
+        Args:
+            groups: which are raised, as :func:`rdd_nb.clustering.group_shares` says; None for none, and no spreading.
+            power: of the groups' sizes.
+            round: another one draws other sets.
+        """
+        labels, k = self.labels, self.classes
+        if groups is None:
+            weights, ids, shares = torch.ones(len(labels)), torch.zeros_like(labels), torch.ones(k, 1)
+        else:
+            weights = group_weights(groups, labels, k, power).float()
+            ids, shares = groups.ids, group_shares(groups, labels, k, power)
+        right = torch.full((len(labels), NETS * self.draws), torch.nan)
+        for half, (met, asked) in enumerate(self.halves):
+            sets = [
+                self._draw(met, ids, shares, groups is not None, stream(self.seed, "trial set", round, half, number))
+                for number in range(NETS * self.draws)
+            ]
+            for net, features in enumerate(self.features):
+                mine = sets[net::NETS]
+                said = self._classify(features, met, asked, weights, mine)
+                right[asked[:, None], torch.arange(net, NETS * self.draws, NETS)] = said
+        return right
+
+    def benefit(self, plain: Tensor, raised: Tensor, groups: Groups) -> Benefit:
+        """What the second :meth:`judge` brings beside the first, for the ``groups`` that it raised."""
+        everybody = dataclasses.replace(groups, learnable=None)
+        tried = ~plain[:, 0].isnan()
+        labels = self.labels[tried]
+        part = group_weights(dataclasses.replace(everybody, ids=groups.ids[tried]), labels, self.classes, 0.3)
+        part = part.double() / part.sum()
+        change = 100 * (raised - plain)[tried].double()  # [tried, sets]
+        both = (part + 1 / len(labels)) / 2
+        each = both * change.mean(1)
+        by_samples = (each - each.mean()).square().sum()
+        by_set = both @ change
+        by_sets = by_set.var() / len(by_set) if len(by_set) > 1 else torch.zeros(())
+        return Benefit(
+            float(part @ change.mean(1)), float(change.mean()), math.sqrt(float(by_samples) + float(by_sets))
+        )
+
+    def _draw(self, met: Tensor, ids: Tensor, shares: Tensor, spread: bool, draw: torch.Generator) -> Tensor:
+        """A small set: indices, sorted by class; the same order of all samples whatever the shares."""
+        shuffled = met[torch.randperm(len(met), generator=draw)]
+        if not spread:
+            return shuffled[_rank_within(self.labels[shuffled]) < self.ipc]
+        cells = self.labels[shuffled] * shares.shape[1] + ids[shuffled]
+        sizes = torch.bincount(cells, minlength=shares.numel()).view(shares.shape)
+        wanted = torch.stack(
+            [quotas(share, size, min(self.ipc, int(size.sum())), draw) for share, size in zip(shares, sizes)]
+        )
+        return shuffled[_rank_within(cells) < wanted.flatten()[cells]]
+
+    def _classify(self, features: Tensor, met: Tensor, asked: Tensor, weights: Tensor, sets: list[Tensor]) -> Tensor:
+        """1 where the classifier of a set is right, else 0: ``[asked, sets]``."""
+        k, labels = self.classes, self.labels
+        targets = _class_means(features[self.place[met]], labels[met], k, weights[met])
+        slopes, offsets = [], []
+        for chosen in sets:
+            mine, own = labels[chosen], features[self.place[chosen]]
+            own = own + (targets - _class_means(own, mine, k))[mine]
+            centre = own.mean(0)
+            own = own - centre
+            wanted = F.one_hot(mine, k).float() - 1 / k
+            slope = _ridge(own, wanted)
+            slopes.append(slope)
+            offsets.append(-(centre @ slope))
+        scores = features[self.place[asked]] @ torch.cat(slopes, 1) + torch.cat(offsets)
+        return (scores.view(len(asked), len(sets), k).argmax(2) == labels[asked][:, None]).float()
+
+
+def _ridge(points: Tensor, wanted: Tensor) -> Tensor:
+    """The slope ``[D, K]`` of ridge regression from points ``[n, D]`` on ``[n, K]``, by the smaller of two systems."""
+    penalty = RIDGE * points.square().sum(1).mean().clamp_min(1e-6)
+    if len(points) <= points.shape[1]:
+        kernel = points @ points.T
+        return points.T @ torch.linalg.solve(kernel + penalty * torch.eye(len(kernel)), wanted)
+    return torch.linalg.solve(points.T @ points + penalty * torch.eye(points.shape[1]), points.T @ wanted)
+
+
+def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> Tensor:
+    """Weighted mean of each class's points: ``[K, D]``."""
+    weights = torch.ones(len(labels)) if weights is None else weights
+    mass = torch.zeros(classes).index_add_(0, labels, weights).clamp_min(1e-12)
+    total = torch.zeros(classes, points.shape[1]).index_add_(0, labels, points * weights[:, None])
+    return total / mass[:, None]
+
+
+def _rank_within(kinds: Tensor) -> Tensor:
+    """How many of the same kind (int64 ``[N]``) stand before each: int64 ``[N]``.
+
+    >>> _rank_within(torch.tensor([2, 0, 2, 2])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = kinds.argsort(stable=True)
+    counts = torch.bincount(kinds)
+    first = counts.cumsum(0) - counts
+    ranks = torch.empty_like(kinds)
+    ranks[order] = torch.arange(len(kinds)) - first[kinds[order]]
+    return ranks
