@@ -80,7 +80,7 @@ def discover_groups(
 def candidates(data: ImageDataset, num_groups: int = 10, seed: int = 0, device: str = "auto") -> Iterator[Groups]:
     """The groupings that ``discover_groups`` tries: k-means within classes, in several views of the data.
 
-    Class probabilities of the biased network after 1, 2 and 4 epochs show what breaks a class's rule; its features
+    Class probabilities of the biased network after one epoch and two show what breaks a class's rule; its features
     after two what it makes of the images (GEORGE, 2011.12945); a frozen network's features what they look like; and
     colours, where there are some, also in three groups: a minority that fills one group of ten cannot be raised.
     """

@@ -67,7 +67,7 @@ def biased_stages(
     data: ImageDataset,
     seed: int = 0,
     *,
-    epochs: Sequence[int] = (1, 2, 4),
+    epochs: Sequence[int] = (1, 2),
     width: int = 16,
     q: float = 0.7,
     device: str = "auto",
