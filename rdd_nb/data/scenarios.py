@@ -3,8 +3,8 @@
 :func:`scenario` shifts a :class:`~rdd_nb.data.dataset.Splits`: training gets rare subgroups or classes, the test set
 shows them as often as the others, and ``groups``, ``group_names`` and ``minority`` say which image belongs where
 (groups that the base data had are replaced). A scenario is a pure function of its input and the seed: exact counts, and
-the same bits each time. To add one, write a function like those in :mod:`rdd_nb.data.spurious_shifts` and
-:mod:`rdd_nb.data.population_shifts` and put it into :data:`SCENARIOS`.
+the same bits each time. To add one, write a function like those in :mod:`rdd_nb.data.spurious_shifts`,
+:mod:`rdd_nb.data.published_shifts` and :mod:`rdd_nb.data.population_shifts` and put it into :data:`SCENARIOS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import stream
-from rdd_nb.data import population_shifts, spurious_shifts
+from rdd_nb.data import population_shifts, published_shifts, spurious_shifts
 from rdd_nb.data.dataset import ImageDataset, Splits
 
 __all__ = ["SCENARIOS", "available", "describe", "noisy", "scenario"]
@@ -36,6 +36,9 @@ SCENARIOS: dict[str, Scenario] = {
     "none": _none,
     "coloured": spurious_shifts.coloured,
     "background": spurious_shifts.background,
+    "coloured-foreground": published_shifts.coloured_foreground,
+    "coloured-background": published_shifts.coloured_background,
+    "grey-half": published_shifts.grey_half,
     "rotated-minority": population_shifts.rotated_minority,
     "long-tail": population_shifts.long_tail,
     "hidden-strata": population_shifts.hidden_strata,
@@ -45,8 +48,8 @@ SCENARIOS: dict[str, Scenario] = {
 def available() -> dict[str, str]:
     """The scenarios that :func:`scenario` knows, each with one line on what it does.
 
-    >>> sorted(available())
-    ['background', 'coloured', 'hidden-strata', 'long-tail', 'none', 'rotated-minority']
+    >>> [name for name in available() if "colour" in name]
+    ['coloured', 'coloured-foreground', 'coloured-background']
     """
     return {name: (_help(function).splitlines() or [""])[0] for name, function in SCENARIOS.items()}
 

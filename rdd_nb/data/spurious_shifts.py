@@ -14,7 +14,7 @@ from rdd_nb.data.dataset import ImageDataset, Splits, statistics
 from rdd_nb.data.exact_counts import check_fraction, class_members, rounded
 from rdd_nb.data.textures import SHIFTS, is_dark, lay, palette, texture_names, tint
 
-__all__ = ["background", "coloured"]
+__all__ = ["Worn", "background", "coloured", "wear"]
 
 
 def coloured(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
@@ -25,12 +25,12 @@ def coloured(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
     colours; the minority is off-colour. Normalisation is measured anew on the coloured training images.
     """
     colours = palette(splits.train.num_classes)
-    worn = _Worn("coloured", "colour", tuple(colours), ("on-colour", "off-colour"))
+    worn = Worn("coloured", "colour", tuple(colours), ("on-colour", "off-colour"))
 
     def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
         return tint(images, ids, list(colours.values()))
 
-    return _wear(splits, worn, put, bias, seed)
+    return wear(splits, worn, put, bias, seed)
 
 
 def background(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
@@ -49,34 +49,56 @@ def background(splits: Splits, *, seed: int, bias: float = 0.9) -> Splits:
             "with size=…"
         )
     names = texture_names(splits.train.num_classes)
-    worn = _Worn("background", "texture", names, ("own background", "other background"))
+    worn = Worn("background", "texture", names, ("own background", "other background"))
     dark = is_dark(splits.train.images)
 
     def put(images: Tensor, ids: Tensor, split: str) -> Tensor:
         generator = stream(seed, "background", split, "shift")
         return lay(images, ids, torch.randint(SHIFTS, (len(ids), 2), generator=generator), dark)
 
-    return _wear(splits, worn, put, bias, seed)
+    return wear(splits, worn, put, bias, seed)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Worn:
-    """What the images of a class wear: a colour or a texture."""
+class Worn:
+    """What the images of a class wear: a colour or a texture.
+
+    Attributes:
+        scenario: its name.
+        what: is worn, in one word, such as ``"colour"``.
+        names: of the K that there are, first that of class 0.
+        minority_names: what to call the two sides.
+        given: options that are not as usual, for the name of the data.
+    """
 
     scenario: str
     what: str
     names: tuple[str, ...]
     minority_names: tuple[str, str]
+    given: str = ""
 
 
-def _wear(splits: Splits, worn: _Worn, put: Callable[[Tensor, Tensor, str], Tensor], bias: float, seed: int) -> Splits:
-    """A fraction ``bias`` of each training class wears what is its own; in the test set each class wears all alike."""
+def wear(splits: Splits, worn: Worn, put: Callable[[Tensor, Tensor, str], Tensor], bias: float, seed: int) -> Splits:
+    """A fraction ``bias`` of each training class wears what is its own; in the test set each class wears all alike.
+
+    The other training images of a class wear what belongs to the other classes, in numbers that differ by one at most.
+
+    Args:
+        splits: any base data of at least two classes.
+        worn: what there is to wear.
+        put: images uint8 ``[N, C, H, W]``, int64 ``[N]`` that says what each wears, ``"train"`` or ``"test"`` → images.
+        bias: 0 to 1.
+        seed: decides which image wears what.
+
+    Raises:
+        RddError: a bias out of range, one class alone, too few images.
+    """
     check_fraction("bias", bias)
     if splits.train.num_classes < 2:
         raise RddError(
             f"scenario {worn.scenario!r} needs at least 2 classes, {splits.name} has 1: there is no other {worn.what}"
         )
-    name = f"{splits.name} {worn.scenario} bias={bias:g} seed={seed}"
+    name = f"{splits.name} {worn.scenario} bias={bias:g}{worn.given} seed={seed}"
 
     def part(base: ImageDataset, ids: Tensor, split: str) -> ImageDataset:
         images = put(base.images, ids, split)
@@ -99,7 +121,7 @@ def _wear(splits: Splits, worn: _Worn, put: Callable[[Tensor, Tensor, str], Tens
     return Splits(train, test.with_statistics(train.mean, train.std), name)
 
 
-def _mostly_own(data: ImageDataset, bias: float, worn: _Worn, generator: torch.Generator) -> Tensor:
+def _mostly_own(data: ImageDataset, bias: float, worn: Worn, generator: torch.Generator) -> Tensor:
     """int64 ``[N]``: the class's own id, but for a fraction 1 - bias of each class, spread over the other ids."""
     ids = data.labels.clone()
     others = data.num_classes - 1
@@ -112,7 +134,7 @@ def _mostly_own(data: ImageDataset, bias: float, worn: _Worn, generator: torch.G
     return ids
 
 
-def _all_alike(data: ImageDataset, worn: _Worn, generator: torch.Generator) -> Tensor:
+def _all_alike(data: ImageDataset, worn: Worn, generator: torch.Generator) -> Tensor:
     """int64 ``[N]``: every class with all ids, in numbers that differ by one at most."""
     ids = torch.empty_like(data.labels)
     for label, members in enumerate(class_members(data, 0, "", generator)):

@@ -424,6 +424,9 @@ def test_help():
     assert sorted(scenarios.available()) == [
         "background",
         "coloured",
+        "coloured-background",
+        "coloured-foreground",
+        "grey-half",
         "hidden-strata",
         "long-tail",
         "none",
