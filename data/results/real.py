@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -99,26 +98,11 @@ def cmaterdb(folder: Path, seed: int, rare: float | None = None) -> Splits:
     return splits("cmaterdb", first, (pictures[1], labels[1]), classes, (ids[0][keep], ids[1]), *names)
 
 
-def cifar10_s(folder: Path, seed: int, bias: float = 0.9) -> Splits:
+def cifar10_s(folder: Path, seed: int) -> Splits:
     """FairDD's CIFAR10-S (2411.19623) of the first 600 images a class: five classes mostly colour, five mostly grey."""
     train, test, names = from_tar(folder / "cifar10-jpeg.tar.xz")
-    (images, labels), (asked, answers) = chosen(train, list(range(10)), 600), test
-    ids, draw = torch.zeros(len(labels), dtype=torch.int64), stream(seed, "cifar10-s")
-    for label in range(10):
-        members = (labels == label).nonzero()[:, 0]
-        members = members[torch.randperm(len(members), generator=draw)]
-        usual = int(label >= 5)
-        ids[members] = 1 - usual
-        ids[members[: round(bias * len(members))]] = usual
-    images = torch.where((ids == 1).view(-1, 1, 1, 1), grey(images), images)
-    twice, both = torch.cat([asked, grey(asked)]), torch.arange(2).repeat_interleave(len(answers))
-    return splits("cifar10-s", (images, labels), (twice, answers.repeat(2)), names, (ids, both), "colour", "grey")
-
-
-def grey(images: Tensor) -> Tensor:
-    """As television has it, in three equal channels."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8).expand_as(images).contiguous()
+    base = splits("cifar10", chosen(train, list(range(10)), 600), test, names)
+    return rdd.scenario(base, "grey-half", seed=seed, bias=0.9)
 
 
 def cat_dog(folder: Path, seed: int) -> Splits:
@@ -145,46 +129,23 @@ def pair(first: str, second: str) -> Callable[[Path, int], Splits]:
     return make
 
 
-COLOURS = torch.tensor(
-    [
-        (255, 0, 0), (255, 128, 0), (255, 255, 0), (255, 255, 128), (0, 255, 0),
-        (0, 255, 255), (0, 0, 255), (128, 0, 255), (255, 0, 255), (255, 255, 255),
-    ],
-    dtype=torch.uint8,
-)  # fmt: skip
-
-
-def fairdd(base: str, where: str, bias: float = 0.9, most: int = 1000) -> Callable[[Path, int], Splits]:
+def fairdd(base: str, where: str, most: int = 1000) -> Callable[[Path, int], Splits]:
     """FairDD's C-MNIST and C-FMNIST (2411.19623), of the first ``most`` images a class: a class has its colour."""
 
     def make(folder: Path, seed: int) -> Splits:
         if base == "mnist":
             held = np.load(folder / "mnist.npz")
-            parts = [
-                (torch.from_numpy(held[f"{p}_images"]), torch.from_numpy(held[f"{p}_labels"]).long())
+            train, test = (
+                (torch.from_numpy(held[f"{p}_images"])[:, None], torch.from_numpy(held[f"{p}_labels"]).long())
                 for p in ("train", "test")
-            ]
+            )
             names = tuple(map(str, range(10)))
         else:
             sample = rdd.load("fashion-mnist-sample")
-            parts, names = [(d.images[:, 0], d.labels) for d in (sample.train, sample.test)], sample.train.class_names
-        draw, made, ids = stream(seed, "fairdd", base, where), [], []
-        for number, (images, labels) in enumerate(parts):
-            images, labels = chosen((images, labels), list(range(10)), most if number == 0 else 200)
-            colour = torch.zeros_like(labels)
-            for label in range(10):
-                members = (labels == label).nonzero()[:, 0]
-                members = members[torch.randperm(len(members), generator=draw)]
-                own = round(bias * len(members)) if number == 0 else 0
-                others = torch.tensor([k for k in range(10) if number or k != label])
-                colour[members[:own]] = label
-                colour[members[own:]] = others[torch.arange(len(members) - own) % len(others)]
-            padded = F.pad(images, (4, 0, 4, 0))[:, None]
-            painted = padded >= 128 if where == "foreground" else padded < 128
-            made.append((torch.where(painted, COLOURS[colour].view(-1, 3, 1, 1), padded.expand(-1, 3, -1, -1)), labels))
-            ids.append(colour)
-        name = f"c-{base} {where}"
-        return splits(name, made[0], made[1], names, (ids[0], ids[1]), *(f"colour {k}" for k in range(10)))
+            train, test = ((d.images, d.labels) for d in (sample.train, sample.test))
+            names = sample.train.class_names
+        few = [chosen(part, list(range(10)), count) for part, count in ((train, most), (test, 200))]
+        return rdd.scenario(splits(base, *few, names), f"coloured-{where}", seed=seed, bias=0.9)
 
     return make
 
