@@ -7,7 +7,7 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.clustering.groups import Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
@@ -18,6 +18,7 @@ __all__ = [
     "SPACES",
     "Benefit",
     "Groups",
+    "Trial",
     "Trials",
     "candidates",
     "cells",

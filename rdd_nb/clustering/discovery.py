@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups import Groups, Trial
 from rdd_nb.clustering.kmeans import kmeans
 from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
 from rdd_nb.clustering.shares import group_weights
@@ -47,7 +47,8 @@ def discover_groups(
     bring, on held-out training images and at the size of the set that is to be made
     (:class:`~rdd_nb.clustering.trials.Trials`). The candidate and the strength that bring most are taken. Where none
     brings a point and three standard errors without costing more than a point of held-out accuracy, nothing is raised:
-    ``learnable`` is 0 everywhere and robust matching is plain matching. :attr:`Groups.report` tells what was tried.
+    ``learnable`` is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was tried,
+    and their ``trials`` the same as numbers (:class:`~rdd_nb.clustering.groups.Groups`).
 
     With the name of a space it is k-means in that space, and ``learnable`` is each group's :func:`learnability`.
 
@@ -141,23 +142,31 @@ def _tried(data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed:
     fair = [way for way in tried if _pays(way.benefit)]
     chosen = max(fair, key=lambda way: way.benefit.value, default=None)
     found = chosen.groups if chosen is not None else replace(best, learnable=0 * everyone[:, : best.num_groups])
-    return replace(found, report=_report(screened, tried, chosen))
+    told = [_trial(way, final=False, kept=place < 2) for place, way in enumerate(screened)]
+    told += [_trial(way, final=True, kept=way is chosen) for way in tried]
+    return replace(found, report=_report(told), trials=tuple(told))
 
 
 def _pays(benefit: Benefit) -> bool:
     return benefit.mean >= -MOST_LOST and benefit.value >= max(LEAST, CERTAIN * benefit.error)
 
 
-def _report(screened: list[_Way], tried: list[_Way], chosen: _Way | None) -> str:
+def _trial(way: _Way, final: bool, kept: bool) -> Trial:
+    brought = way.benefit
+    return Trial(way.groups.source, way.how, brought.balanced, brought.mean, brought.error, final, kept)
+
+
+def _report(trials: Sequence[Trial]) -> str:
     """In words and as a Markdown table: which candidates there were, what each trial said, and what follows."""
 
-    def rows(ways: list[_Way]) -> list[str]:
+    def rows(final: bool) -> list[str]:
         return [
-            f"| {w.groups.source} | {w.how} | {w.benefit.balanced:+.1f} | {w.benefit.mean:+.1f} | "
-            f"{w.benefit.value:+.1f} ± {w.benefit.error:.1f} |"
-            for w in ways
+            f"| {t.groups} | {t.how} | {t.balanced:+.1f} | {t.mean:+.1f} | {t.value:+.1f} ± {t.error:.1f} |"
+            for t in trials
+            if t.final == final
         ]
 
+    chosen = next((trial for trial in trials if trial.final and trial.kept), None)
     if chosen is None:
         said = (
             f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
@@ -166,16 +175,15 @@ def _report(screened: list[_Way], tried: list[_Way], chosen: _Way | None) -> str
         )
     else:
         said = (
-            f"Raised: {chosen.groups.source}, {chosen.how}. On held-out training images that changed the accuracy in "
-            f"which small groups count more by {chosen.benefit.balanced:+.1f} points, and the accuracy by "
-            f"{chosen.benefit.mean:+.1f}."
+            f"Raised: {chosen.groups}, {chosen.how}. On held-out training images that changed the accuracy in "
+            f"which small groups count more by {chosen.balanced:+.1f} points, and the accuracy by {chosen.mean:+.1f}."
         )
     head = [
         "| groups | raised by | small groups count more | all alike | average ± error |",
         "|---|---|---:|---:|---:|",
     ]
-    first = ["Candidates, points against raising none:", "", *head, *rows(screened)]
-    second = ["The best, tried again on other sets:", "", *head, *rows(tried)]
+    first = ["Candidates, points against raising none:", "", *head, *rows(final=False)]
+    second = ["The best, tried again on other sets:", "", *head, *rows(final=True)]
     return "\n".join([said, "", *first, "", *second])
 
 

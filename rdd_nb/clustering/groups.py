@@ -10,7 +10,38 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["Groups", "known_groups"]
+__all__ = ["Groups", "Trial", "exemplars", "known_groups"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of raising groups that was tried, and what it brought on held-out images, in points of accuracy.
+
+    Attributes:
+        groups: their source.
+        how: how far they were raised.
+        balanced: change of the accuracy in which small groups count more (:class:`rdd_nb.clustering.trials.Benefit`).
+        mean: change of the plain accuracy.
+        error: standard error of :attr:`value`.
+        final: whether it was tried on the sets that decide; those before only choose which candidates come to them.
+        kept: of a candidate that it was tried again, of a final one that it is what is raised.
+
+    >>> Trial("colour (3 groups)", "strength 1", balanced=4.0, mean=1.0, error=0.5, final=True, kept=True).value
+    2.5
+    """
+
+    groups: str
+    how: str
+    balanced: float
+    mean: float
+    error: float
+    final: bool
+    kept: bool
+
+    @property
+    def value(self) -> float:
+        """The average of the two changes."""
+        return (self.balanced + self.mean) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +55,7 @@ class Groups:
         learnable: float64 ``[num_classes, num_groups]`` in [0, 1], how far a group is to be raised above its natural
             part; None to raise all, as known groups are.
         report: what was tried to find them and what it said, as Markdown (:func:`discover_groups`).
+        trials: the same as numbers, in the order in which they were tried or, of candidates, of what they brought.
     """
 
     ids: Tensor
@@ -31,6 +63,7 @@ class Groups:
     source: str
     learnable: Tensor | None = None
     report: str = ""
+    trials: tuple[Trial, ...] = ()
 
     @property
     def raised(self) -> bool:
@@ -54,3 +87,23 @@ def known_groups(data: ImageDataset) -> Groups:
             f"dataset {data.name!r} names no groups: discover them (groups=discovered) or use a scenario that shifts it"
         )
     return Groups(data.groups, data.num_groups, "known")
+
+
+def exemplars(points: Tensor, members: Tensor, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``members`` of a group nearest to their centre, those farthest from it, and random ones, at most so many.
+
+    Args:
+        points: ``[N, D]``, the data.
+        members: int64 ``[n]``, indices into ``points``.
+        count: of each kind. No member is both near and far; the random ones are drawn from all.
+        draw: for the random ones.
+
+    >>> points, draw = torch.tensor([[0.0], [9.0], [1.0], [2.0]]), torch.Generator().manual_seed(0)
+    >>> near, far, chance = exemplars(points, torch.arange(4), 3, draw)  # the centre is 3
+    >>> near.tolist(), far.tolist(), len(chance)
+    ([3, 2], [1, 0], 3)
+    """
+    mine = points[members]
+    order = members[(mine - mine.mean(0)).norm(dim=1).argsort(stable=True)]
+    near = min(count, (len(order) + 1) // 2)
+    return order[:near], order[near:].flip(0)[:count], members[torch.randperm(len(members), generator=draw)[:count]]

@@ -29,6 +29,11 @@ def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(col
     assert known == pytest.approx(2 / 3)  # three colours, two of them foreign to the class
 
 
+def _rows(report):
+    """The rows of its tables, without their heads."""
+    return [line for line in report.splitlines() if line.startswith("| ") and not line.startswith("| groups |")]
+
+
 def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
     found = discover_groups(worn, num_groups=4, seed=0)
     assert found.raised and found.learnable.shape[0] == 3 and float(found.learnable.max()) <= 1
@@ -38,6 +43,16 @@ def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
     names = [groups.source for groups in candidates(worn, 4, 0)]
     assert len(names) == len(set(names)) == 6 and all(f"| {name} |" in found.report for name in names)
     assert found.report.count("strength 1 times learnability") >= 1
+    first, last = ([trial for trial in found.trials if trial.final == final] for final in (False, True))
+    assert {trial.groups for trial in first} == set(names) and [trial.kept for trial in first[:3]] == [
+        True,
+        True,
+        False,
+    ]
+    (chosen,) = (trial for trial in last if trial.kept)
+    assert chosen.groups == found.source and chosen.value == max(trial.value for trial in last if trial.mean >= -1)
+    rows = [f"| {t.groups} | {t.how} | {t.balanced:+.1f} | {t.mean:+.1f} |" for t in found.trials]
+    assert [line[: len(row)] for line, row in zip(_rows(found.report), rows, strict=True)] == rows
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
@@ -48,6 +63,7 @@ def test_the_default_raises_nothing_where_nothing_is_gained(wrong):
     images = (torch.rand(800, 1, 8, 8, generator=draw) * 60 + 90 * shown.view(-1, 1, 1, 1)).to(torch.uint8)
     found = discover_groups(ImageDataset(images, labels, ("dark", "bright"), *statistics(images)), seed=1)
     assert not found.raised and found.report.startswith("Nothing is raised")
+    assert found.trials and not [trial for trial in found.trials if trial.final and trial.kept]
     natural = found.sizes(labels, 2).double() / 400
     assert torch.allclose(group_shares(found, labels, 2, 0.3), natural)
 

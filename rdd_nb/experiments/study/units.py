@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from rdd_nb import clustering
 from rdd_nb.clustering.coresets import coreset
-from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups import Groups, Trial
 from rdd_nb.core.checked import Held, validated
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.environment import describe
@@ -272,6 +272,7 @@ def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
 
 def _save_groups(folder: Folder, name: str, groups: Groups, seconds: float) -> None:
     values = {f.name: getattr(groups, f.name) for f in dataclasses.fields(groups)}
+    values["trials"] = json.dumps([dataclasses.asdict(each) for each in groups.trials])  # as text: no array holds them
     arrays = {k: v.cpu().numpy() if torch.is_tensor(v) else np.asarray(v) for k, v in values.items() if v is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, seconds=np.asarray(seconds), **arrays)  # type: ignore[arg-type]
@@ -283,7 +284,8 @@ def _load_groups(folder: Folder, name: str, data: ImageDataset) -> tuple[Groups,
     try:
         arrays = parse_arrays(folder.read(name), name, "groups", "")
         values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
-        seconds, groups = float(values.pop("seconds")), Groups(**values)
+        trials = pydantic.TypeAdapter(tuple[Trial, ...]).validate_json(values.pop("trials", "[]"))
+        seconds, groups = float(values.pop("seconds")), Groups(**values, trials=trials)
         fits = groups.ids.dtype == torch.int64 and groups.ids.shape == data.labels.shape
         fits = fits and isinstance(groups.num_groups, int) and isinstance(groups.source, str)
         fits = fits and bool((groups.ids >= 0).all() and (groups.ids < groups.num_groups).all())
