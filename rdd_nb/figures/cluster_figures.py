@@ -25,6 +25,7 @@ __all__ = [
     "clustering_spaces",
     "coverage_curves",
     "exemplars",
+    "group_exemplars",
     "learnability",
     "stability_and_mass",
     "voronoi_cells",
@@ -256,6 +257,32 @@ def exemplars(
         if column == 0:
             axes.set_ylabel("among the exemplars, in %")
             axes.legend(frameon=False, fontsize=9, loc="upper left")
+    return figure
+
+
+def group_exemplars(
+    parts: Mapping[tuple[str, str], Sequence[NDArray[np.uint8]]], names: Sequence[str], columns: int = 6
+) -> Figure:
+    """Groups by their exemplars: a row for each, a panel for each way to choose them.
+
+    Args:
+        parts: (way, what such images tell) → for each group uint8 ``[k, C, H, W]``; k may differ, up to ``columns``.
+        names: of the groups.
+        columns: images that each panel has room for.
+    """
+    shape = next(iter(parts.values()))[0].shape[1:]
+    height = len(names) * 3.3 / columns * shape[1] / shape[2]
+    figure = Figure(figsize=(12.5, height + 1.4), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(parts)))
+    for place, (axes, ((way, told), groups)) in enumerate(zip(panels, parts.items())):
+        sheet = np.full((len(names), columns, *shape), 255, np.uint8)
+        for row, images in zip(sheet, groups):
+            row[: len(images)] = images
+        image_sheet(axes, sheet.reshape(-1, *shape), columns, () if place else names)
+        if place:
+            axes.set_yticks([])
+        axes.set_title(way, fontsize=11)
+        axes.set_xlabel(told)
     return figure
 
 

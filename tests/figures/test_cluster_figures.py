@@ -135,6 +135,21 @@ def test_exemplars_refuse_rows_without_a_kind():
         exemplars(("near",))
 
 
+def chosen():
+    parts = {("near", "typical"): [grey(1, 2), grey(3)], ("random", "unbiased"): [grey(4), grey()]}
+    return cluster_figures.group_exemplars(parts, ["first", "second"], columns=2)
+
+
+def test_exemplars_of_groups_stand_in_their_row_and_what_is_missing_is_white():
+    near, random = chosen().axes
+    middles = [
+        [int(picture(axes)[6 * row + 1, 6 * k + 1, 0]) for row in (0, 1) for k in (0, 1)] for axes in (near, random)
+    ]
+    assert middles == [[1, 2, 3, 255], [4, 255, 255, 255]]
+    assert [t.get_text() for t in near.get_yticklabels()] == ["first", "second"] and not random.get_yticklabels()
+    assert (near.get_title(), random.get_xlabel()) == ("near", "unbiased")
+
+
 def test_coverage_is_drawn_side_by_side_in_per_cent():
     many, few = cluster_figures.coverage_curves({"random": curves()}, NAMES).axes
     assert line(many, "random")[1].tolist() == [60, 100] and line(few, "random")[1].tolist() == [10, 40]
@@ -162,6 +177,7 @@ def test_all_have_titles_and_named_axes():
         found(),
         cluster_figures.stability_and_mass({"a": {"pixels": ([0.5], [0.1])}}, {"a": 0.1}),
         exemplars(),
+        chosen(),
         tried(),
         cluster_figures.coverage_curves({"random": curves()}, NAMES),
     ):
