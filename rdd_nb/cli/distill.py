@@ -21,6 +21,7 @@ from rdd_nb.cli.options import (
     DataSeed,
     Device,
     Json,
+    NumGroups,
     Options,
     Quiet,
     Root,
@@ -30,6 +31,7 @@ from rdd_nb.cli.options import (
     load,
     pair,
     say,
+    source_of,
 )
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.escaping import csv_text, terminal
@@ -37,6 +39,7 @@ from rdd_nb.core.files import plain_name
 from rdd_nb.core.folders import LARGEST_JSON, parse_json, read_regular
 
 if TYPE_CHECKING:
+    from rdd_nb.clustering.groups import Groups
     from rdd_nb.data.dataset import Splits
     from rdd_nb.distillation.config import DistillConfig
 
@@ -61,9 +64,7 @@ def command_distill(
             rich_help_panel=SOURCE,
         ),
     ] = None,
-    num_groups: Annotated[
-        int, typer.Option(help="Groups to discover in each class.", rich_help_panel=SOURCE, show_default=True)
-    ] = 10,
+    num_groups: NumGroups = 10,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -106,15 +107,8 @@ def command_distill(
 
     settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
     pick_device(device)
-    source: dict[str, Any] = {
-        "data": data,
-        "scenario": scenario,
-        "options": dict(pair(text, "--option") for text in option or ()),
-        "data_seed": data_seed,
-        "size": size,
-        **{key: value for key, value in (("channels", channels), ("background", background)) if value is not None},
-        "groups": groups or ("discovered" if settings.objective in ("robust", "group") else "none"),
-    }
+    source = source_of(data, scenario, option, data_seed, size, channels, background)
+    source["groups"] = groups or ("discovered" if settings.objective in ("robust", "group") else "none")
     if source["groups"] == "discovered":
         source["num_groups"] = num_groups
     kinds = ("discovered", "known", "none")
@@ -126,8 +120,13 @@ def command_distill(
     if not quiet:
         print(terminal(repr(splits.train)), file=sys.stderr)
     expect_room(RunFolder(folder), splits.train, settings, source)  # before minutes of looking for groups
-    found = _groups(splits, source, settings.seed, device)
+    found = _groups(splits, source, settings, device)
+    report = found.report if found is not None else ""
+    if report and not quiet:
+        print(terminal(report.splitlines()[0]), file=sys.stderr)
     run = distill(splits.train, settings, found, out=folder, device=device, progress=not quiet, source=source)
+    if report:
+        RunFolder(folder).files.write("groups.md", report + "\n")
     seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])
     if as_json:
         said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
@@ -294,14 +293,15 @@ def settings_of(file: Path | None, assignments: list[str], options: dict[str, st
     return DistillConfig(**{**values, **options})
 
 
-def _groups(splits: Splits, source: dict[str, Any], seed: int, device: str) -> Any:
+def _groups(splits: Splits, source: dict[str, Any], settings: DistillConfig, device: str) -> Groups | None:
     from rdd_nb import clustering
 
     if source["groups"] == "none":
         return None
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
-    return clustering.discover_groups(splits.train, num_groups=source["num_groups"], seed=seed, device=device)
+    how = {"num_groups": source["num_groups"], "ipc": settings.ipc, "seed": settings.seed, "device": device}
+    return clustering.discover_groups(splits.train, **how)
 
 
 def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:

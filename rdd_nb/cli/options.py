@@ -35,6 +35,9 @@ Background = Annotated[
     str | None,
     typer.Option(help="What is behind transparent images, such as white.", metavar="COLOUR", rich_help_panel=SOURCE),
 ]
+NumGroups = Annotated[
+    int, typer.Option(help="Groups to discover in each class.", min=1, rich_help_panel=SOURCE, show_default=True)
+]
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -70,6 +73,26 @@ def typed(text: str) -> Any:
     if re.fullmatch(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", text):
         return float(text)
     return text
+
+
+def source_of(
+    data: str,
+    scenario: str,
+    option: list[str] | None,
+    data_seed: int,
+    size: int | None,
+    channels: int | None,
+    background: str | None,
+) -> dict[str, Any]:
+    """How to get the data again, from the options that say it: see :class:`rdd_nb.distillation.run_contents.Source`."""
+    return {
+        "data": data,
+        "scenario": scenario,
+        "options": dict(pair(text, "--option") for text in option or ()),
+        "data_seed": data_seed,
+        "size": size,
+        **{key: value for key, value in (("channels", channels), ("background", background)) if value is not None},
+    }
 
 
 def load(source: dict[str, Any], root: Path | None, download: bool = True) -> Splits:

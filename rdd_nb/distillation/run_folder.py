@@ -2,8 +2,9 @@
 
 A run folder holds ``config.json``, ``history.csv``, ``synthetic.safetensors``, ``checkpoint.pt``, ``figures/`` and
 ``metrics.json``. The last is written last: where it stands, the run is complete. Each of these files carries the run's
-*identity*, a digest of its config, so files of two runs are told apart whatever befell the folder. Nothing here ever
-unpickles an arbitrary object, and no absolute path of the machine is stored.
+*identity*, a digest of its config, so files of two runs are told apart whatever befell the folder. ``rdd-nb distill``
+adds ``groups.md``, why which groups are raised, for people: nothing reads it. Nothing here ever unpickles an arbitrary
+object, and no absolute path of the machine is stored.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = ["RunFolder"]
 
 
 #: What a run leaves beside its config; metrics.json first, so that a folder half removed does not look complete.
-FILES = ("metrics.json", "scores.npz", "checkpoint.pt", "history.csv", "synthetic.safetensors")
+FILES = ("metrics.json", "scores.npz", "checkpoint.pt", "history.csv", "synthetic.safetensors", "groups.md")
 OVERWRITE = "use another folder, or overwrite it"
 
 
