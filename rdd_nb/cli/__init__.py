@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from rdd_nb.cli.course import command_copy
+from rdd_nb.cli.discover import command_discover
 from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.export import command_export
@@ -116,6 +117,7 @@ def _app(chosen: str) -> typer.Typer:
     course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home.")
     course.command("copy")(command_copy)
     app.add_typer(course, name="course")
+    app.command("discover")(_interruptible(command_discover, "the same command begins it again"))
     app.command("distill")(_with_config_options(command_distill, chosen == "distill"))
     app.command("doctor")(_with_config_options(command_doctor, chosen == "doctor", "the same command begins it again"))
     app.command("evaluate")(_interruptible(command_evaluate, "the same command begins it again, the run is as it was"))
