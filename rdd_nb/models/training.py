@@ -8,6 +8,7 @@ last step of training counts; nothing is selected on the way.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -27,13 +28,61 @@ from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.risk.online import GroupDRO
 from rdd_nb.models.risk.tail_risk import group_cvar
 
-__all__ = ["SMALL_BATCH", "cosine", "descend", "train"]
+__all__ = ["SGD", "SMALL_BATCH", "cosine", "descend", "train"]
 
 SMALL_BATCH = 128  # images: with more, one network at a time on the CPU
 
 Batch = TypeVar("Batch")
+
+
+class SGD:
+    """Stochastic gradient descent with momentum and weight decay, to the bit what ``torch.optim.SGD`` does.
+
+    The first call of any optimiser of torch imports its compiler, which takes as long as importing torch itself, in
+    every process that trains; and for small networks its bookkeeping costs more than the steps.
+
+    Attributes:
+        lr: of the next step.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+        self.parameters = list(parameters)
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self._velocities: dict[int, Tensor] = {}
+
+    def forget(self) -> None:
+        """Let momentum start afresh."""
+        self._velocities.clear()
+
+    def zero_grad(self) -> None:
+        """Take all gradients away."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        moved = [(i, p, p.grad) for i, p in enumerate(self.parameters) if p.grad is not None]
+        if not moved:
+            return
+        numbers, parameters, slopes = (list(part) for part in zip(*moved))
+        if self.weight_decay:
+            slopes = list(torch._foreach_add(slopes, parameters, alpha=self.weight_decay))
+        if self.momentum:
+            known = [(k, i) for k, i in enumerate(numbers) if i in self._velocities]
+            if known:
+                held = [self._velocities[i] for _, i in known]
+                torch._foreach_mul_(held, self.momentum)
+                torch._foreach_add_(held, [slopes[k] for k, _ in known])
+            for i, slope in zip(numbers, slopes):
+                if i not in self._velocities:
+                    self._velocities[i] = slope.clone()
+            slopes = [self._velocities[i] for i in numbers]
+        torch._foreach_add_(parameters, slopes, alpha=-self.lr)
+
+
 #: Called with the number of each step, from 0, before it is taken.
-BeforeStep = Callable[[int, torch.optim.Optimizer], None]
+BeforeStep = Callable[[int, SGD], None]
 
 
 def descend(
@@ -62,7 +111,7 @@ def descend(
     >>> weight.item()  # half of the way, twice
     1.75
     """
-    optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    optimiser = SGD(parameters, lr, momentum, weight_decay)
     for step, batch in enumerate(batches):
         if before_step is not None:
             before_step(step, optimiser)
@@ -76,13 +125,10 @@ def descend(
 
 def cosine(steps: int) -> BeforeStep:
     """A schedule for :func:`descend`: the step size falls to 0 over so many steps, as half a cosine."""
-    schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
 
-    def before_step(step: int, optimiser: torch.optim.Optimizer) -> None:
-        if step:
-            schedules[0].step()
-        else:
-            schedules.append(torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps))
+    def before_step(step: int, optimiser: SGD) -> None:
+        if step:  # from the last one, as torch's CosineAnnealingLR has it, to the bit
+            optimiser.lr *= (1 + math.cos(math.pi * step / steps)) / (1 + math.cos(math.pi * (step - 1) / steps))
 
     return before_step
 
@@ -262,10 +308,10 @@ def _fit(
         counts = torch.stack([_group_weights(*one) for one in zip(dro, losses, cells[which])])
         return (counts * losses).sum(1)
 
-    def slow_down(step: int, optimiser: torch.optim.Optimizer) -> None:
+    def slow_down(step: int, optimiser: SGD) -> None:
         if step == full_rate:
-            optimiser.param_groups[0]["lr"] = 0.1 * protocol.lr
-            optimiser.state.clear()
+            optimiser.lr = 0.1 * protocol.lr
+            optimiser.forget()
 
     def watch(step: int, losses: Tensor) -> None:
         seen.append(losses)
