@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 from matplotlib.axis import Axis
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogFormatter, ScalarFormatter
 
@@ -65,7 +66,13 @@ class Figure(matplotlib.figure.Figure):
             for text in self.findobj(Text):
                 text.set_parse_math(False)
                 text.set_usetex(False)
-            super().draw(renderer)
+            engine = self.get_layout_engine()
+            if self.canvas.is_saving() and isinstance(engine, ConstrainedLayoutEngine):
+                # savefig draws twice: first on what draws nothing, to have the layout; then, with that, without engine.
+                # The first pass would measure every text once more, which makes a third of the whole.
+                engine.execute(self)
+            else:
+                super().draw(renderer)
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """As matplotlib's ``savefig``; one figure at a time, since they share their fonts."""
