@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
 from rdd_nb.experiments.notebook import problems
-from rdd_nb.experiments.parameters import StrPath, read_notebook
+from rdd_nb.experiments.parameters import StrPath, nbformat_module, read_notebook
 
 __all__ = ["WIDGET_VIEW", "clean"]
 
@@ -56,6 +54,7 @@ def clean(notebook: StrPath) -> None:
                 raise RddError(
                     f"{notebook}: the output of In [{count}] shows {path!r}, a path of this machine: print names only"
                 )
+    nbformat = nbformat_module()
     nbformat.validate(nb)
     atomic_write(notebook, nbformat.writes(nb) + "\n")
 

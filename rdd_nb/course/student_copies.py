@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
+from rdd_nb.experiments.parameters import nbformat_module
 
 __all__ = ["student_copies"]
 
@@ -35,8 +36,7 @@ def student_copies(notebooks: str | os.PathLike[str], out: str | os.PathLike[str
 
 
 def _student(path: Path) -> str:
-    import nbformat  # up to three seconds, with jsonschema's grammars, for which no kernel that checks exercises waits
-
+    nbformat = nbformat_module()
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import io
 import json
 import os
+import sys
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import parse_json, read_regular
 
-__all__ = ["Parameter", "check_parameters", "fitted", "inspect", "read_notebook", "source_of"]
+__all__ = ["Parameter", "check_parameters", "fitted", "inspect", "nbformat_module", "read_notebook", "source_of"]
 
 StrPath = str | os.PathLike[str]
 
@@ -35,14 +37,28 @@ class Parameter(NamedTuple):
     help: str
 
 
+def nbformat_module() -> Any:
+    """nbformat, imported in a quarter of its time; only where it is needed, since kernels that run notebooks need none.
+
+    jsonschema, by which it checks notebooks, builds the grammar of internationalised addresses where it finds the
+    package rfc3987_syntax. That takes three seconds, and no notebook needs it. None means "not installed" to `import`.
+    """
+    name = "rfc3987_syntax"
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("nbformat")
+    finally:
+        if sys.modules[name] is None:
+            del sys.modules[name]
+
+
 def read_notebook(notebook: StrPath) -> Any:
     """The notebook as nbformat 4.5. Cells of older files that have no id get one made of their place and source.
 
     Raises:
         RddError: there is none, or the file is no notebook that can be run.
     """
-    import nbformat  # up to three seconds, with jsonschema's grammars: not for a kernel that reads a sweep's table
-
+    nbformat = nbformat_module()
     path, mend = Path(notebook), "give the path of an .ipynb file"
     where = f"{path} is not a Jupyter notebook"
     try:
