@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,11 +91,23 @@ def test_scenario_and_method_called_dots_stay_in_the_study(tmp_path):
         read(methods={"A": {"coreset": "random"}, "a": {"coreset": "herding"}})
 
 
+DONE = {"methods": {"robust": BASE["methods"]["robust"]}, "scenarios": {"c": {"scenario": "coloured", "bias": 0.8}}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a study that has run, once for all tests that change a copy of it."""
+    place = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert errors(read(**DONE)) == [None]
+    return place / "out"
+
+
 @pytest.fixture
-def done():
-    plan = read(methods={"robust": BASE["methods"]["robust"]}, scenarios={"c": {"scenario": "coloured", "bias": 0.8}})
-    assert errors(plan) == [None]
-    return plan
+def done(finished):
+    shutil.copytree(finished, "out")
+    return read(**DONE)
 
 
 @pytest.mark.parametrize("part", ["c", "c/robust", "c/robust/seed0", "groups"])
