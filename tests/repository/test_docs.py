@@ -1,5 +1,6 @@
 """The documentation and its environments: pages that link to one another, commands that exist, the Binder image."""
 
+import contextlib
 import fnmatch
 import importlib.util
 import json
@@ -20,6 +21,7 @@ import yaml
 import rdd_nb
 from rdd_nb.cli import _app, _join_parameters
 from rdd_nb.distillation.config import DistillConfig
+from tests.helpers import process_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -257,14 +259,24 @@ class Fetched(HTMLParser):
             self.mute.append(told.get("src"))
 
 
+def build_site(out):
+    """In a copy of this process, which has imported all the package already: Sphinx writes into functions."""
+    from sphinx.cmd.build import build_main
+
+    os.chdir(ROOT)
+    words = ["-q", "-W", "--keep-going", "-c", "docs", "-d", str(out / "trees"), ".", str(out / "html")]
+    with (out / "said").open("w", encoding="utf-8") as said, contextlib.redirect_stderr(said):
+        sys.exit(build_main(words))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     if importlib.util.find_spec("myst_nb") is None:
         pytest.skip("Sphinx is not installed (make docs)")
     out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-d", out / "trees", "."]
-    done = subprocess.run([*command, out / "html"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = process_of(build_site, out)
+    process.join()
+    assert process.exitcode == 0, text_of(out / "said")
     return out / "html"
 
 
