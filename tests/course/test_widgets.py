@@ -581,7 +581,8 @@ def test_explorers_take_every_name_literally():
 
 @pytest.mark.parametrize("nets", [1, 2])
 @pytest.mark.parametrize("flags", ["one", "none", "all"])
-def test_explorers_take_groups_that_nobody_is_in(nets, flags):
+def test_explorers_take_groups_that_nobody_is_in(monkeypatch, nets, flags):
+    monkeypatch.setattr("rdd_nb.course.widgets.explorer._DPI", 30)  # some 40 pictures, whose pixels nobody looks at
     test = data(20)
     few = torch.arange(20) == 0 if flags == "one" else torch.full((20,), flags == "all")
     test = dataclasses.replace(test, groups=torch.zeros(20, dtype=torch.int64), minority=few)
