@@ -9,6 +9,7 @@ from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
+from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
 from rdd_nb.clustering.trials import Benefit, Trials
@@ -16,6 +17,7 @@ from rdd_nb.clustering.trials import Benefit, Trials
 __all__ = [
     "AUTO",
     "SPACES",
+    "UNKNOWN",
     "Benefit",
     "Groups",
     "Trial",
@@ -24,6 +26,7 @@ __all__ = [
     "cells",
     "density_weights",
     "discover_groups",
+    "extended_groups",
     "group_mass",
     "group_shares",
     "group_weights",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rdd_nb.clustering.groups import Groups, Trial
 from rdd_nb.clustering.kmeans import kmeans
+from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
 from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
 from rdd_nb.clustering.shares import group_weights
 from rdd_nb.clustering.spaces import principal, space
@@ -38,6 +39,7 @@ def discover_groups(
     num_groups: int = 10,
     learnable: bool = True,
     ipc: int = 10,
+    known: Tensor | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> Groups:
@@ -59,11 +61,14 @@ def discover_groups(
         learnable: False to raise the groups in full without asking what it brings (with ``"auto"``, those of the best
             candidate).
         ipc: images per class of the set that is to be made, for the trial.
+        known: int64 ``[N]``, group labels where there are some, and −1: with a few, these are extended to the rest
+            (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) and nothing is searched or tried; with all,
+            they are the groups; with none, groups are discovered.
         seed: of the networks, the clusterings and the trial.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
 
     Raises:
-        RddError: no such space, ``num_groups`` or ``ipc`` below 1, or no class of two images.
+        RddError: no such space, ``num_groups`` or ``ipc`` below 1, no class of two images, or bad ``known``.
 
     Taught in ``notebooks/00_quickstart.ipynb``.
     """
@@ -71,6 +76,8 @@ def discover_groups(
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
+    if known is not None and bool((known != UNKNOWN).any()):
+        return extended_groups(data, known, seed, device)
     if space_name == AUTO:
         return _tried(data, num_groups, learnable, ipc, seed, device)
     points = space(data, space_name, seed, device)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import stack_module_state
+from torch.optim.sgd import sgd
 
 from rdd_nb.core.device import arithmetic, pick_device, side_by_side, tune_allocator
 from rdd_nb.core.errors import RddError
@@ -36,10 +37,10 @@ Batch = TypeVar("Batch")
 
 
 class SGD:
-    """Stochastic gradient descent with momentum and weight decay, to the bit what ``torch.optim.SGD`` does.
+    """Stochastic gradient descent by torch's own arithmetic, without its optimiser around it.
 
     The first call of any optimiser of torch imports its compiler, which takes as long as importing torch itself, in
-    every process that trains; and for small networks its bookkeeping costs more than the steps.
+    every process that trains. The function beneath it does not, and gives the same bits.
 
     Attributes:
         lr: of the next step.
@@ -48,11 +49,11 @@ class SGD:
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         self.parameters = list(parameters)
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self._velocities: dict[int, Tensor] = {}
+        self.forget()
 
     def forget(self) -> None:
         """Let momentum start afresh."""
-        self._velocities.clear()
+        self._velocities: list[Tensor | None] = [None] * len(self.parameters)
 
     def zero_grad(self) -> None:
         """Take all gradients away."""
@@ -62,23 +63,21 @@ class SGD:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        moved = [(i, p, p.grad) for i, p in enumerate(self.parameters) if p.grad is not None]
-        if not moved:
-            return
-        numbers, parameters, slopes = (list(part) for part in zip(*moved))
-        if self.weight_decay:
-            slopes = list(torch._foreach_add(slopes, parameters, alpha=self.weight_decay))
-        if self.momentum:
-            known = [(k, i) for k, i in enumerate(numbers) if i in self._velocities]
-            if known:
-                held = [self._velocities[i] for _, i in known]
-                torch._foreach_mul_(held, self.momentum)
-                torch._foreach_add_(held, [slopes[k] for k, _ in known])
-            for i, slope in zip(numbers, slopes):
-                if i not in self._velocities:
-                    self._velocities[i] = slope.clone()
-            slopes = [self._velocities[i] for i in numbers]
-        torch._foreach_add_(parameters, slopes, alpha=-self.lr)
+        moved = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        velocities = [self._velocities[i] for i in moved]
+        sgd(
+            [self.parameters[i] for i in moved],
+            [self.parameters[i].grad for i in moved],  # type: ignore[misc]
+            velocities,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+        )
+        for i, velocity in zip(moved, velocities):  # the first step makes them
+            self._velocities[i] = velocity
 
 
 #: Called with the number of each step, from 0, before it is taken.
