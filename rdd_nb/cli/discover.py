@@ -315,7 +315,7 @@ def _sheet(found: Groups, data: ImageDataset, told: dict[str, Any], device: str)
     from rdd_nb.clustering import space
     from rdd_nb.clustering.groups import exemplars
     from rdd_nb.core.random_streams import stream
-    from rdd_nb.figures.cluster_figures import group_exemplars
+    from rdd_nb.figures.discovery_figures import group_exemplars
     from rdd_nb.figures.figure import shortened
 
     raised = [row for row in told["groups"] if row["raised"]]

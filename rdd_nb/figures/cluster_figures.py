@@ -25,7 +25,6 @@ __all__ = [
     "clustering_spaces",
     "coverage_curves",
     "exemplars",
-    "group_exemplars",
     "learnability",
     "stability_and_mass",
     "voronoi_cells",
@@ -260,32 +259,6 @@ def exemplars(
     return figure
 
 
-def group_exemplars(
-    parts: Mapping[tuple[str, str], Sequence[NDArray[np.uint8]]], names: Sequence[str], columns: int = 6
-) -> Figure:
-    """Groups by their exemplars: a row for each, a panel for each way to choose them.
-
-    Args:
-        parts: (way, what such images tell) → for each group uint8 ``[k, C, H, W]``; k may differ, up to ``columns``.
-        names: of the groups.
-        columns: images that each panel has room for.
-    """
-    shape = next(iter(parts.values()))[0].shape[1:]
-    height = len(names) * 3.3 / columns * shape[1] / shape[2]
-    figure = Figure(figsize=(12.5, height + 1.4), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(parts)))
-    for place, (axes, ((way, told), groups)) in enumerate(zip(panels, parts.items())):
-        sheet = np.full((len(names), columns, *shape), 255, np.uint8)
-        for row, images in zip(sheet, groups):
-            row[: len(images)] = images
-        image_sheet(axes, sheet.reshape(-1, *shape), columns, () if place else names)
-        if place:
-            axes.set_yticks([])
-        axes.set_title(way, fontsize=11)
-        axes.set_xlabel(told)
-    return figure
-
-
 def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) -> Figure:
     """Share of real samples within a radius of a set: a panel each for majority and minority, a line for each set.
 
@@ -311,7 +284,12 @@ def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) 
 
 
 def learnability(
-    parts: Floats, learnable: Floats, kind: Ints, kinds: Sequence[str], matched: Mapping[str, Sequence[float]]
+    parts: Floats,
+    learnable: Floats,
+    kind: Ints,
+    kinds: Sequence[str],
+    matched: Mapping[str, Sequence[float]],
+    raised: bool = False,
 ) -> Figure:
     """The learnability of each group, and what upweighting by it does to what is matched.
 
@@ -321,15 +299,19 @@ def learnability(
         kind: int ``[G]``, an index into ``kinds``: what most of the group are.
         kinds: two or three names: majority, minority, wrong labels.
         matched: way of counting → each kind's part of what is matched, which sum to 1.
+        raised: ``learnable`` is each group's part of what is matched of its class instead.
     """
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     for k, (name, colour, marker) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), "oDx")):
         mine = kind == k
         left.plot(parts[mine], learnable[mine], marker, color=colour, markersize=5, alpha=0.8, label=f"mostly {name}")
-    clean_axes(left).set(xscale="log", xlabel="the group's part of its class (log scale)", ylabel="learnability λ")
-    left.set_ylim(-0.04, 1.04)
-    left.set_title("Learnability of each group")
+    clean_axes(left).set(xscale="log", xlabel="the group's part of its class (log scale)")
+    if raised:
+        left.plot([parts.min(), 1], [parts.min(), 1], ":", color=GREY, label="as in the data")
+        left.set(yscale="log", ylabel="its part of what is matched (log scale)", title="What each group counts for")
+    else:
+        left.set(ylim=(-0.04, 1.04), ylabel="learnability λ", title="Learnability of each group")
     left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     begun = np.zeros(len(matched))
     for k, (name, colour, hatch) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), ("", "//", "xx"))):

@@ -1,20 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.image import AxesImage
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.figures import cluster_figures
+from tests.figures.helpers import grey, picture
 
 NAMES = ("many", "few")
 FEW = np.arange(8) % 4 == 0
 IDS = np.array([0, 0, 0, 0, 2, 2, 2, 1])  # of them few: one of four, one of three, none of one
 POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [4.0, 4.0], [5.0, 4.0], [4.0, 5.0], [2.0, 0.0], [0.0, 2.0]])
-
-
-def grey(*values, side=4):
-    """One-channel images, each of one grey."""
-    return np.array(values, np.uint8)[:, None, None, None].repeat(side, 2).repeat(side, 3)
 
 
 def line(axes, label):
@@ -25,11 +20,6 @@ def line(axes, label):
 def frames(axes):
     """Column and row of each framed image of a sheet of images of 4 pixels."""
     return sorted((round((p.get_x() + 1.5) / 6), round((p.get_y() + 1.5) / 6)) for p in axes.patches)
-
-
-def picture(axes):
-    (drawn,) = (child for child in axes.get_children() if isinstance(child, AxesImage))
-    return np.asarray(drawn.get_array())
 
 
 def cells():
@@ -135,31 +125,23 @@ def test_exemplars_refuse_rows_without_a_kind():
         exemplars(("near",))
 
 
-def chosen():
-    parts = {("near", "typical"): [grey(1, 2), grey(3)], ("random", "unbiased"): [grey(4), grey()]}
-    return cluster_figures.group_exemplars(parts, ["first", "second"], columns=2)
-
-
-def test_exemplars_of_groups_stand_in_their_row_and_what_is_missing_is_white():
-    near, random = chosen().axes
-    middles = [
-        [int(picture(axes)[6 * row + 1, 6 * k + 1, 0]) for row in (0, 1) for k in (0, 1)] for axes in (near, random)
-    ]
-    assert middles == [[1, 2, 3, 255], [4, 255, 255, 255]]
-    assert [t.get_text() for t in near.get_yticklabels()] == ["first", "second"] and not random.get_yticklabels()
-    assert (near.get_title(), random.get_xlabel()) == ("near", "unbiased")
-
-
 def test_coverage_is_drawn_side_by_side_in_per_cent():
     many, few = cluster_figures.coverage_curves({"random": curves()}, NAMES).axes
     assert line(many, "random")[1].tolist() == [60, 100] and line(few, "random")[1].tolist() == [10, 40]
     assert line(few, "random")[0].tolist() == [0.5, 1]
 
 
-def tried():
+def tried(**more):
     parts, learnable, kind = np.array([0.9, 0.05, 0.05]), np.array([1.0, 0.8, 0.1]), np.array([0, 1, 2])
     matched = {"as in the data": (0.8, 0.1, 0.1), "all raised": (0.3, 0.2, 0.5)}
-    return cluster_figures.learnability(parts, learnable, kind, ("many", "few", "wrong"), matched)
+    return cluster_figures.learnability(parts, learnable, kind, ("many", "few", "wrong"), matched, **more)
+
+
+def test_what_groups_count_for_stands_beside_their_part_in_the_data():
+    dots = tried(raised=True).axes[0]
+    assert np.ravel(line(dots, "mostly few")).tolist() == [0.05, 0.8] and dots.get_yscale() == "log"
+    assert [row.tolist() for row in line(dots, "as in the data")] == [[0.05, 1], [0.05, 1]]
+    assert "part of what is matched" in dots.get_ylabel()
 
 
 def test_tried_groups_stand_at_their_part_and_bars_fill_the_whole():
@@ -177,7 +159,6 @@ def test_all_have_titles_and_named_axes():
         found(),
         cluster_figures.stability_and_mass({"a": {"pixels": ([0.5], [0.1])}}, {"a": 0.1}),
         exemplars(),
-        chosen(),
         tried(),
         cluster_figures.coverage_curves({"random": curves()}, NAMES),
     ):
