@@ -435,6 +435,7 @@ def _default(name: str) -> Any:
     }
     defaults |= {name: field.default for name, field in DistillConfig.model_fields.items()}
     defaults |= {"fraction": 0.1, "bias": 0.9, "label_noise": 0.0}
+    defaults["space_name"] = "probabilities"  # when the tables were measured; it is "auto" now
     value = defaults.get(name)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value  # as names are read
 
@@ -552,7 +553,7 @@ BRIEF = {
     "medoids": "real images, k-means medoids",
     "plain": "plain distillation",
     "robust tried": "**robust, groups discovered (the default)**",
-    "robust": "robust, groups of the biased network",
+    "robust": "**robust, groups of the biased network** (the default until groups were tried)",
     "robust known": "robust, groups known",
     "oracle": LABELS["oracle"],
     "whole": LABELS["whole"],
@@ -564,6 +565,8 @@ def brief(study: Tables) -> Block:
     names = list(dict.fromkeys(study.said["scenario"]))
     rows = []
     for method, called in BRIEF.items():
+        if study.table is None or method not in set(study.table["method"]):
+            continue
         cells = []
         for name in names:
             both = [study.accuracy(name, method, s.partition, s.group) for s in study_figures.sides(study.said, name)]
