@@ -26,7 +26,7 @@ def extended_groups(data: ImageDataset, known: Tensor, seed: int = 0, device: st
 
     Args:
         data: the training set; its own group labels are not read.
-        known: int64 ``[N]``, a group from 0, or :data:`UNKNOWN` (−1).
+        known: int64 ``[N]``, a group from 0, or ``UNKNOWN`` (−1) where it is not known.
         seed: of the networks.
         device: where they compute.
 
