@@ -1,6 +1,6 @@
 """The default on real sets: plain beside robust, groups discovered and known; the table ``real.csv``.
 
-    python data/results/real.py --data FOLDER [--sets "cmaterdb, 5 %" …] [--seeds 0 1 2]
+    python data/results/real.py --data FOLDER [--sets "cmaterdb, 5 %" …] [--methods plain robust …] [--seeds 0 1 2]
 
 ``FOLDER`` holds ``cifar10-jpeg.tar.xz``, ``cmaterdb.npz``, ``bar64.tar.xz`` and ``mnist.npz``; none of them is part of
 this project. A seed draws which images are rare (where a set is cut), the groups, the distillation and the networks.
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -32,8 +33,18 @@ from rdd_nb.models.protocol import PROFILES
 from rdd_nb.models.training import train
 
 TABLE = Path(__file__).with_name("real.csv")
-METHODS = {"plain", "robust", "robust, one view", "robust known", "group known"}
+#: Objective, groups, and the power of their sizes where it is not the default.
+METHODS: dict[str, tuple[str, str | None, float | None]] = {
+    "plain": ("erm", None, None),
+    "robust": ("robust", "auto", None),
+    "robust, one view": ("robust", "probabilities", None),  # the default before candidates were tried
+    "robust known": ("robust", "known", None),
+    "group known": ("group", "known", 0.0),  # FairDD
+    "group dbscan": ("group", "dbscan", 0.0),  # its form without labels, but for batches that are drawn once
+    "density": ("density", None, None),  # Cui et al. (2406.06609)
+}
 NETS = 3
+SCORES = ("accuracy", "worst group", "rare group", "DEO_M", "DEO_A")
 Part = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels
 
 
@@ -191,59 +202,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="plain beside robust on real sets")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
     for seed, name in itertools.product(asked.seeds, asked.sets):
-        done = measured(name, seed)
-        if done >= METHODS:
-            continue
-        data, known = SETS[name](asked.data, seed), None
-        if data.train.groups is None:
-            done |= {"robust known", "group known"}
-        else:
-            known = clustering.known_groups(data.train)
-        began = time.perf_counter()
-        tried = rdd.discover_groups(data.train, seed=seed, device="cpu")
-        seconds, said = time.perf_counter() - began, tried.report.split("\n")[0]
-        made = {
-            "plain": lambda: ("erm", None, None),
-            "robust": lambda tried=tried: ("robust", tried, None),
-            "robust, one view": lambda data=data, seed=seed: ("robust", one_view(data.train, seed), None),
-            "robust known": lambda known=known: ("robust", known, None),
-            "group known": lambda known=known: ("group", known, 0.0),
-        }
-        for method, how in made.items():
-            if method in done:
+        todo = [method for method in METHODS if method in asked.methods and method not in measured(name, seed)]
+        data = SETS[name](asked.data, seed) if todo else None
+        for method in todo:
+            if METHODS[method][1] == "known" and data.train.groups is None:
                 continue
-            objective, groups, power = how()
-            if method == "robust" and not tried.raised:  # the same images, and the same networks on them
-                table = pd.read_csv(TABLE)
-                row = table[(table["set"] == name) & (table["seed"] == seed) & (table["method"] == "plain")].iloc[0]
-                row = {**row.to_dict(), "method": method}
-            else:
-                power = rdd.DistillConfig().group_power if power is None else power
-                config = rdd.DistillConfig(objective=objective, group_power=power, seed=seed)
-                run = rdd.distill(data.train, config, groups, device="cpu", progress=False)
-                row = {"set": name, "seed": seed, "method": method, **scored(run.synthetic, data.test, seed), **where}
-            row |= {"found": said, "seconds": seconds} if method == "robust" else {}
-            held = [pd.read_csv(TABLE)] if TABLE.exists() else []
-            pd.concat([*held, pd.DataFrame([row])], ignore_index=True).to_csv(TABLE, index=False, float_format="%.4g")
+            row = {"set": name, "seed": seed, "method": method}
+            row |= one(data, method, seed, plain=measured(name, seed).get("plain")) | where
+            with FileLock(TABLE.with_suffix(".lock")):  # several may measure side by side
+                held = [pd.read_csv(TABLE)] if TABLE.exists() else []
+                table = pd.concat([*held, pd.DataFrame([row])], ignore_index=True)
+                table.to_csv(TABLE, index=False, float_format="%.4g")
             print(row, flush=True)
 
 
-def measured(name: str, seed: int) -> set[str]:
-    """The methods that the table has of a set at a seed."""
+def one(data: Splits, method: str, seed: int, plain: dict[str, float] | None) -> dict[str, object]:
+    """What a method reaches; of the default also what it found, and in how many seconds."""
+    objective, kind, power = METHODS[method]
+    groups, told = None, {}
+    if kind == "known":
+        groups = clustering.known_groups(data.train)
+    elif kind is not None:
+        began = time.perf_counter()
+        most = 100 if kind == "dbscan" else 10
+        groups = rdd.discover_groups(
+            data.train, kind, seed=seed, device="cpu", num_groups=most, learnable=kind != "dbscan"
+        )
+        if method == "robust":
+            told = {"found": groups.report.split("\n")[0], "seconds": time.perf_counter() - began}
+            if not groups.raised and plain is not None:  # the same images, and the same networks on them
+                return plain | told
+    config = rdd.DistillConfig(objective=objective, seed=seed, **({} if power is None else {"group_power": power}))
+    run = rdd.distill(data.train, config, groups, device="cpu", progress=False)
+    return {**scored(run.synthetic, data.test, seed), **told}
+
+
+def measured(name: str, seed: int) -> dict[str, dict[str, float]]:
+    """What the table has of a set at a seed, by method."""
     if not TABLE.exists():
-        return set()
+        return {}
     table = pd.read_csv(TABLE)
-    return set(table.loc[(table["set"] == name) & (table["seed"] == seed), "method"])
-
-
-def one_view(data: ImageDataset, seed: int) -> clustering.Groups:
-    """The default before candidates were tried."""
-    return rdd.discover_groups(data, "probabilities", seed=seed, device="cpu")
+    mine = table[(table["set"] == name) & (table["seed"] == seed)]
+    return {row["method"]: {k: row[k] for k in SCORES if pd.notna(row[k])} for _, row in mine.iterrows()}
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Groups, Trial, known_groups
+from rdd_nb.clustering.groups import Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
-from rdd_nb.clustering.trials import Benefit, Trials
+from rdd_nb.clustering.trials import Trials
 
 __all__ = [
     "AUTO",

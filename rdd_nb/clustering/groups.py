@@ -10,38 +10,49 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["Groups", "Trial", "exemplars", "known_groups"]
+__all__ = ["Benefit", "Groups", "Trial", "exemplars", "known_groups"]
+
+
+@dataclass(frozen=True)
+class Benefit:
+    """What one way of raising groups brings on held-out images, against raising none; in points of accuracy.
+
+    Attributes:
+        balanced: change of the accuracy in which each group counts as its size to the power 0.3.
+        mean: change of the plain accuracy.
+        error: standard error of :attr:`value`, over samples and over small sets.
+
+    >>> Benefit(balanced=4.0, mean=1.0, error=0.5).value
+    2.5
+    """
+
+    balanced: float
+    mean: float
+    error: float
+
+    @property
+    def value(self) -> float:
+        """The average of the two changes: a gain of the small that the large pay for in full is none."""
+        return (self.balanced + self.mean) / 2
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of raising groups that was tried, and what it brought on held-out images, in points of accuracy.
+    """One way of raising groups that was tried, and what it brought.
 
     Attributes:
         groups: their source.
         how: how far they were raised.
-        balanced: change of the accuracy in which small groups count more (:class:`rdd_nb.clustering.trials.Benefit`).
-        mean: change of the plain accuracy.
-        error: standard error of :attr:`value`.
+        benefit: what that brought.
         final: whether it was tried on the sets that decide; those before only choose which candidates come to them.
         kept: of a candidate that it was tried again, of a final one that it is what is raised.
-
-    >>> Trial("colour (3 groups)", "strength 1", balanced=4.0, mean=1.0, error=0.5, final=True, kept=True).value
-    2.5
     """
 
     groups: str
     how: str
-    balanced: float
-    mean: float
-    error: float
+    benefit: Benefit
     final: bool
     kept: bool
-
-    @property
-    def value(self) -> float:
-        """The average of the two changes."""
-        return (self.balanced + self.mean) / 2
 
 
 @dataclass(frozen=True, eq=False)

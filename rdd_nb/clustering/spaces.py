@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from rdd_nb.clustering.reference_networks import biased_probabilities, biased_stages, depth_for, outputs
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import unknown
-from rdd_nb.core.random_streams import seed_of
+from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.models import networks
 
@@ -79,6 +80,40 @@ def _predicted_class(data: ImageDataset, seed: int, device: str) -> Tensor:
     return F.one_hot(biased_probabilities(data, seed, device=device).argmax(1), data.num_classes).float()
 
 
+def _errors(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """Whether the biased network is right, one-hot: its error set, as JTT has it (Liu et al., 2107.09044)."""
+    wrong = biased_probabilities(data, seed, device=device).argmax(1) != data.labels
+    return F.one_hot(wrong.long(), 2).float()
+
+
+BATCH, NEIGHBOURS = 64, 4
+
+
+def _dbscan(data: ImageDataset, seed: int, device: str) -> Tensor:
+    """Which cluster an image is in among a batch of its class, by size, one-hot; what is in none comes last.
+
+    DBSCAN of the pixels of random batches of 64, as group-wise matching without labels would have it (FairDD,
+    2411.19623, clusters every batch that it matches; these are drawn once). Its radius is the distance within which
+    nine in ten images of the batch have four others.
+    """
+    order = torch.randperm(len(data), generator=stream(seed, "batches of a class"))
+    ids = torch.zeros(len(data), dtype=torch.int64)
+    for label in range(data.num_classes):
+        for batch in order[data.labels[order] == label].split(BATCH):
+            points = data.normalised(batch).flatten(1)
+            distances = torch.cdist(points, points)
+            near = distances.sort(1).values[:, min(NEIGHBOURS, len(batch) - 1)]
+            radius = float(near.quantile(0.9).clamp_min(1e-6))
+            model = DBSCAN(eps=radius, min_samples=NEIGHBOURS, metric="precomputed")
+            found = torch.from_numpy(model.fit_predict(distances.numpy())).long()
+            by_size = torch.bincount(found[found >= 0]).argsort(descending=True, stable=True)
+            rank = torch.empty(len(by_size) + 1, dtype=torch.int64)
+            rank[by_size], rank[-1] = torch.arange(len(by_size)), BATCH  # that of −1, in no cluster
+            ids[batch] = rank[found]
+    _, told = ids.unique(return_inverse=True)
+    return F.one_hot(told).float()
+
+
 #: Each gives the data as points ``[N, D]``, from the data, a seed and a device.
 SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
     "pixels": _pixels,
@@ -88,6 +123,8 @@ SPACES: dict[str, Callable[[ImageDataset, int, str], Tensor]] = {
     "embedding": _embedding,
     "probabilities": _probabilities,
     "predicted-class": _predicted_class,
+    "errors": _errors,
+    "dbscan": _dbscan,
 }
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups import Benefit, Groups
 from rdd_nb.clustering.reference_networks import depth_for, outputs
 from rdd_nb.clustering.shares import group_shares, group_weights, quotas
 from rdd_nb.core.device import pick_device
@@ -23,31 +23,11 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.models import networks
 
-__all__ = ["Benefit", "Trials"]
+__all__ = ["Trials"]
 
 MOST = 10_000  # samples that are tried: more would sharpen what is sharp enough
 NETS = 2
 RIDGE = 0.1  # of the mean of the kernel's diagonal
-
-
-@dataclasses.dataclass(frozen=True)
-class Benefit:
-    """What one way of raising groups brings on held-out images, against raising none; in points of accuracy.
-
-    Attributes:
-        balanced: change of the accuracy in which each group counts as its size to the power 0.3.
-        mean: change of the plain accuracy.
-        error: standard error of their average (:attr:`value`), over samples and over small sets.
-    """
-
-    balanced: float
-    mean: float
-    error: float
-
-    @property
-    def value(self) -> float:
-        """The average of the two changes: a gain of the small that the large pay for in full is none."""
-        return (self.balanced + self.mean) / 2
 
 
 class Trials:

@@ -18,7 +18,7 @@ from PIL import Image
 import rdd_nb as rdd
 from rdd_nb import clustering
 from rdd_nb.cli import discover, main
-from rdd_nb.clustering import Groups, Trial, group_mass, group_shares
+from rdd_nb.clustering import Benefit, Groups, Trial, group_mass, group_shares
 from rdd_nb.core.escaping import markdown, terminal
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
 from rdd_nb.distillation.config import DistillConfig
@@ -28,10 +28,10 @@ from tests.helpers import rng
 
 NASTY = "\x1b[2J| *bold* <b> [x](y)"
 TRIALS = (
-    Trial("colour (3 groups)", "strength 0.8", 4.0, 1.0, 0.5, final=False, kept=True),
-    Trial("features learnt (3 groups)", "strength 0.4", -0.5, -1.0, 0.25, final=False, kept=True),
-    Trial("colour (3 groups)", "strength 1", 3.0, -0.5, 0.25, final=True, kept=True),
-    Trial("features learnt (3 groups)", "strength 1", 1.0, -2.0, 0.5, final=True, kept=False),
+    Trial("colour (3 groups)", "strength 0.8", Benefit(4.0, 1.0, 0.5), final=False, kept=True),
+    Trial("features learnt (3 groups)", "strength 0.4", Benefit(-0.5, -1.0, 0.25), final=False, kept=True),
+    Trial("colour (3 groups)", "strength 1", Benefit(3.0, -0.5, 0.25), final=True, kept=True),
+    Trial("features learnt (3 groups)", "strength 1", Benefit(1.0, -2.0, 0.5), final=True, kept=False),
 )
 COMMAND = ["discover", "--data", "digits", "--device", "cpu", "--quiet"]  # of which `planted` makes its own data
 
@@ -100,7 +100,11 @@ def test_it_tells_what_discover_groups_finds(capsys):
     data = rdd.load("folder:pets").train
     groups = rdd.discover_groups(data, num_groups=3, ipc=2, seed=4, device="cpu")
     assert told["said"] == groups.report.splitlines()[0] and told["raised"] == groups.raised
-    trials = [Trial(**{k: v for k, v in row.items() if k != "value"}) for row in told["candidates"] + told["trials"]]
+    trials = [
+        Trial(benefit=Benefit(*(row.pop(name) for name in ("balanced", "mean", "error"))), **row)
+        for row in told["candidates"] + told["trials"]
+        if row.pop("value") is not None
+    ]
     assert tuple(trials) == groups.trials
     assert (told["chosen"] is None) == (not groups.raised)
     table = pd.read_csv("out/groups.csv")
@@ -142,7 +146,11 @@ def test_shares_are_those_of_group_shares_and_sum_to_one(capsys, planted):
     assert table["raised"].tolist() == [True, False, False]
     for name in ("share", "matched"):
         assert table.groupby("label")[name].sum().tolist() == pytest.approx([1, 1])
-    assert told["chosen"] == {**dataclasses.asdict(TRIALS[2]), "value": 1.25} == told["trials"][0]
+    assert told["chosen"] == told["trials"][0]
+    assert told["chosen"] == {
+        **{name: getattr(TRIALS[2], name) for name in ("groups", "how", "final", "kept")},
+        **{**dataclasses.asdict(TRIALS[2].benefit), "value": 1.25},
+    }
     assert "never for finding" in told["named"]["read_for"]
     (night,) = told["named"]["groups"]  # the group of the same images is not told twice
     mass = group_mass(groups, data.labels, data.minority, power)

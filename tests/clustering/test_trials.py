@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rdd_nb.clustering.groups import Groups, known_groups
-from rdd_nb.clustering.trials import Benefit, Trials
+from rdd_nb.clustering.groups import Benefit, Groups, known_groups
+from rdd_nb.clustering.trials import Trials
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, statistics
 from tests.helpers import rng

@@ -505,7 +505,8 @@ def test_another_default_of_the_discovery_is_another_unit(monkeypatch):
 def test_groups_come_back_from_disk_as_they_were_and_what_does_not_fit_is_found_anew(tmp_path):
     images = torch.zeros(3, 1, 1, 1, dtype=torch.uint8)
     data = ImageDataset(images, torch.tensor([0, 1, 1]), ("a", "b"), (0,), (1,))
-    trials = (clustering.Trial("style", "strength 1", 0.1 + 0.2, -1.0, 0.5, final=True, kept=False),)
+    brought = clustering.Benefit(0.1 + 0.2, -1.0, 0.5)
+    trials = (clustering.Trial("style", "strength 1", brought, final=True, kept=False),)
     ids, told = torch.tensor([0, 2, 1]), {"report": "Raised: | style |", "trials": trials}
     folder, groups = Folder(tmp_path), clustering.Groups(ids, 3, "style", **told)
     module._save_groups(folder, "g.npz", groups, 1.5)
@@ -518,7 +519,7 @@ def test_groups_come_back_from_disk_as_they_were_and_what_does_not_fit_is_found_
         {"ids": torch.tensor([0, 1])},
         {"ids": torch.tensor([0.0, 2.0, 1.0])},
         {"learnable": torch.zeros(3, 3, dtype=torch.float64)},
-        {"trials": (dataclasses.replace(trials[0], mean="much"),)},
+        {"trials": (dataclasses.replace(trials[0], benefit="much"),)},
     ]
     for change in wrong:
         module._save_groups(folder, "g.npz", dataclasses.replace(groups, **change), 1.5)
