@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -133,11 +132,7 @@ def command_discover(
 
 def _told(found: Groups, data: ImageDataset, power: float) -> dict[str, Any]:
     """What was found, as JSON has it: the trials, each group's shares, and those of the groups that the data name."""
-    trials = [
-        {"groups": trial.groups, "how": trial.how, "final": trial.final, "kept": trial.kept}
-        | {**dataclasses.asdict(trial.benefit), "value": trial.benefit.value}
-        for trial in found.trials
-    ]
+    trials = [trial.row() for trial in found.trials]
     return {
         "data": data.name,
         "group_power": power,

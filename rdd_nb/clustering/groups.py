@@ -54,6 +54,15 @@ class Trial:
     final: bool
     kept: bool
 
+    def row(self) -> dict[str, str | float | bool]:
+        """As one row of a table: the benefit's numbers beside the rest.
+
+        >>> Trial("colour (3 groups)", "strength 1", Benefit(4.0, 1.0, 0.5), final=True, kept=True).row()["value"]
+        2.5
+        """
+        told = {name: value for name, value in vars(self).items() if name != "benefit"}
+        return {**told, **vars(self.benefit), "value": self.benefit.value}
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:

@@ -178,9 +178,15 @@ def _run(
                 "loss": state.losses[-1],
                 "seconds": sum(state.seconds),
                 "machine": describe(pick_device(device)),
+                **({} if groups is None or not groups.report else {"groups": _found(groups)}),
             }
         )
     return Run(synthetic, config, history, folder.path if folder else None)
+
+
+def _found(groups: Groups) -> dict[str, Any]:
+    """Why which groups are raised: what the report's first line says, and what was tried."""
+    return {"said": groups.report.partition("\n")[0], "trials": [trial.row() for trial in groups.trials]}
 
 
 def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:

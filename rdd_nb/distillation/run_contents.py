@@ -13,7 +13,7 @@ import pydantic
 from rdd_nb.core.checked import Held, validated
 from rdd_nb.distillation.run_folder import RunFolder
 
-__all__ = ["Contents", "Data", "Evaluation", "Scalar", "Source", "contents"]
+__all__ = ["Contents", "Data", "Discovery", "Evaluation", "Scalar", "Source", "Trial", "contents"]
 
 LARGEST_SIDE = 4096  #: pixels, to which images may be resized
 Text = Annotated[str, pydantic.Field(max_length=4096)]
@@ -40,6 +40,24 @@ class Groups(Held):
 
     source: Text = ""
     num_groups: int = pydantic.Field(default=0, ge=0)
+
+
+class Trial(Held):
+    """One way of raising groups that was tried (:class:`rdd_nb.clustering.groups.Trial`)."""
+
+    groups: Text
+    how: Text
+    value: float
+    error: float
+    final: bool
+    kept: bool
+
+
+class Discovery(Held):
+    """Why which groups were raised, in a sentence, and what was tried."""
+
+    said: Text = ""
+    trials: list[Trial] = pydantic.Field(default_factory=list, max_length=1000)
 
 
 class Data(Held):
@@ -69,6 +87,7 @@ class _Config(Held):
 
 class _Metrics(Held):
     evaluation: Evaluation | None = None
+    groups: Discovery | None = None
     machine: dict[Text, Scalar] | None = None
 
 
@@ -79,6 +98,7 @@ class Contents(Held):
         source: how to get its data again.
         data: which they were.
         distill: the fields of its :class:`rdd_nb.distillation.config.DistillConfig`.
+        discovery: how its groups were found; None where none were looked for.
         evaluation: how it was judged; None unless it was.
         machine: what it was made on.
     """
@@ -86,6 +106,7 @@ class Contents(Held):
     source: Source
     data: Data
     distill: dict[Text, Scalar]
+    discovery: Discovery | None
     evaluation: Evaluation | None
     machine: dict[Text, Scalar]
 
@@ -102,6 +123,7 @@ def contents(run: RunFolder) -> Contents:
         source=config.source or Source(),
         data=config.data or Data(),
         distill=config.distill or {},
+        discovery=said.groups,
         evaluation=said.evaluation,
         machine=said.machine or {},
     )

@@ -30,6 +30,7 @@ class Report:
         counts: title (such as "training") → images, int ``[K, G]``.
         findings: of :mod:`rdd_nb.data.validation`.
         settings: name → value, in words.
+        discovery: why which groups were raised, and what was tried, in words; empty where none were looked for.
         synthetic: the set.
         tables: method → accuracies with intervals: ``block`` (all, sides, group or class) and the columns of
             :func:`rdd_nb.evaluation.subgroups.group_table`. The first method is the run.
@@ -47,6 +48,7 @@ class Report:
     counts: Mapping[str, Ints]
     findings: tuple[Finding, ...]
     settings: Mapping[str, str]
+    discovery: str
     synthetic: SyntheticSet
     tables: Mapping[str, pd.DataFrame]
     finest: Mapping[str, pd.DataFrame]

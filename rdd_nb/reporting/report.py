@@ -24,7 +24,7 @@ from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
-from rdd_nb.distillation.run_contents import Contents, Evaluation, contents
+from rdd_nb.distillation.run_contents import Contents, Discovery, Evaluation, Trial, contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
@@ -47,6 +47,7 @@ TOLD = {
     "seed": "seed",
 }
 WORST = "The worst of many groups looks worse than it is: read its interval, and the band of random permutations."
+MOST_TRIED = 8  # candidates for groups that stand on the page
 FINEST = 40  # more cells of class and group than this are not drawn one by one; the groups are
 
 
@@ -135,6 +136,7 @@ def of_run(
         counts=counts,
         findings=tuple(findings),
         settings=_settings(told, mine),
+        discovery=_discovery(told.discovery),
         synthetic=synthetic,
         tables={method: _table(s) for method, s in scores.items()},
         finest=finest,
@@ -196,6 +198,21 @@ def _settings(run: Contents, scores: Scores) -> dict[str, str]:
         f" ({trained_how(said)})" if said and said.protocol else ""
     )
     return told
+
+
+def _discovery(said: Discovery | None) -> str:
+    """What was found, and the best that each candidate brought where it was tried."""
+    if said is None or not said.said:
+        return ""
+    best: dict[str, Trial] = {}
+    for trial in said.trials:
+        held = best.setdefault(trial.groups, trial)
+        if (trial.final, trial.value) > (held.final, held.value):
+            best[trial.groups] = trial
+    shown = list(best.values())[:MOST_TRIED]
+    tried = (f"{shortened(t.groups, 50)} {t.value:+.1f} ± {t.error:.1f}" for t in shown)
+    more = f" The best of each candidate, in points: {'; '.join(tried)}." if best else ""
+    return shortened(said.said, 400) + more
 
 
 def trained_how(said: Evaluation) -> str:

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import html
 import http.server
 import io
 import os
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 import rdd_nb as rdd
+from rdd_nb.clustering import Benefit, Trial
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.validation import Finding
@@ -26,6 +28,11 @@ from rdd_nb.reporting import layout, rendering, report
 
 NASTY = ("<script>alert(1)</script>", "$\\frac{x}$ & co", 'a "quoted" name')
 MACHINE = {"processor": "AMD", "device": "cpu", "cores": 2, "threads": 1, "torch": "2", "date": "2026-01-02"}
+SAID = "Raised: <i>colour</i> (3 groups), strength 1. " + "On held-out images that changed the accuracy. " * 4
+TRIALS = [
+    Trial(f"a view called <b>{view}</b> (10 groups)", f"strength {strength}", Benefit(view, 0, 0.5), final, kept=False)
+    for view, strength, final in [(8, 0.4, False), (9, 0.8, False), (2, 0.5, True), (4, 1, True), (5, 0.8, False)] * 3
+]
 
 
 def scores_of(labels, groups=None, nets=2, group_names=("red", "blue"), right=0.7, seed=0, classes=NASTY):
@@ -52,7 +59,8 @@ def run_at(path, scores, classes=NASTY, source=None, ipc=3, evaluated=True):
     folder.save_synthetic(synthetic_of(classes, ipc))
     protocol = {"network": "convnet", "width": 8, "epochs": 3}
     evaluation = {"profile": "quick", "protocol": protocol, "nets": 2, "seed": 7, "machine": MACHINE}
-    folder.write_metrics({"evaluation": evaluation} if evaluated else {"machine": MACHINE})
+    told = {"groups": {"said": SAID, "trials": [trial.row() for trial in TRIALS]}}
+    folder.write_metrics(told | ({"evaluation": evaluation} if evaluated else {"machine": MACHINE}))
     scores.save(folder.path / "scores.npz")
     return folder
 
@@ -144,6 +152,20 @@ def test_settings_name_groups_and_protocol(run):
     said = report.of_run(run, name="ours").settings
     assert said["groups"] == "5 a class, from probabilities" and said["seed"] == "4"
     assert said["judged by"] == "2 networks (convnet, width 8, 3 epochs)"
+
+
+def test_it_says_which_groups_were_raised_and_why(run, tmp_path):
+    folder = rdd.RunFolder(run.path)
+    trials = [dataclasses.replace(trial, groups=name) for trial, name in zip(TRIALS, "aabbc")]
+    folder.write_metrics({**folder.metrics, "groups": {"said": "Raised: b.", "trials": [t.row() for t in trials]}})
+    page = report.of_run(folder)
+    what = "The best of each candidate, in points: a +4.5 ± 0.5; b +2.0 ± 0.5; c +2.5 ± 0.5."  # of b that which decided
+    assert page.discovery == f"Raised: b. {what}" and html.escape(page.discovery) in layout.html(page)
+    folder.write_metrics({k: v for k, v in folder.metrics.items() if k != "groups"})
+    assert report.of_run(folder).discovery == ""
+    folder.write_metrics({**folder.metrics, "groups": {"said": 3}})
+    with pytest.raises(RddError, match=r"metrics\.json.*said"):
+        report.of_run(folder)
 
 
 def test_limits_follow_from_the_run(run, tmp_path):
