@@ -37,6 +37,7 @@ __all__ = ["DESCRIPTIONS", "PUBLISHED", "default_root", "digest", "fetch"]
 DESCRIPTIONS = {
     "fashion-mnist-sample": "10,000 + 2,000 images of Fashion-MNIST, 28×28 grey, 10 classes; ships with the package",
     "fashion-mnist": "all 60,000 + 10,000 images of Fashion-MNIST; a local copy, or a download of 30 MB",
+    "mnist": "60,000 + 10,000 handwritten digits, 28×28 grey, 10 classes; a download of 12 MB",
     "digits": "scikit-learn's 1,797 handwritten digits, 8×8 grey, enlarged to 28×28, split 80/20; no download",
     "cifar10": "50,000 + 10,000 photographs, 32×32 RGB, 10 classes; a download of 170 MB",
     "cifar100": "50,000 + 10,000 photographs, 32×32 RGB, 100 classes; a download of 170 MB",
@@ -199,12 +200,14 @@ def _read_idx(path: Path, shape: tuple[int, ...], digest: str) -> np.ndarray:
 def _from_torchvision(name: str, folder: Path, download: bool) -> Source:
     def part(base: Any) -> Part:
         pixels = np.asarray(base.data)
+        if name == "mnist":
+            return _grey(pixels, np.asarray(base.targets))
         if name != "svhn":  # CIFAR comes as [N, H, W, C], SVHN as [N, C, H, W]
             pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         return Part(torch.from_numpy(pixels), torch.tensor(base.labels if name == "svhn" else base.targets).long())
 
     train, test = _torchvision_pair(name, folder, download)
-    return Source(name, part(train), part(test), DIGITS if name == "svhn" else tuple(train.classes))
+    return Source(name, part(train), part(test), DIGITS if name in ("mnist", "svhn") else tuple(train.classes))
 
 
 def _torchvision_pair(name: str, folder: Path, download: bool) -> tuple[Any, Any]:
@@ -214,6 +217,8 @@ def _torchvision_pair(name: str, folder: Path, download: bool) -> tuple[Any, Any
     place = folder
     if name == "fashion-mnist":
         kind, files, place = sets.FashionMNIST, sets.FashionMNIST.resources, folder / "FashionMNIST" / "raw"
+    elif name == "mnist":
+        kind, files, place = sets.MNIST, sets.MNIST.resources, folder / "MNIST" / "raw"
     elif name == "svhn":
         splits = [{"split": "train"}, {"split": "test"}]
         kind, files = sets.SVHN, [sets.SVHN.split_list[split["split"]][1:] for split in splits]

@@ -57,6 +57,13 @@ SOURCES = {
         "E. Alpaydin, C. Kaynak: *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998, "
         "<https://doi.org/10.24432/C50P49>.",
     ),
+    "mnist": Origin(
+        "cc-by-sa-3.0",
+        "The real images are MNIST's, copyright Yann LeCun and Corinna Cortes, CC BY-SA 3.0: what is made from them is "
+        "passed on under the same licence.",
+        "Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner: *Gradient-Based Learning Applied to Document "
+        "Recognition*, Proceedings of the IEEE 86(11), 1998, <https://doi.org/10.1109/5.726791>.",
+    ),
     "cifar10": CIFAR,
     "cifar100": CIFAR,
     "svhn": Origin(

@@ -73,7 +73,7 @@ def test_a_folder_of_the_readers_is_read_only_where_it_is_named_here(run, capsys
     assert opened == []
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "fashion-mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "fashion-mnist", "mnist"])
 def test_nothing_is_downloaded_unasked(run, capsys, monkeypatch, name):
     import socket
 

@@ -230,7 +230,7 @@ def test_pipes_in_the_root_are_not_waited_for(idx_folder, tmp_path, sample):
         load("fashion-mnist", root=tmp_path, download=False)
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "svhn"])
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10", "cifar100", "svhn"])
 @pytest.mark.parametrize("root", ["~no-such-user/data", "x" * 300, __file__])
 def test_strange_roots_are_told_in_one_line(name, root, monkeypatch):
     monkeypatch.setattr(sources, "DEBIAN", Path("/nonexistent"))
@@ -245,6 +245,7 @@ OFFLINE = {
     "cifar10": (["cifar-10-python.tar.gz (MD5 c58f30108f718f92721af3b95e74349a)"], "downloads"),
     "cifar100": (["cifar-100-python.tar.gz (MD5 eb9058c3a382ffc7106e4002c42a8d85)"], "downloads"),
     "svhn": (["train_32x32.mat (MD5 ", "test_32x32.mat (MD5 "], "downloads"),
+    "mnist": (["train-images-idx3-ubyte.gz (MD5 ", "t10k-labels-idx1-ubyte.gz"], "downloads/MNIST/raw"),
     "fashion-mnist": (["train-images-idx3-ubyte.gz (MD5 ", "t10k-labels-idx1-ubyte.gz"], "downloads/FashionMNIST/raw"),
 }
 
@@ -295,6 +296,20 @@ class FakeSVHN(FakeCIFAR):
         super().__init__(root, split == "train", download)
         self.data, self.labels = np.ascontiguousarray(self.data.transpose(0, 3, 1, 2)), np.array(self.targets)
         del self.targets
+
+
+def test_mnist_is_grey_and_its_classes_are_digits(tmp_path, monkeypatch):
+    class FakeMNIST(FakeCIFAR):
+        resources, fetched = (("fake.gz", "0" * 32),), True
+
+        def __init__(self, root, train, download):
+            super().__init__(root, train, download)
+            self.data, self.targets = torch.from_numpy(self.data[..., 0]), torch.tensor(self.targets)
+
+    monkeypatch.setattr(torchvision().datasets, "MNIST", FakeMNIST)
+    train = load("mnist", root=tmp_path).train
+    assert train.shape == (1, 2, 5) and train.class_names == sources.DIGITS
+    assert train.images[0, 0, 0].tolist() == [0, 3, 6, 9, 12] and train.labels.tolist() == [0, 1] * 3
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn"])

@@ -19,7 +19,7 @@ from tests.core.test_escaping import HOSTILE, seen
 from tests.reporting.test_export import rdd, run_at, synthetic_of
 
 # https://huggingface.co/docs/hub/repositories-licenses lists what it takes; these are ours
-KNOWN = {"mit", "cc-by-4.0", "unknown", "other"}
+KNOWN = {"mit", "cc-by-4.0", "cc-by-sa-3.0", "unknown", "other"}
 
 
 def parts(text):
