@@ -306,7 +306,9 @@ class RecallRange(NamedTuple):
 
 
 def recall_range(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, least: int = 1) -> RecallRange:
-    """The multiclass equalised-odds gap, as FairDD (arXiv 2411.19623) reports it: maximum and mean over classes.
+    """The multiclass equalised-odds gap: FairDD's DEO_M, the maximum over classes, and DEO_A, their mean (2411.19623).
+
+    What others report as EOD is another measure (COBRA, 2605.00185): its figures are not comparable with these.
 
     Args:
         labels: true classes 0..K-1, shape ``[N]``.
