@@ -102,7 +102,7 @@ def command_distill(
     Yours:   rdd-nb distill --data folder:pets --size 32 --ipc 5 --out runs/pets
     """
     from rdd_nb.core.device import pick_device
-    from rdd_nb.distillation.loop import distill, expect_room
+    from rdd_nb.distillation.loop import distill, expect_room, kept_groups
     from rdd_nb.distillation.run_folder import RunFolder
 
     settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
@@ -120,7 +120,8 @@ def command_distill(
     if not quiet:
         print(terminal(repr(splits.train)), file=sys.stderr)
     expect_room(RunFolder(folder), splits.train, settings, source)  # before minutes of looking for groups
-    found = _groups(splits, source, settings, device)
+    kept = kept_groups(RunFolder(folder), splits.train) if source["groups"] == "discovered" else None
+    found = kept or _groups(splits, source, settings, device)
     report = found.report if found is not None else ""
     if report and not quiet:
         print(terminal(report.splitlines()[0]), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from rdd_nb.clustering.coresets import check_fits
 from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes
 from rdd_nb.core.device import pick_device, release_memory
 from rdd_nb.core.environment import describe
 from rdd_nb.core.errors import RddError
@@ -23,9 +25,10 @@ from rdd_nb.distillation.initialization import State, check, fingerprint, initia
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 
-__all__ = ["Run", "distill", "expect_room", "saved_state"]
+__all__ = ["Run", "distill", "expect_room", "kept_groups", "saved_state"]
 
 
+GROUPS = "groups.npz"
 RECENT = 10  # iterations: what the bar tells the speed of
 
 
@@ -72,6 +75,8 @@ def distill(
     folder = RunFolder(out)
     with folder.lock():  # before anything is written: two processes that start together must not mix
         folder.create(said)
+        if groups is not None and groups.report and not folder.files.there(GROUPS):
+            folder.files.write(GROUPS, groups_to_bytes(groups))
         if folder.complete:
             return Run(folder.load_synthetic(), config, _history(folder), folder.path)
         return _run(data, config, groups, folder, device, progress)
@@ -88,6 +93,16 @@ def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, so
     folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
     images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
     folder.files.probe(3 * images + 100 * config.num_iterations)  # checkpoint (images and momentum), set, history
+
+
+def kept_groups(folder: RunFolder, data: ImageDataset) -> Groups | None:
+    """The groups that a run in ``folder`` found in ``data``, to go on without finding them anew; None without such."""
+    with contextlib.suppress(OSError, RddError):
+        groups, _ = groups_from_bytes(folder.files.read(GROUPS), data)
+        told = folder.config.get("data")
+        if isinstance(told, dict) and told.get("groups") == fingerprint(data, groups)["groups"]:
+            return groups
+    return None
 
 
 def _history(folder: RunFolder) -> pd.DataFrame:

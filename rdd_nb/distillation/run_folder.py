@@ -2,9 +2,9 @@
 
 A run folder holds ``config.json``, ``history.csv``, ``synthetic.safetensors``, ``checkpoint.pt``, ``figures/`` and
 ``metrics.json``. The last is written last: where it stands, the run is complete. Each of these files carries the run's
-*identity*, a digest of its config, so files of two runs are told apart whatever befell the folder. ``rdd-nb distill``
-adds ``groups.md``, why which groups are raised, for people: nothing reads it. Nothing here ever unpickles an arbitrary
-object, and no absolute path of the machine is stored.
+*identity*, a digest of its config, so files of two runs are told apart whatever befell the folder. Groups that were
+looked for stand in ``groups.npz``, whose digest is in the config; ``rdd-nb distill`` adds ``groups.md``, why which are
+raised, for people: nothing reads it. Nothing here ever unpickles an arbitrary object, and no absolute path is stored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ __all__ = ["RunFolder"]
 
 
 #: What a run leaves beside its config; metrics.json first, so that a folder half removed does not look complete.
-FILES = ("metrics.json", "scores.npz", "checkpoint.pt", "history.csv", "synthetic.safetensors", "groups.md")
+FILES = (
+    *("metrics.json", "scores.npz", "checkpoint.pt", "history.csv", "synthetic.safetensors"),
+    *("groups.npz", "groups.md"),
+)
 OVERWRITE = "use another folder, or overwrite it"
 
 

@@ -115,7 +115,7 @@ def test_it_tells_what_discover_groups_finds(capsys):
     assert groups.report in Path("out/report.md").read_text()
 
 
-def test_distill_tells_what_is_raised_and_keeps_why(capsys):
+def test_distill_tells_what_is_raised_and_keeps_why_and_what(capsys, monkeypatch):
     pets()
     tiny = ["--ipc", "2", "--width", "4", "--iterations", "1", "--batch-real", "4", "--device", "cpu"]
     command = ["distill", "--data", "folder:pets", *tiny, "--num-groups", "2", "--out", "run"]
@@ -126,9 +126,17 @@ def test_distill_tells_what_is_raised_and_keeps_why(capsys):
     assert Path("run/groups.md").read_text() == groups.report + "\n"
     run = RunFolder.open("run")
     assert run.complete and contents(run).source.num_groups == 2
+    Path("run/metrics.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(clustering, "discover_groups", pytest.fail)  # they stand in the run
+        says(capsys, *command, "--quiet")
+    assert run.complete and run.metrics["groups"]["said"] == first
+    Path("run/groups.npz").write_bytes(b"lost")
     says(capsys, *command, "--quiet")
     run.create({"ipc": 1}, overwrite=True)
-    assert not Path("run/groups.md").exists(), "it was of the run that is gone"
+    assert not Path("run/groups.md").exists() and not Path("run/groups.npz").exists(), (
+        "they were of the run that is gone"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- what is shown

@@ -23,7 +23,6 @@ import yaml
 
 from rdd_nb import clustering
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.folders import Folder
 from rdd_nb.data import loading
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.scenarios import noisy
@@ -500,37 +499,6 @@ def test_another_default_of_the_discovery_is_another_unit(monkeypatch):
     before = read(methods={"robust": groups}).units[0].settings
     monkeypatch.setattr(clustering, "discover_groups", discover_groups)
     assert read(methods={"robust": groups}).units[0].settings != before
-
-
-def test_groups_come_back_from_disk_as_they_were_and_what_does_not_fit_is_found_anew(tmp_path):
-    images = torch.zeros(3, 1, 1, 1, dtype=torch.uint8)
-    data = ImageDataset(images, torch.tensor([0, 1, 1]), ("a", "b"), (0,), (1,))
-    brought = clustering.Benefit(0.1 + 0.2, -1.0, 0.5)
-    trials = (clustering.Trial("style", "strength 1", brought, final=True, kept=False),)
-    ids, told = torch.tensor([0, 2, 1]), {"report": "Raised: | style |", "trials": trials}
-    folder, groups = Folder(tmp_path), clustering.Groups(ids, 3, "style", **told)
-    module._save_groups(folder, "g.npz", groups, 1.5)
-    back, seconds = module._load_groups(folder, "g.npz", data)
-    assert torch.equal(back.ids, groups.ids) and (back.num_groups, back.source, seconds) == (3, "style", 1.5)
-    assert (back.report, back.trials) == (groups.report, trials)
-    wrong = [
-        {"ids": torch.tensor([0, 3, 1])},
-        {"ids": torch.tensor([0, -1, 1])},
-        {"ids": torch.tensor([0, 1])},
-        {"ids": torch.tensor([0.0, 2.0, 1.0])},
-        {"learnable": torch.zeros(3, 3, dtype=torch.float64)},
-        {"trials": (dataclasses.replace(trials[0], benefit="much"),)},
-    ]
-    for change in wrong:
-        module._save_groups(folder, "g.npz", dataclasses.replace(groups, **change), 1.5)
-        assert module._load_groups(folder, "g.npz", data) is None, change
-    (tmp_path / "g.npz").write_bytes(b"broken")
-    assert module._load_groups(folder, "g.npz", data) is None
-    (tmp_path / "g.npz").unlink()
-    os.mkfifo(tmp_path / "g.npz")
-    assert module._load_groups(folder, "g.npz", data) is None, "and nobody waits for a pipe"
-    module._save_groups(folder, "g.npz", groups, 1.5)
-    assert module._load_groups(folder, "g.npz", data) is not None
 
 
 def test_what_is_held_out_is_scored_and_the_test_set_never(monkeypatch):

@@ -12,14 +12,12 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import pydantic
 import torch
@@ -27,14 +25,15 @@ from torch import Tensor, nn
 
 from rdd_nb import clustering
 from rdd_nb.clustering.coresets import coreset
-from rdd_nb.clustering.groups import Groups, Trial
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes
 from rdd_nb.core.checked import Held, validated
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.environment import describe
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text
 from rdd_nb.core.files import Busy, lock_of, locked
-from rdd_nb.core.folders import Folder, parse_arrays
+from rdd_nb.core.folders import Folder
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data import loading
 from rdd_nb.data.dataset import ImageDataset, Splits
@@ -250,13 +249,15 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
     kept, name = Folder(out).part("groups"), f"{key}.npz"
     kept.make()
     with _alone(kept, f"{key}.lock"):
-        found = _load_groups(kept, name, data)
+        found = None
+        with contextlib.suppress(OSError, RddError):  # where there are none that fit they are found anew
+            found = groups_from_bytes(kept.read(name), data)
         if found is None:
             began = time.perf_counter()
             given = {name: ast.literal_eval(told) for name, told in wanted["defaults"].items()} | wanted["arguments"]
             groups = clustering.discover_groups(data, seed=unit.seed, device=device, **given)
             found = groups, time.perf_counter() - began
-            _save_groups(kept, name, *found)
+            kept.write(name, groups_to_bytes(*found))
     groups, seconds = found
     return (_shuffled(groups, data, unit.seed) if wanted["kind"] == "shuffled" else groups), seconds
 
@@ -268,33 +269,6 @@ def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
         members = (data.labels == label).nonzero()[:, 0]
         ids[members] = groups.ids[members[torch.randperm(len(members), generator=draw)]]
     return dataclasses.replace(groups, ids=ids, source=f"shuffled {groups.source}")
-
-
-def _save_groups(folder: Folder, name: str, groups: Groups, seconds: float) -> None:
-    values = {f.name: getattr(groups, f.name) for f in dataclasses.fields(groups)}
-    values["trials"] = json.dumps([dataclasses.asdict(each) for each in groups.trials])  # as text: no array holds them
-    arrays = {k: v.cpu().numpy() if torch.is_tensor(v) else np.asarray(v) for k, v in values.items() if v is not None}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, seconds=np.asarray(seconds), **arrays)  # type: ignore[arg-type]
-    folder.write(name, buffer.getvalue())
-
-
-def _load_groups(folder: Folder, name: str, data: ImageDataset) -> tuple[Groups, float] | None:
-    """What :func:`_save_groups` wrote; None where there is none that fits ``data``: they are found anew."""
-    try:
-        arrays = parse_arrays(folder.read(name), name, "groups", "")
-        values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
-        trials = pydantic.TypeAdapter(tuple[Trial, ...]).validate_json(values.pop("trials", "[]"))
-        seconds, groups = float(values.pop("seconds")), Groups(**values, trials=trials)
-        fits = groups.ids.dtype == torch.int64 and groups.ids.shape == data.labels.shape
-        fits = fits and isinstance(groups.num_groups, int) and isinstance(groups.source, str)
-        fits = fits and bool((groups.ids >= 0).all() and (groups.ids < groups.num_groups).all())
-        if groups.learnable is not None:
-            fits = fits and groups.learnable.shape == (data.num_classes, groups.num_groups)
-            fits = fits and groups.learnable.dtype == torch.float64
-        return (groups, seconds) if fits else None
-    except (OSError, RddError, TypeError, ValueError, KeyError, AttributeError, RuntimeError):
-        return None
 
 
 @contextlib.contextmanager
