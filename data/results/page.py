@@ -31,6 +31,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import atomic_write
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.evaluation import results
+from rdd_nb.evaluation.intervals import mean_interval
 from rdd_nb.figures import sensitivity_figures, study_figures
 
 HERE = Path(__file__).resolve().parent
@@ -620,41 +621,108 @@ def strata(folder: Path, held: Sequence[Tables]) -> Block:
 
 def real(folder: Path) -> Block:
     """Plain on real sets, and what robust changes there: discovered groups beside known ones."""
-    path = folder / "real.csv"
-    if not path.exists():
+    table = _real(folder)
+    if table is None:
         return ABSENT, {}
-    table, rows = pd.read_csv(path), []
-    for name, part in table.groupby("set", sort=False):
-        wide = part.set_index(["seed", "method"])[["accuracy", "worst group", "DEO_A", "found"]].unstack("method")
-        raised = wide["found", "robust"].str.startswith("Raised")
-        cells = [str(name), str(len(wide)), str(raised.sum())]
-        for measure in ("accuracy", "worst group"):
-            cells.append(_mean(wide, measure, "plain", None))
-            cells += [
-                _mean(wide, measure, method, "plain") for method in ("robust", "robust, one view", "robust known")
-            ]
-        deo = [_mean(wide, "DEO_A", method, None) for method in ("plain", "robust", "group known")]
-        rows.append([*cells, "–" if "–" in deo else " / ".join(deo)])
-    ways = ("plain, %", "robust", "one view", "known")
-    head = ("set", "seeds", "raised in", *ways, *(f"worst group: {way}" for way in ways), "DEO_A")
-    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
-    said = (
-        f"From `data/results/real.csv`, measured {who['date']} on {who['processor']}, one thread, no GPU; torch "
-        f"{who['torch']}, rdd_nb {who['rdd_nb']}. Seeds {_several(sorted(table['seed'].unique().tolist()))}, "
-        "3 networks each, ipc 10, scored on the test set; gains over plain in points, each seed's in brackets. The "
-        "last column is DEO_A of plain, robust and group-synchronised matching with known groups, %:"
-    )
+    rows, ways = [], ("robust", "robust, one view", "robust known")
+    for name, part in table[table["method"].isin(("plain", *ways)) & (table["set"] != "coloured")].groupby(
+        "set", sort=False
+    ):
+        found = part.loc[part["method"] == "robust", "found"]
+        cells = [f"{_level(part, 'plain', 'accuracy')}", *(_gain(part, way, "accuracy") for way in ways)]
+        cells += [f"{_level(part, 'plain', 'worst group')}", *(_gain(part, way, "worst group") for way in ways)]
+        rows.append([str(name), f"{found.str.startswith('Raised').sum()} of {len(found)}", *cells])
+    told = ("plain, %", "robust", "one view", "known")
+    head = ("set", "raised in seeds", *told, *(f"worst group: {way}" for way in told))
+    said = f"{_measured_real(table)} Gains over plain in points; over several seeds with 95 % t-intervals:"
     return f"{said}\n\n{markdown(head, rows)}", {}
 
 
-def _mean(wide: pd.DataFrame, measure: str, method: str, beside: str | None) -> str:
-    """The mean over seeds, or of the gain with each seed's in brackets."""
-    if (measure, method) not in wide or wide[measure, method].isna().any():
+#: Methods of FairDD's protocol in the order of the table, with the words for them.
+FAIRDD = {
+    "plain": "plain",
+    "group known": "group-synchronised, groups known (FairDD)",
+    "group dbscan": "group-synchronised, DBSCAN in batches",
+    "density": "density weights",
+    "robust": "robust, groups discovered",
+}
+
+
+def fairdd(folder: Path) -> Block:
+    """FairDD's protocol in one run: matching with known groups, its form without labels, density weights, and ours."""
+    table = _real(folder)
+    if table is None or "density" not in set(table["method"]):
+        return ABSENT, {}
+    rows = []
+    for name, part in table.groupby("set", sort=False):
+        if name != "coloured" and "group known" in set(part["method"]):
+            for method, called in FAIRDD.items():
+                if method in set(part["method"]):
+                    levels = [_level(part, method, m) for m in ("accuracy", "worst group", "DEO_M", "DEO_A")]
+                    rows.append([str(name), called, str((part["method"] == method).sum()), *levels])
+    head = ("set", "method", "seeds", "accuracy, %", "worst group, %", "DEO_M, %", "DEO_A, %")
+    return f"{_measured_real(table)} ± is the standard deviation over seeds:\n\n{markdown(head, rows)}", {}
+
+
+def partial(folder: Path) -> Block:
+    """What group labels of a part of the data bring: the minority's accuracy along that part."""
+    table = _real(folder)
+    if table is None or not table["method"].str.endswith("% known").any():
+        return ABSENT, {}
+    rows = []
+    for name, part in table.groupby("set", sort=False):
+        if not part["method"].str.endswith("% known").any():
+            continue
+        told = "rare group" if part["minority"].isna().all() else "minority"
+        for method in ("plain", "robust", *PARTS, "robust known"):
+            mine = part[part["method"] == method]
+            right = mine["found"].str.extract(r"^(\d+) %")[0].dropna().astype(float)
+            shown = f"{right.mean():.0f}" if len(right) and method in PARTS else "–"
+            levels = [_level(part, method, measure) for measure in ("accuracy", told)]
+            rows.append([str(name), PARTS.get(method, "0" if method == "robust" else method), shown, *levels])
+    head = ("set", "groups known, %", "of the others of the minority found, %", "accuracy, %", "minority, %")
+    return f"{_measured_real(table)}\n\n{markdown(head, rows)}", {}
+
+
+#: Methods that are told a part of the group labels, and how large it is.
+PARTS = {f"robust, {part} % known": str(part) for part in (1, 5, 25)}
+
+
+def _real(folder: Path) -> pd.DataFrame | None:
+    path = folder / "real.csv"
+    if not path.exists():
+        return None
+    table = pd.read_csv(path)
+    return table if "minority" in table else table.assign(minority=np.nan)
+
+
+def _measured_real(table: pd.DataFrame) -> str:
+    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
+    return (
+        f"From `data/results/real.csv`, measured {who['date']} on {who['processor']}, one thread, no GPU; torch "
+        f"{who['torch']}, rdd_nb {who['rdd_nb']}. Seeds {_several(sorted(table['seed'].unique().tolist()))}, "
+        "3 networks each, ipc 10, width 32, 200 iterations, scored on the test set."
+    )
+
+
+def _level(part: pd.DataFrame, method: str, measure: str) -> str:
+    """Mean and standard deviation over the seeds that have it; a dash for none."""
+    held = part.loc[part["method"] == method, measure].dropna()
+    if held.empty:
         return "–"
-    if beside is None:
-        return f"{wide[measure, method].mean():.1f}"
-    gains = wide[measure, method] - wide[measure, beside]
-    return signed(gains.mean()) + (f" ({', '.join(map(signed, gains))})" if len(gains) > 1 else "")
+    return f"{held.mean():.1f}" + (f" ± {held.std():.1f}" if len(held) > 1 else "")
+
+
+def _gain(part: pd.DataFrame, method: str, measure: str) -> str:
+    """The paired gain over plain with its interval, over the seeds that have both; a dash for none."""
+    wide = part.set_index(["seed", "method"])[measure].unstack("method")
+    if method not in wide:
+        return "–"
+    gains = (wide[method] - wide["plain"]).dropna()
+    if gains.empty:
+        return "–"
+    told = mean_interval(gains.to_numpy())
+    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(gains) > 1 else "")
 
 
 def read(folder: Path) -> dict[str, Tables]:
@@ -673,8 +741,8 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     study = held["study"]
     if name == "discovery":
         return discovery(study.path.parent)
-    if name == "real":
-        return real(study.path.parent)
+    if name in ("real", "fairdd", "partial"):
+        return {"real": real, "fairdd": fairdd, "partial": partial}[name](study.path.parent)
     if name == "strata":
         return strata(study.path.parent, (study, held["replication"]))
     made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
@@ -693,7 +761,9 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
     if name not in made:
-        raise unknown("block", name, [*made, "discovery", "real", "strata", "results-SCENARIO"], "the page")
+        raise unknown(
+            "block", name, [*made, "discovery", "real", "fairdd", "partial", "strata", "results-SCENARIO"], "the page"
+        )
     tables, make = made[name]
     return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
 
