@@ -7,7 +7,6 @@ import itertools
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from rdd_nb.clustering.discovery import discover_groups
@@ -24,6 +23,8 @@ def stability(
     1 means the same partition every time, 0 no more agreement than chance. Averaged over classes, since groups live
     within them.
     """
+    from sklearn.metrics import adjusted_rand_score  # scikit-learn takes seconds to import
+
     find = functools.partial(discover_groups, data, space_name, num_groups=num_groups, learnable=False, device=device)
     found = [find(seed=s).ids for s in range(seeds)]
     scores = []

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from rdd_nb.clustering.groups import Benefit, Groups, Trial
@@ -92,6 +91,8 @@ def candidates(data: ImageDataset, num_groups: int = 10, seed: int = 0, device: 
     after two what it makes of the images (GEORGE, 2011.12945); a frozen network's features what they look like; and
     colours, where there are some, also in three groups: a minority that fills one group of ten cannot be raised.
     """
+    from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import
+
     stages = biased_stages(data, seed, device=device)
     views: list[tuple[str, Tensor, int]] = [
         (f"probabilities, {passed} epoch{'s' if passed > 1 else ''}", told, num_groups)

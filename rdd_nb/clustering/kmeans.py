@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from rdd_nb.core.random_streams import seed_of
@@ -39,6 +38,8 @@ def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_i
 
     A class with fewer distinct samples than ``num_groups`` gets as many groups as it can fill.
     """
+    from sklearn.cluster import KMeans  # scikit-learn takes seconds to import
+
     ids = torch.zeros(len(labels), dtype=torch.int64)
     points = features.detach().cpu().flatten(1).double().numpy()
     for label in labels.unique().tolist():

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from rdd_nb.clustering.reference_networks import biased_probabilities, biased_stages, depth_for, outputs
@@ -96,6 +95,8 @@ def _dbscan(data: ImageDataset, seed: int, device: str) -> Tensor:
     2411.19623, clusters every batch that it matches; these are drawn once). Its radius is the distance within which
     nine in ten images of the batch have four others.
     """
+    from sklearn.cluster import DBSCAN  # scikit-learn takes seconds to import
+
     order = torch.randperm(len(data), generator=stream(seed, "batches of a class"))
     ids = torch.zeros(len(data), dtype=torch.int64)
     for label in range(data.num_classes):

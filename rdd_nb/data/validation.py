@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
@@ -316,7 +316,7 @@ def _confounded(splits: Splits) -> list[Finding]:
 def _quantile(groups: int, level: float) -> float:
     if groups < 1 or not 0 < level < 1:
         raise RddError(f"groups={groups} must be at least 1, and level={level} between 0 and 1")
-    return float(norm.isf((1 - level) / 2 / groups))
+    return float(-ndtri((1 - level) / 2 / groups))
 
 
 def half_width(n: int, groups: int = 1, level: float = 0.95) -> float:

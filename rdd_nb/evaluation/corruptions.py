@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from rdd_nb.core.errors import RddError, unknown
@@ -93,6 +91,9 @@ def cluster_groups(test: ImageDataset, k: int = 10, seed: int = 0) -> Tensor:
     """
     if not 1 <= k <= len(test):
         raise RddError(f"k={k} clusters of {len(test)} test images: give 1 to {len(test)}")
+    from sklearn.cluster import KMeans  # scikit-learn takes seconds to import
+    from sklearn.exceptions import ConvergenceWarning
+
     points = test.normalised().flatten(1).cpu().numpy()
     with warnings.catch_warnings():  # of images that are all alike: what they need not fill stays empty
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special  # scipy.stats, which is made of it, takes a second to import
 
 from rdd_nb.core.errors import RddError
 
@@ -69,10 +69,10 @@ def wilson_ends(p: Array, n: Array, z: ArrayLike) -> tuple[Array, Array]:
 
 
 def exact_ends(p: Array, n: Array, z: ArrayLike) -> tuple[Array, Array]:
-    tail, right = np.maximum(stats.norm.sf(z), 1e-15), p * n  # the beta quantile's solver fails further out
+    tail, right = np.maximum(special.ndtr(np.negative(z)), 1e-15), p * n  # the beta quantile's solver fails further out
     with np.errstate(invalid="ignore"):
-        low = np.where(p == 0, 0.0, stats.beta.ppf(tail, right, n - right + 1))
-        high = np.where(p == 1, 1.0, stats.beta.isf(tail, right + 1, n - right))
+        low = np.where(p == 0, 0.0, special.betaincinv(right, n - right + 1, tail))
+        high = np.where(p == 1, 1.0, special.betainccinv(right + 1, n - right, tail))
     return low, high
 
 
@@ -86,7 +86,7 @@ def wilson(correct: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Array
     [0.49, 0.943]
     """
     right, size = as_counts(correct, n)
-    return wilson_ends(share_of(right, size), size, stats.norm.isf((1 - check_level(level)) / 2))
+    return wilson_ends(share_of(right, size), size, -special.ndtri((1 - check_level(level)) / 2))
 
 
 def clopper_pearson(correct: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
@@ -98,7 +98,7 @@ def clopper_pearson(correct: ArrayLike, n: ArrayLike, level: float = 0.95) -> tu
     [0.444, 0.975]
     """
     right, size = as_counts(correct, n)
-    return exact_ends(share_of(right, size), size, stats.norm.isf((1 - check_level(level)) / 2))
+    return exact_ends(share_of(right, size), size, -special.ndtri((1 - check_level(level)) / 2))
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
@@ -113,7 +113,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
             f"{len(x)} replicates, of which {int(np.isfinite(x).sum())} finite: give at least one, all finite"
         )
     half = (
-        stats.t.isf((1 - check_level(level)) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+        -special.stdtrit(len(x) - 1, (1 - check_level(level)) / 2) * x.std(ddof=1) / np.sqrt(len(x))
         if len(x) > 1
         else np.nan
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation.intervals import as_codes, as_matrix, check_level
@@ -50,7 +50,7 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float =
     parts += [(m.mean(axis=1).var(ddof=1) / len(m), len(m) - 1) for m in (a, b) if len(m) > 1]
 
     def half(tail: float) -> float:
-        return float(np.sqrt(sum(stats.t.isf(tail, df) ** 2 * variance for variance, df in parts)))
+        return float(np.sqrt(sum(special.stdtrit(df, tail) ** 2 * variance for variance, df in parts)))
 
     centre, reach = float(padded.mean()), half((1 - check_level(level)) / 2)
     if half(1e-100) <= abs(centre):
@@ -70,7 +70,8 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     if len(a) != 1 or a.shape != b.shape:
         raise RddError(f"shapes {a.shape} and {b.shape}: McNemar compares one net with one, on the same samples")
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
-    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    # Twice the lower tail of the smaller count, which of a fair coin is the exact two-sided test.
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0
 
 
 def holm(p_values: ArrayLike) -> Array:

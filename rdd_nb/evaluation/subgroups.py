@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of
@@ -129,7 +129,7 @@ def group_table(scores: HasTable | pd.DataFrame, by: str = "group", level: float
     effective = np.where(training > 0, n * sampling / both, n)
 
     def quantile(tail: float) -> Array:
-        z, t = stats.norm.isf(tail), stats.t.isf(tail, nets - 1) if nets > 1 else 0.0
+        z, t = -special.ndtri(tail), -special.stdtrit(nets - 1, tail) if nets > 1 else 0.0
         return np.where(training > 0, np.sqrt((z**2 * sampling + t**2 * training) / both), z)
 
     tail = (1 - check_level(level)) / 2
