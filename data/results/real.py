@@ -260,7 +260,7 @@ def measured(name: str, seed: int) -> dict[str, dict[str, float]]:
         return {}
     table = pd.read_csv(TABLE)
     mine = table[(table["set"] == name) & (table["seed"] == seed)]
-    return {row["method"]: {k: row[k] for k in SCORES if pd.notna(row[k])} for _, row in mine.iterrows()}
+    return {row["method"]: {k: row[k] for k in SCORES if pd.notna(row.get(k))} for _, row in mine.iterrows()}
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def command_discover(
             held.enter_context(locked(folder.path))
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
-        found = discover_groups(train, num_groups=num_groups, ipc=ipc, seed=seed, device=device)
+        found = discover_groups(train, num_groups=num_groups, ipc=ipc, seed=seed, device=device, progress=not quiet)
         told = _told(found, train, config.group_power)
         told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, "ipc": ipc, "seed": seed, **told}
         if as_json:

@@ -121,7 +121,7 @@ def command_distill(
         print(terminal(repr(splits.train)), file=sys.stderr)
     expect_room(RunFolder(folder), splits.train, settings, source)  # before minutes of looking for groups
     kept = kept_groups(RunFolder(folder), splits.train) if source["groups"] == "discovered" else None
-    found = kept or _groups(splits, source, settings, device)
+    found = kept or _groups(splits, source, settings, device, progress=not quiet)
     report = found.report if found is not None else ""
     if report and not quiet:
         print(terminal(report.splitlines()[0]), file=sys.stderr)
@@ -294,7 +294,9 @@ def settings_of(file: Path | None, assignments: list[str], options: dict[str, st
     return DistillConfig(**{**values, **options})
 
 
-def _groups(splits: Splits, source: dict[str, Any], settings: DistillConfig, device: str) -> Groups | None:
+def _groups(
+    splits: Splits, source: dict[str, Any], settings: DistillConfig, device: str, progress: bool
+) -> Groups | None:
     from rdd_nb import clustering
 
     if source["groups"] == "none":
@@ -302,7 +304,7 @@ def _groups(splits: Splits, source: dict[str, Any], settings: DistillConfig, dev
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
     how = {"num_groups": source["num_groups"], "ipc": settings.ipc, "seed": settings.seed, "device": device}
-    return clustering.discover_groups(splits.train, **how)
+    return clustering.discover_groups(splits.train, **how, progress=progress)
 
 
 def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from rdd_nb.clustering.groups import Benefit, Groups, Trial
 from rdd_nb.clustering.kmeans import kmeans
@@ -16,14 +19,13 @@ from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
 from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
 from rdd_nb.clustering.shares import group_weights
 from rdd_nb.clustering.spaces import principal, space
-from rdd_nb.clustering.trials import Trials
+from rdd_nb.clustering.trials import POWER, Trials
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
 __all__ = ["AUTO", "candidates", "discover_groups", "learnability"]
 
 AUTO = "auto"
-POWER = 0.3  # of DistillConfig: what a group raised in full counts as
 SCREENED = (0.8, 0.4)  # strengths that every candidate is tried at
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # that the best are
 MOST_LOST = 0.5  # points of held-out accuracy that raising may cost; a distilled set has lost twice what a trial said
@@ -41,6 +43,7 @@ def discover_groups(
     known: Tensor | None = None,
     seed: int = 0,
     device: str = "auto",
+    progress: bool = False,
 ) -> Groups:
     """Groups within each class, found without any group label, and how far each is to be raised.
 
@@ -65,6 +68,7 @@ def discover_groups(
             they are the groups; with none, groups are discovered.
         seed: of the networks, the clusterings and the trial.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        progress: with ``"auto"``, say on stderr what is being done, and in the end how long each part took.
 
     Raises:
         RddError: no such space, ``num_groups`` or ``ipc`` below 1, no class of two images, or bad ``known``.
@@ -78,7 +82,8 @@ def discover_groups(
     if known is not None and bool((known != UNKNOWN).any()):
         return extended_groups(data, known, seed, device)
     if space_name == AUTO:
-        return _tried(data, num_groups, learnable, ipc, seed, device)
+        with _Clock(progress) as clock:
+            return _tried(data, num_groups, learnable, ipc, seed, device, clock)
     points = space(data, space_name, seed, device)
     groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
     return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
@@ -111,6 +116,25 @@ def candidates(data: ImageDataset, num_groups: int = 10, seed: int = 0, device: 
             yield Groups(kmeans(points, data.labels, count, seed), count, f"{name} ({count} groups)")
 
 
+class _Clock(contextlib.ExitStack):
+    """A line on stderr that says what is being done and, at the end, how long each part took."""
+
+    def __init__(self, show: bool) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+        self.line = tqdm(bar_format="{desc}", disable=not show)
+        self.callback(self.line.close)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self.line.set_description_str(f"groups: {name}")
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in self.seconds.items())
+        self.line.set_description_str(f"groups: {sum(self.seconds.values()):.0f} s ({spent})")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Way:
     """One way of raising: groups with their ``learnable``, and what the trial said."""
@@ -120,8 +144,11 @@ class _Way:
     benefit: Benefit
 
 
-def _tried(data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed: int, device: str) -> Groups:
-    trials = Trials(data, ipc=ipc, seed=seed, device=device)
+def _tried(
+    data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed: int, device: str, clock: _Clock
+) -> Groups:
+    with clock.part("trials"):
+        trials = Trials(data, ipc=ipc, seed=seed, device=device)
     everyone = torch.ones(data.num_classes, num_groups, dtype=torch.float64)
 
     def judged(round: int) -> Callable[[Groups, Tensor, str], _Way]:
@@ -129,12 +156,18 @@ def _tried(data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed:
 
         def judge(groups: Groups, share: Tensor, how: str) -> _Way:
             raised = replace(groups, learnable=share[:, : groups.num_groups])
-            return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), raised))
+            with clock.part("trials"):
+                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), raised))
 
         return judge
 
     screen, screened = judged(0), []
-    for groups in candidates(data, num_groups, seed, device):
+    views = candidates(data, num_groups, seed, device)
+    while True:
+        with clock.part("views of the data"):
+            groups = next(views, None)
+        if groups is None:
+            break
         ways = [screen(groups, strength * everyone, f"strength {strength:g}") for strength in SCREENED]
         screened.append(max(ways, key=lambda way: way.benefit.value))
     screened.sort(key=lambda way: -way.benefit.value)
@@ -143,7 +176,8 @@ def _tried(data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed:
         return replace(best, learnable=None)
     # Other small sets than those that chose the candidates: the best of many is lucky.
     final, tried = judged(1), []
-    known = learnability(best, data, seed, device=device)
+    with clock.part("learnability"):
+        known = learnability(best, data, seed, device=device)
     for strength in STRENGTHS:
         tried += [final(way.groups, strength * everyone, f"strength {strength:g}") for way in screened[:2]]
         tried.append(final(best, strength * known, f"strength {strength:g} times learnability"))

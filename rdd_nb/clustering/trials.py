@@ -27,6 +27,7 @@ __all__ = ["Trials"]
 
 MOST = 10_000  # samples that are tried: more would sharpen what is sharp enough
 NETS = 2
+POWER = 0.3  # of DistillConfig: what a group counts as that is raised in full
 RIDGE = 0.1  # of the mean of the kernel's diagonal
 
 
@@ -107,7 +108,7 @@ class Trials:
         everybody = dataclasses.replace(groups, learnable=None)
         tried = ~plain[:, 0].isnan()
         labels = self.labels[tried]
-        part = group_weights(dataclasses.replace(everybody, ids=groups.ids[tried]), labels, self.classes, 0.3)
+        part = group_weights(dataclasses.replace(everybody, ids=groups.ids[tried]), labels, self.classes, POWER)
         part = part.double() / part.sum()
         change = 100 * (raised - plain)[tried].double()  # [tried, sets]
         both = (part + 1 / len(labels)) / 2

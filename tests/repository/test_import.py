@@ -23,3 +23,13 @@ def test_every_public_name_and_layer_is_given_when_it_is_asked_for():
     )
     assert said.returncode == 0, said.stderr
     assert "no attribute 'nothing'" in said.stdout
+
+
+def test_distilling_and_judging_import_no_clustering_library():
+    """scikit-learn, and scipy.stats, which it brings, take seconds: they come where something is clustered."""
+    said = python(
+        "import sys, rdd_nb.distillation.loop, rdd_nb.evaluation.predictions, rdd_nb.evaluation.paired_tests; "
+        "print(*{'sklearn', 'scipy.stats', 'torch._dynamo'} & set(sys.modules))"
+    )
+    assert said.returncode == 0, said.stderr
+    assert not said.stdout.split()

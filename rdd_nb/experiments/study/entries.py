@@ -159,7 +159,7 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
             raise RddError(f"{where}: known groups take no arguments: write groups: known")
         return {"kind": kind, "arguments": {}, "defaults": {}}
     parameters = inspect.signature(clustering.discover_groups).parameters
-    known = {n: p.default for n, p in parameters.items() if n not in ("data", "known", "seed", "device")}
+    known = {n: p.default for n, p in parameters.items() if n not in ("data", "known", "seed", "device", "progress")}
     for name in given:
         if name not in known:
             raise unknown("argument of discover_groups", name, known, where)
