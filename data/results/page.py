@@ -577,6 +577,32 @@ def brief(study: Tables) -> Block:
     return f"{measured(study)[0]}\n\n{markdown(head, rows)}", {}
 
 
+#: Real sets of the README's first table, with the words for them.
+REAL = {"cmaterdb, 5 %": "numerals in three scripts: all / rarest script", "cat or dog": "cats and dogs: all"}
+
+
+def first(study: Tables) -> Block:
+    """The README's first table: a painted shift beside real sets, what is gained and what is not."""
+    table = _real(study.path.parent)
+    if table is None or study.table is None or "robust tried" not in set(study.table["method"]):
+        return ABSENT, {}
+    shown = study_figures.sides(study.said, "coloured")
+    rows = []
+    for method, mine, called in (
+        ("plain", "plain", "plain distillation"),
+        ("robust tried", "robust", "**robust, the default**: no group label is read"),
+        ("robust known", "robust known", "robust, groups known"),
+    ):
+        cells = [" / ".join(_accuracy(study.accuracy("coloured", method, s.partition, s.group)) for s in shown)]
+        for name in REAL:
+            part = table[table["set"] == name]
+            levels = [_level(part, mine, measure) for measure in ("accuracy", "rare group")]
+            cells.append(" / ".join(level for level in levels if level != "–") or "–")
+        rows.append([called, *cells])
+    head = ["", f"coloured clothes (painted): {' / '.join(s.label for s in shown)}", *REAL.values()]
+    return markdown(head, rows), {}
+
+
 def discovery(folder: Path) -> Block:
     """The minority's share in what is matched for each signal, and how stable its groups are."""
     path = folder / "discovery.csv"
@@ -753,6 +779,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "mechanism": (study, mechanism),
         "cost": (study, cost),
         "brief": (study, brief),
+        "first": (study, first),
         "selection": (held["selection"], selection),
         "published": (held["published"], published),
         "replication": (held["replication"], functools.partial(replication, study=study)),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.display import DisplayObject
+
 __all__ = ["Claims"]
 
 
@@ -10,8 +15,8 @@ class Claims:
 
     ``claim(holds, says)`` fails if a finding does not hold in the committed setting: the text beside it would be wrong
     then. With other data or parameters that is nobody's error, so a sentence says whether it holds; at
-    ``profile=smoke``, from whose numbers nothing follows, nothing is said. What holds for any data, such as that shares
-    sum to 1, is no finding: notebooks assert it.
+    ``profile=smoke``, from whose numbers nothing follows, nothing is said, and :meth:`tell` reads none. What holds for
+    any data, such as that shares sum to 1, is no finding: notebooks assert it.
 
     Args:
         committed: whether data, scenario, profile and parameters are those that the notebook is committed with.
@@ -31,11 +36,20 @@ class Claims:
 
     def __init__(self, committed: bool, profile: str) -> None:
         self.committed, self.profile = committed, profile
-        if not committed and profile != "smoke":
+        if profile == "smoke":
+            print("The findings in the text are those of profile=quick; profile=smoke checks none of them.")
+        elif not committed:
             print(
                 "The text below was written for the default parameters. With others, trust the numbers and check the "
                 "text."
             )
+
+    def tell(self, paragraph: DisplayObject) -> None:
+        """Show a paragraph that reads numbers; at smoke, where they mean nothing, a word that it is not shown."""
+        from IPython.display import Markdown, display  # the rest of the course needs no notebook
+
+        unread = Markdown("*(profile=smoke: numbers that mean nothing are not read.)*")
+        display(unread if self.profile == "smoke" else paragraph)
 
     def __call__(self, holds: object, says: str, committed: bool | None = None) -> None:
         """State a finding.

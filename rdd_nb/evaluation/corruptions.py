@@ -9,11 +9,13 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 from torch import Tensor, nn
 
 from rdd_nb.core.errors import RddError, unknown
@@ -21,7 +23,17 @@ from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.evaluation.predictions import predict
 
-__all__ = ["CORRUPTIONS", "cluster_groups", "corrupt", "relative", "robustness", "severity_curves", "spreads"]
+__all__ = [
+    "CORRUPTIONS",
+    "Interaction",
+    "cluster_groups",
+    "corrupt",
+    "interaction",
+    "relative",
+    "robustness",
+    "severity_curves",
+    "spreads",
+]
 
 #: What :func:`corrupt` can do to an image.
 CORRUPTIONS = ("noise", "blur", "invert")
@@ -175,7 +187,8 @@ def spreads(values: ArrayLike) -> dict[str, float]:
     ``values`` ``[methods, protocols, nets]`` are taken apart as mean + method + protocol + both + net (the two-way
     layout). Each part is told as a standard deviation, in the unit of the values: of the methods' means, of the
     protocols' means, of what a method gains or loses in one protocol beyond these two, and of the nets of one cell
-    (NaN for a single net). They describe these methods and protocols; chance adds a little to each of the first three.
+    (NaN for a single net). They describe these methods and protocols. The nets' noise is in each of the first three,
+    most in ``both``: :func:`interaction` says how much it gives there alone.
 
     Raises:
         RddError: not three axes, or fewer than two methods or protocols.
@@ -196,3 +209,40 @@ def spreads(values: ArrayLike) -> dict[str, float]:
         "both": float(np.sqrt((both**2).sum() / ((len(rows) - 1) * (len(columns) - 1)))),
         "nets": float(np.sqrt(x.var(axis=2, ddof=1).mean())) if x.shape[2] > 1 else float("nan"),
     }
+
+
+class Interaction(NamedTuple):
+    """What ``both`` of :func:`spreads` would be if methods and protocols did not interact, and the test of that.
+
+    Attributes:
+        noise: the standard deviation that the nets' noise alone gives, in the unit of the values.
+        p_value: of the F-test of no interaction.
+    """
+
+    noise: float
+    p_value: float
+
+
+def interaction(values: ArrayLike) -> Interaction:
+    """Do methods ``[methods, protocols, nets]`` gain in one protocol and lose in another by more than the nets' noise?
+
+    Of σ² between nets, σ²/nets remains in the mean of a cell, and ``both`` has that expected square even if nothing
+    interacts. Net k of all cells may start alike (:func:`rdd_nb.models.training.train`), so the noise is what is left
+    when cells and starts are taken out, with (methods − 1)(protocols − 1)(nets − 1) degrees of freedom.
+
+    Raises:
+        RddError: not three axes, or fewer than two of anything.
+
+    >>> found = interaction([[[0.5, 0.6], [0.7, 0.7]], [[0.6, 0.6], [0.5, 0.6]]])
+    >>> round(found.noise, 3), round(found.p_value, 2)
+    (0.05, 0.3)
+    """
+    x = np.asarray(values, float)
+    if x.ndim != 3 or min(x.shape) < 2:
+        raise RddError(f"values must be [methods, protocols, nets], at least two of each, not {x.shape}")
+    start = x - x.mean(2, keepdims=True)
+    left = start - start.mean(0) - start.mean(1, keepdims=True) + start.mean((0, 1))
+    freedom = (x.shape[0] - 1) * (x.shape[1] - 1)
+    noise = float(np.sqrt((left**2).sum() / (freedom * (x.shape[2] - 1)) / x.shape[2]))
+    ratio = (spreads(x)["both"] / max(noise, 1e-12)) ** 2
+    return Interaction(noise, float(special.fdtrc(freedom, freedom * (x.shape[2] - 1), ratio)))

@@ -1,4 +1,4 @@
-"""Intervals for a share and for a mean, which hold also for few samples; and the checks of what they are given."""
+"""Intervals for shares, means and variances, which hold also for few samples; and the checks of what they are given."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special  # scipy.stats, which is made of it, takes a second to import
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import seed_of
 
-__all__ = ["Interval", "clopper_pearson", "mean_interval", "wilson"]
+__all__ = [
+    "Envelope",
+    "Interval",
+    "clopper_pearson",
+    "mean_interval",
+    "rank_envelope",
+    "variance_components",
+    "wilson",
+]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +30,14 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Envelope(NamedTuple):
+    """A band for the worst, second worst, … accuracy, ends ``[k]``, and the p-value of the test that it draws."""
+
+    low: Array
+    high: Array
+    p_value: float
 
 
 def check_level(level: float) -> float:
@@ -118,3 +135,90 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         else np.nan
     )
     return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half))
+
+
+def rank_envelope(
+    share: ArrayLike, groups: ArrayLike, level: float = 0.95, draws: int = 500, seed: int = 0
+) -> Envelope:
+    """One test of whether all groups are alike, as a band: if they are, **all** sorted accuracies lie in it at once.
+
+    The band is that of random permutations of the samples among the groups, so wide that with probability ``level`` no
+    rank leaves it (a global envelope with directional quantiles: Myllymäki et al., J. R. Stat. Soc. B 79, 2017). One
+    accuracy outside is the test's "not all are alike". Neither the number of ranks outside nor which these are says
+    anything about single groups: few low groups push all the others up their ranks. For that there are the simultaneous
+    intervals of :func:`rdd_nb.evaluation.subgroups.group_table`. The nets are taken as they are.
+
+    Args:
+        share: accuracy of each sample, ``[N]``: 0 or 1, or the share of nets that are right.
+        groups: ``[N]``; k different ones.
+        level: of the band.
+        draws: permutations.
+        seed: of the permutations.
+
+    >>> low, high, p = rank_envelope([1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    >>> low.shape, p < 0.05
+    ((2,), True)
+    """
+    value = np.asarray(share, float)
+    codes, _ = as_codes(groups, value.size)
+    if value.ndim != 1 or not np.isfinite(value).all() or draws < 1:
+        raise RddError(f"accuracies of shape {value.shape} and {draws} draws: give [N] finite ones, at least one draw")
+    size, rng = np.bincount(codes), np.random.default_rng(seed_of(seed, "rank envelope"))
+    rows = [value, *(rng.permutation(value) for _ in range(draws))]  # what was seen is one of the permutations
+    ranked = np.sort([np.bincount(codes, row) / size for row in rows], axis=1)
+    low, high = np.quantile(ranked, [0.025, 0.975], axis=0)
+    middle = ranked.mean(axis=0)
+    down, up = np.maximum(middle - low, 1e-9), np.maximum(high - middle, 1e-9)
+    far = np.maximum((middle - ranked) / down, (ranked - middle) / up).max(axis=1)
+    rejected = int((1 - check_level(level)) * len(far) + 1e-9)  # so many may leave the band: those whose p is as small
+    reach = np.sort(far)[len(far) - rejected - 1]
+    p_value = float((far >= far[0] - 1e-6).mean())
+    return Envelope(np.clip(middle - reach * down, 0, 1), np.clip(middle + reach * up, 0, 1), p_value)
+
+
+def variance_components(
+    values: ArrayLike, level: float = 0.95, draws: int = 4000, seed: int = 0
+) -> dict[str, Interval]:
+    """Components of variance with intervals, and **not** cut at 0, of ``values [settings, seeds, nets]``.
+
+    The five sources and their estimates are those of :func:`rdd_nb.experiments.study.factorial.components`, which gives
+    0 where an estimate is negative. A negative one says that the component is small beside its uncertainty, not that it
+    is 0: read the interval. It is the generalised confidence interval (Weerahandi, J. Am. Stat. Assoc. 88, 1993):
+    each mean square over its degrees of freedom is drawn from its scaled inverse χ², for normal effects.
+
+    Returns:
+        setting, seed, start, pairing and net → estimate and ends, in the values' unit squared; the ends are cut at 0.
+
+    Raises:
+        RddError: not three axes, or fewer than two of anything.
+    """
+    x = np.asarray(values, float)
+    if x.ndim != 3 or min(x.shape) < 2 or not np.isfinite(x).all():
+        raise RddError(f"values of shape {x.shape}: give finite [settings, seeds, nets], at least two of each")
+    a, s, k = x.shape
+    run, start, total = x.mean(2), x.mean(0), x.mean()
+    by_setting, by_seed = run.mean(1), run.mean(0)
+    both = run - by_setting[:, None] - by_seed + total
+    left = x - run[:, :, None] - start + by_seed[:, None]
+    squares = {
+        "setting": (s * k * np.square(by_setting - total).sum(), a - 1),
+        "seed": (a * k * np.square(by_seed - total).sum(), s - 1),
+        "start": (a * np.square(start - by_seed[:, None]).sum(), s * (k - 1)),
+        "pairing": (k * np.square(both).sum(), (a - 1) * (s - 1)),
+        "net": (np.square(left).sum(), (a - 1) * s * (k - 1)),
+    }
+    rng = np.random.default_rng(seed_of(seed, "variance components"))
+    #: the mean squares first, then draws of what they may be expected to be
+    m = {name: np.append(ss / df, ss / rng.chisquare(df, draws)) for name, (ss, df) in squares.items()}
+    solved = {
+        "setting": (m["setting"] - m["pairing"]) / (s * k),
+        "seed": (m["seed"] - m["pairing"] - m["start"] + m["net"]) / (a * k),
+        "start": (m["start"] - m["net"]) / a,
+        "pairing": (m["pairing"] - m["net"]) / k,
+        "net": m["net"],
+    }
+    tail = (1 - check_level(level)) / 2
+    return {
+        name: Interval(float(v[0]), *np.maximum(np.quantile(v[1:], [tail, 1 - tail]), 0).tolist())
+        for name, v in solved.items()
+    }

@@ -306,9 +306,13 @@ class RecallRange(NamedTuple):
 
 
 def recall_range(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, least: int = 1) -> RecallRange:
-    """The multiclass equalised-odds gap: FairDD's DEO_M, the maximum over classes, and DEO_A, their mean (2411.19623).
+    """How much recall differs between groups: FairDD's DEO_M, the maximum over classes, and DEO_A, their mean
+    (2411.19623).
 
-    What others report as EOD is another measure (COBRA, 2605.00185): its figures are not comparable with these.
+    0 if every class is recognised equally often in all groups: equal opportunity (Hardt et al., 1610.02413), asked of
+    every class. The names are short for "difference in equalised odds", which is the same for two classes; with more,
+    equalised odds also asks that the errors go to the same classes in all groups, which no recall says. What others
+    report as EOD is another measure (COBRA, 2605.00185): its figures are not comparable with these.
 
     Args:
         labels: true classes 0..K-1, shape ``[N]``.
@@ -332,9 +336,3 @@ def recall_range(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, l
     per_class[several] = np.nanmax(recall[several], axis=1) - np.nanmin(recall[several], axis=1)
     found = per_class[several]
     return RecallRange(per_class, *((float(found.max()), float(found.mean())) if len(found) else (np.nan, np.nan)))
-
-
-# Two methods on the same samples
-
-
-# How much of the real data a synthetic set reaches

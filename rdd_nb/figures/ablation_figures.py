@@ -115,7 +115,7 @@ def search_heat_maps(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
 
 
 def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str) -> Figure:
-    """An interaction plot: parallel lines would mean none. And its size: the difference of differences of each seed.
+    """An interaction plot: lines that are not parallel interact. And by how much: a difference of differences a seed.
 
     Args:
         lines: columns line, level, value, low, high.
@@ -135,7 +135,7 @@ def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome
         looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash, "capsize": 3}
         left.errorbar(range(len(levels)), value, yerr=reach, label=str(name), **looks)
     _levels(left, levels)
-    left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Parallel lines: no interaction")
+    left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Interaction plot")
     left.legend(frameon=False, fontsize=9)
     names = list(dict.fromkeys(gaps["contrast"]))
     right.axvline(0, color=GREY, linestyle=":")
@@ -183,12 +183,18 @@ def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
     return figure
 
 
-def variance_components(parts: Mapping[str, Mapping[str, float]], widths: Curves) -> Figure:
+def variance_components(
+    parts: Mapping[str, Mapping[str, float]],
+    widths: Curves,
+    ends: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> Figure:
     """Components of variance as standard deviations, and how interval widths shrink with more networks or seeds.
 
     Args:
-        parts: outcome → source → standard deviation (a fraction).
+        parts: outcome → source → standard deviation (a fraction); below 0 that of a negative estimate, which has no
+            bar and says so.
         widths: name → networks a run, half width of the interval of a paired difference.
+        ends: outcome → source → ends of the interval of the standard deviation.
     """
     figure, left, right = two_panels(3.9)
     names, looks = list(parts), ("#BBBBBB", BLUE, "#56B4E9", ORANGE, GREEN)
@@ -197,13 +203,17 @@ def variance_components(parts: Mapping[str, Mapping[str, float]], widths: Curves
         place = np.arange(len(names)) + (k - (len(every) - 1) / 2) * 0.17
         value = np.array([parts[name][source] * 100 for name in names])
         hatch = ("", "//", "\\\\", "..", "xx")[k % 5]
-        left.barh(place, value, 0.15, color=looks[k % 5], edgecolor="white", hatch=hatch, label=source)
-        for y, v in zip(place, value):
-            left.text(v, y, f" {v:.1f}", va="center", fontsize=8)
+        reach = value if ends is None else np.array([ends[name][source][1] * 100 for name in names])
+        left.barh(place, np.maximum(value, 0), 0.15, color=looks[k % 5], edgecolor="white", hatch=hatch, label=source)
+        if ends is not None:
+            left.hlines(place, [ends[name][source][0] * 100 for name in names], reach, "black", linewidth=1)
+        for y, v, end in zip(place, value, np.maximum(reach, value)):
+            left.text(max(end, 0), y, f" {v:.1f}" if v >= 0 else " below 0", va="center", fontsize=9)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.grid(axis="y", visible=False)
-    left.set(xlabel="standard deviation, in points", title="Where the variance comes from")
+    bars = "standard deviation, in points" + ("" if ends is None else ", with 95 % intervals")
+    left.set(xlabel=bars, title="Where the variance comes from")
     left.margins(x=0.12)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False, fontsize=9)
     for (name, (x, y)), (colour, marker, dash) in zip(widths.items(), _LINES):

@@ -104,7 +104,7 @@ def clustering_spaces(
         ids: space → ``[n]``, the cluster of each.
         minority: bool ``[n]``.
     """
-    figure = Figure(figsize=(9.5, 4.9), layout="constrained")
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     grid = figure.subplots(2, len(planes), height_ratios=(1.35, 1), squeeze=False)
     for column, (name, (plane, kept)) in enumerate(planes.items()):
         top, bottom = grid[0, column], clean_axes(grid[1, column])
@@ -237,7 +237,7 @@ def exemplars(
     """
     if len(shares) != len(images):
         raise RddError(f"{len(images)} rows of images need as many kinds of exemplars, not {len(shares)}")
-    figure = Figure(figsize=(9.5, 5.4), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.9), layout="constrained")
     grid = figure.add_gridspec(2, len(shares), height_ratios=(1, 1.05))
     sheet = figure.add_subplot(grid[0, :])
     image_sheet(sheet, images.reshape(-1, *images.shape[2:]), images.shape[1], list(shares))

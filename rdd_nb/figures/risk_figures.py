@@ -246,24 +246,25 @@ def double_objective(
 
 
 def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
-    """The probability that the truth is worse than the worst case of the KL ball, against N, with e^(-rN).
+    """The probability that the truth is worse than the worst case of the KL ball, against N, below its bound e^(-rN).
 
     Args:
         sizes: ``[S]``, numbers of samples N.
-        log_chance: radius r → ``[S]``, natural logarithms of the chance.
+        log_chance: radius r → ``[S]``, natural logarithms of the probability. A radius of 0 has no bound to draw.
     """
     figure, (axes,) = _panels(1, height=3.9)
     some = np.unique(np.linspace(0, len(sizes) - 1, 12).astype(int))
     for (radius, values), (colour, dash, marker) in zip(log_chance.items(), _LINES):
         label = "no ball: the plain estimate" if radius == 0 else f"radius r = {radius:g}"
         axes.plot(sizes[some], np.exp(np.asarray(values)[some]), marker, color=colour, markersize=6, label=label)
-        axes.plot(sizes, np.exp(-radius * np.asarray(sizes)), color=colour, linestyle=dash, linewidth=1.2)
-    axes.plot([], [], color="black", label="the bound exp(−rN)")
+        if radius > 0:
+            axes.plot(sizes, np.exp(-radius * np.asarray(sizes)), color=colour, linestyle=dash, linewidth=1.2)
+    axes.plot([], [], color="black", linestyle="--", label="lines: the upper bound exp(−rN)")
     axes.set_yscale("log")
     axes.set_ylim(top=4)
     axes.set_xlabel("number of samples N")
-    axes.set_ylabel("chance of disappointment (log scale)")
-    axes.set_title("A ball of radius r is too small about once in exp(rN) data sets")
+    axes.set_ylabel("probability of disappointment (log scale)")
+    axes.set_title("A ball of radius r disappoints less often than exp(−rN)")
     axes.legend(frameon=False, fontsize=9, loc="lower left")
     return figure
 

@@ -137,12 +137,17 @@ def cross_architecture(panels: Mapping[str, Mapping[str, pd.DataFrame]], chance:
     return figure
 
 
-def protocol_effects(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, Mapping[str, float]]) -> Figure:
+def protocol_effects(
+    accuracy: Mapping[str, pd.DataFrame],
+    parts: Mapping[str, Mapping[str, float]],
+    noise: Mapping[str, float] | None = None,
+) -> Figure:
     """The same sets under several evaluation protocols, and the standard deviation that each source contributes.
 
     Args:
         accuracy: side → a table of shares, a row a protocol, a column a set.
         parts: side → source → standard deviation (a share), from :func:`rdd_nb.evaluation.corruptions.spreads`.
+        noise: side → what noise alone gives in ``both`` (:func:`rdd_nb.evaluation.corruptions.interaction`): a line.
     """
     first = next(iter(accuracy.values()))
     styles = _styles(list(first.columns))
@@ -164,6 +169,10 @@ def protocol_effects(accuracy: Mapping[str, pd.DataFrame], parts: Mapping[str, M
         bars.barh(place, width, height * 0.9, color=colour, hatch=hatch, edgecolor="white", label=side)
         for y, value in zip(place, width):
             bars.text(value + 0.3, y, f"{value:.1f}", va="center", fontsize=8)
+        if noise is not None and np.isfinite(noise[side]):
+            y = place[sources.index("both")]
+            label = "" if "noise alone" in bars.get_legend_handles_labels()[1] else "noise alone"
+            bars.vlines(noise[side] * 100, y - height * 0.45, y + height * 0.45, "black", linewidth=2, label=label)
     bars.set_xlim(0, max(max(v[s] for s in sources if v[s] == v[s]) for v in parts.values()) * 118 + 0.5)
     bars.set(xlabel="standard deviation in points", title="Sources of variation")
     bars.legend(frameon=False, fontsize=9, loc="lower right")

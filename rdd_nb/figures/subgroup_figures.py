@@ -59,7 +59,8 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
 
     Args:
         tables: title → :func:`rdd_nb.evaluation.subgroups.group_table`; empty groups are left out.
-        nulls: title → ends ``[k]`` of the band for the worst of the k groups, the second worst, and so on.
+        nulls: title → ends ``[k]`` of the band for the worst of the k groups, the second worst, and so on, such as that
+            of :func:`rdd_nb.evaluation.intervals.rank_envelope`.
         most: groups drawn; the worst.
 
     Raises:
@@ -79,7 +80,7 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
         place, value = np.arange(count), table["accuracy"].to_numpy(float) * 100
         _rows(axes, [_counted(name, n) for name, n in zip(table["group"], table["n"])])
         for y in place:
-            label = "if all were alike" if y == 0 else None
+            label = "if all were alike: 95 %, all at once" if y == 0 else None
             axes.fill_betweenx([y - 0.5, y + 0.5], low[y], high[y], color="#D9D9D9", linewidth=0, label=label)
         for which, width, label in (("_simultaneous", 1.0, "95 %, all at once"), ("", 3.5, "95 %, this one")):
             ends = (table[end + which] * 100 for end in ("low", "high"))
@@ -113,9 +114,10 @@ def paired_differences(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
     left.set(xlim=(-2, 102), xlabel="test accuracy in %", title="Before and after")
     value, low, high = (change[c].to_numpy(float) * 100 for c in ("difference", "low", "high"))
     right.hlines(place, low, high, color="black", linewidth=1.4)
-    sure = (change["p_holm"] <= 0.05).to_numpy()
-    for mine, label in ((sure, "Holm's p at most 0.05"), (~sure, "not sure")):
-        right.plot(value[mine], place[mine], "s", markersize=7, label=label, **_hollow(label == "not sure", "black"))
+    small = (change["p_holm"] <= 0.05).to_numpy()
+    for hollow, label in ((False, "Holm's p at most 0.05"), (True, "above 0.05")):
+        mine = small != hollow
+        right.plot(value[mine], place[mine], "s", markersize=7, label=label, **_hollow(hollow, "black"))
     right.axvline(0, color=GREY, linestyle=":")
     right.set(xlabel="difference in points of %, with 95 % interval", title="After minus before, on the same images")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=9)

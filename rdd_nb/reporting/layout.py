@@ -116,7 +116,7 @@ def _drawn_alt(report: Report) -> str:
     there = table[table["n"] > 0].sort_values("accuracy", kind="stable")
     worst, best = there.iloc[0], there.iloc[-1]
     return (
-        f"Accuracy of {len(there)} groups under {' and '.join(list(report.finest)[:2])}, with intervals, over bands of "
-        f"chance. Under {name} the worst is {worst['group']} with {worst['accuracy']:.0%}, the best {best['group']} "
-        f"with {best['accuracy']:.0%}."
+        f"Accuracy of {len(there)} groups under {' and '.join(list(report.finest)[:2])}, with intervals, over the band "
+        f"that would hold them all if they were alike. Under {name} the worst is {worst['group']} with "
+        f"{worst['accuracy']:.0%}, the best {best['group']} with {best['accuracy']:.0%}."
     )

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from rdd_nb.core import environment
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
-from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_contents import Contents, Discovery, Evaluation, Trial, contents
 from rdd_nb.distillation.run_folder import RunFolder
+from rdd_nb.evaluation.intervals import rank_envelope
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
 from rdd_nb.figures.figure import shortened
@@ -46,7 +46,10 @@ TOLD = {
     "width": "width",
     "seed": "seed",
 }
-WORST = "The worst of many groups looks worse than it is: read its interval, and the band of random permutations."
+WORST = (
+    "The worst of many groups looks worse than it is: read its interval. A dot outside the grey band says that not all "
+    "groups are alike, and not which."
+)
 MOST_TRIED = 8  # candidates for groups that stand on the page
 FINEST = 40  # more cells of class and group than this are not drawn one by one; the groups are
 
@@ -62,7 +65,10 @@ class Written(NamedTuple):
 def rank_bands(
     scores: Scores, ids: NDArray[Any], draws: int = 500, seed: int = 0, level: float = 0.95
 ) -> tuple[Floats, Floats]:
-    """What the worst, second worst, … group would show if chance decided who is in which: ends ``[k]`` of the band.
+    """Where the worst, second worst, … group would **all** lie if the groups were alike: ends ``[k]`` of the band.
+
+    One outside says that not all groups are alike; it does not say which are not
+    (:func:`rdd_nb.evaluation.intervals.rank_envelope`).
 
     Args:
         scores: of several networks.
@@ -73,11 +79,7 @@ def rank_bands(
 
     Taught in ``notebooks/05_subgroup_analysis.ipynb``.
     """
-    share, size = scores.correct.mean(0), np.bincount(ids)
-    there = size > 0
-    draw = np.random.default_rng(seed_of(seed, "lots"))
-    shown = [np.bincount(ids, draw.permutation(share), len(size))[there] / size[there] for _ in range(draws)]
-    low, high = np.quantile(np.sort(shown, axis=1), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high, _ = rank_envelope(scores.correct.mean(0), ids, level, draws, seed)
     return low, high
 
 

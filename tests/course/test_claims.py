@@ -92,6 +92,7 @@ def test_elsewhere_a_sentence_says_whether_it_holds(capsys, profile):
 
 def test_nothing_is_concluded_at_smoke(capsys):
     claim = Claims(committed=False, profile="smoke")
+    assert "checks none of them" in capsys.readouterr().out
     claim(False, "it does not")
     assert capsys.readouterr().out == ""
 
@@ -102,3 +103,12 @@ def test_a_finding_may_depend_on_more_or_less(capsys):
     assert "did not hold: it does not." in capsys.readouterr().out
     with pytest.raises(AssertionError):
         Claims(committed=False, profile="smoke")(False, "it does not", committed=True)
+
+
+def test_paragraphs_of_numbers_are_shown_but_at_smoke(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    Claims(True, "quick").tell("a paragraph")
+    assert shown.pop() == "a paragraph" and capsys.readouterr().out == ""
+    Claims(False, "smoke").tell("a paragraph")
+    assert "not read" in shown.pop().data and "checks none of them" in capsys.readouterr().out

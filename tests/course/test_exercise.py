@@ -95,7 +95,7 @@ def test_an_unforeseen_factor_is_named():
 
 def test_nan_in_the_wrong_place_is_counted():
     verdict = judge("01-group-cvar", lambda losses, groups, num_groups, tail: torch.full((num_groups,), torch.nan))
-    assert "2 of yours differ" in verdict.hint
+    assert "NaN where a number is asked (2 of yours)" in verdict.hint
 
 
 def test_an_error_says_where_it_was_raised():
@@ -118,11 +118,11 @@ def test_answers_cannot_spoil_the_cases():
 def test_check_prints_unless_it_is_strict(capsys):
     course.check(EXACT, lambda losses, tail: losses.mean())
     said = capsys.readouterr().out
-    assert said.startswith("✗ 01-exact-cvar: right in 0 of 7") and "Hint: That is the mean of all losses" in said
+    assert said.startswith("✗ 01-exact-cvar: right in 0 of 8") and "Hint: That is the mean of all losses" in said
     with pytest.raises(RddError, match="mean of all losses"):
         course.check(EXACT, lambda losses, tail: losses.mean(), strict=True)
     course.check(EXACT, rdd.cvar, strict=True)
-    assert capsys.readouterr().out == "✓ 01-exact-cvar: right in all 7 cases.\n"
+    assert capsys.readouterr().out == "✓ 01-exact-cvar: right in all 8 cases.\n"
 
 
 @pytest.mark.parametrize("name", ["01-exact-cvr", "97-nothing", "exact-cvar"])

@@ -10,6 +10,7 @@ from rdd_nb.evaluation.corruptions import (
     CORRUPTIONS,
     cluster_groups,
     corrupt,
+    interaction,
     relative,
     robustness,
     severity_curves,
@@ -166,6 +167,24 @@ def test_spreads_find_what_was_put_in():
 def test_spreads_need_two_of_each(shape):
     with pytest.raises(RddError, match="two of the first two"):
         spreads(np.zeros(shape))
+
+
+def test_networks_noise_looks_like_an_interaction_and_the_test_knows():
+    draw, shown, noise, false = np.random.default_rng(0), [], [], 0
+    for _ in range(600):
+        start = 3 * draw.standard_normal((1, 1, 2))  # what a start does everywhere alike is no noise here
+        x = 2.1 * draw.standard_normal((4, 7, 2)) + 5 * draw.standard_normal((4, 1, 1)) + start
+        shown.append(spreads(x)["both"])
+        found = interaction(x)
+        noise.append(found.noise)
+        false += found.p_value <= 0.05
+    assert np.sqrt(np.mean(np.square(shown))) == pytest.approx(2.1 / 2**0.5, rel=0.04)
+    assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(2.1 / 2**0.5, rel=0.04)
+    assert 0.03 < false / 600 < 0.075
+    assert interaction(x + 9 * draw.standard_normal((4, 7, 1))).p_value < 1e-4
+    for shape in ((3, 4), (3, 4, 1), (1, 4, 2)):
+        with pytest.raises(RddError, match="two of each"):
+            interaction(np.zeros(shape))
 
 
 def test_corruption_changes_the_pixels_and_nothing_else():

@@ -1,4 +1,4 @@
-"""Intervals of shares and means, against scipy and statsmodels."""
+"""Intervals of shares, means and variances, against scipy, statsmodels and simulations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
+from rdd_nb.evaluation.intervals import rank_envelope, variance_components
+from rdd_nb.experiments.study import factorial
 from tests.evaluation.helpers import CHECK, counts
 
 levels = st.sampled_from([0.5, 0.9, 0.95, 0.999])
@@ -58,3 +60,76 @@ def test_mean_interval_is_the_t_interval():
     for bad in ([], [0.5, np.nan]):
         with pytest.raises(RddError):
             sg.mean_interval(bad)
+
+
+def outside(share, groups, band):
+    accuracy = np.sort([share[groups == g].mean() for g in np.unique(groups)])
+    return int(((accuracy < band.low - 1e-9) | (accuracy > band.high + 1e-9)).sum())
+
+
+def test_all_ranks_of_groups_that_are_alike_lie_in_the_envelope_as_often_as_it_says():
+    draw, left, small = np.random.default_rng(0), 0, 0
+    for k in range(300):
+        share, groups = (draw.random(240) < 0.6).astype(float), draw.integers(0, 8, 240)
+        band = rank_envelope(share, groups, draws=99, seed=k)
+        left += outside(share, groups, band) > 0
+        small += band.p_value <= 0.05
+        assert (outside(share, groups, band) > 0) == (band.p_value <= 0.05), "the picture and the p-value are one test"
+    assert left == small <= stats.binom.isf(1e-3, 300, 0.05)
+
+
+def test_the_envelope_rejects_and_is_no_count_of_groups():
+    draw, groups = np.random.default_rng(1), np.repeat(np.arange(56), 36)
+    share = (draw.random(len(groups)) < np.where(groups < 10, 0.0, 0.6)).astype(float)
+    band = rank_envelope(share, groups, seed=3)
+    assert band.p_value == pytest.approx(1 / 501) and outside(share, groups, band) != 10
+    _, high = sg.clopper_pearson(np.bincount(groups, share), 36, 1 - 0.05 / 56)
+    assert (high < share.mean()).sum() == 10, "the simultaneous intervals find the ten"
+    permuted = [np.sort(np.bincount(groups, draw.permutation(share)) / 36) for _ in range(300)]
+    ends = np.quantile(permuted, (0.025, 0.975), axis=0)
+    assert (band.low <= ends[0] + 0.02).all() and (band.high >= ends[1] - 0.02).all(), "wider than for each rank alone"
+
+
+def test_the_envelope_of_one_group_or_of_equal_samples_is_a_point():
+    for share, groups in (([0.5, 1.0, 0.0], [4, 4, 4]), ([1.0] * 6, [0, 0, 1, 1, 7, 7])):
+        band = rank_envelope(share, groups, draws=20)
+        assert band.p_value == 1 and np.allclose(band.low, np.mean(share)) and np.allclose(band.high, np.mean(share))
+    assert len(band.low) == 3
+    for share, groups, draws in (
+        ([np.nan, 1], [0, 1], 5),
+        ([[1, 0]], [0, 1], 5),
+        ([1, 0], [0], 5),
+        ([1, 0], [0, 1], 0),
+    ):
+        with pytest.raises(RddError):
+            rank_envelope(share, groups, draws=draws)
+
+
+TRUE = {"setting": 15.0, "seed": 0.7, "start": 2.0, "pairing": 1.7, "net": 2.0}
+
+
+def crossed(draw):
+    """24 settings, 8 seeds, 2 networks, with the standard deviations of ``TRUE``."""
+    shapes = {"setting": (24, 1, 1), "seed": (1, 8, 1), "start": (1, 8, 2), "pairing": (24, 8, 1), "net": (24, 8, 2)}
+    return sum(TRUE[name] * draw.standard_normal(shape) for name, shape in shapes.items())
+
+
+def test_variance_components_are_unbiased_where_cutting_at_0_is_not():
+    draw, found, cut, held = np.random.default_rng(0), [], [], dict.fromkeys(TRUE, 0)
+    for k in range(300):
+        x = crossed(draw)
+        ours, theirs = variance_components(x, draws=400, seed=k), factorial.components(x)
+        for name, interval in ours.items():
+            assert max(interval.value, 0) == pytest.approx(getattr(theirs, name)), "the package's, but for the cut"
+            held[name] += interval.low <= TRUE[name] ** 2 <= interval.high
+        found.append(ours["seed"].value)
+        cut.append(theirs.seed)
+    assert np.mean(found) == pytest.approx(0.49, abs=0.35) and min(found) < 0
+    assert np.mean(cut) > 0.75, "an estimate that is cut at 0 is too high on average"
+    assert min(held.values()) >= stats.binom.ppf(1e-3, 300, 0.95) - 3, held
+
+
+def test_variance_components_need_two_of_each():
+    for shape in ((3, 4), (1, 4, 2), (3, 4, 1)):
+        with pytest.raises(RddError, match="at least two"):
+            variance_components(np.zeros(shape))

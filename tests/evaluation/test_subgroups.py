@@ -282,3 +282,12 @@ def test_recall_range_of_two_classes_is_fairlearns_equalised_odds():
     pred = np.where(rng.random(400) < 0.1 + 0.1 * groups, 1 - y, y)
     theirs = equalized_odds_difference(y, pred, sensitive_features=groups)
     assert sg.recall_range(y, pred, groups).maximum == pytest.approx(theirs)
+
+
+def test_equal_recall_of_three_classes_is_less_than_equalised_odds():
+    y, groups = np.tile(np.repeat([0, 1, 2], 10), 2), np.repeat([0, 1], 30)
+    pred = y.copy()
+    pred[:5], pred[30:35] = 1, 2  # class 0 is recognised equally often; its errors go elsewhere in the other group
+    assert sg.recall_range(y, pred, groups).maximum == 0
+    called = [np.bincount(pred[(y == 0) & (groups == g)], minlength=3) for g in (0, 1)]
+    assert not np.array_equal(*called), "equalised odds does not hold"

@@ -168,3 +168,18 @@ def test_all_have_titles_and_named_axes_and_can_be_drawn(make, tmp_path):
 
 def test_every_figure_is_tried():
     assert len(FIGURES) == len(ablation_figures.__all__)
+
+
+def test_a_negative_component_has_no_bar_and_says_so_and_intervals_are_lines():
+    parts = {"few": {"setting": 0.1, "seed": -0.02}}
+    ends = {"few": {"setting": (0.08, 0.15), "seed": (0.0, 0.01)}}
+    widths = {"3 seeds": (np.array([1, 2]), np.array([0.05, 0.04]))}
+    left = ablation_figures.variance_components(parts, widths, ends).axes[0]
+    assert [p.get_width() for p in left.patches] == [10, 0]
+    assert [t.get_text().strip() for t in left.texts] == ["10.0", "below 0"]
+    assert [c.get_segments()[0][:, 0].round(6).tolist() for c in left.collections] == [[8, 15], [0, 1]]
+    assert "intervals" in left.get_xlabel()
+
+
+def test_an_interaction_plot_does_not_claim_that_there_is_none():
+    assert not any("no interaction" in axes.get_title() for axes in interaction_figure().axes)

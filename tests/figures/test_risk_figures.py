@@ -76,6 +76,9 @@ def test_chances_are_drawn_as_chances():
     assert axes.get_yscale() == "log"
     assert np.allclose(line(axes, "no ball: the plain estimate")[1], 0.5)
     assert np.allclose(line(axes, "radius r = 0.01")[1], np.exp(-0.01 * sizes - 1))
+    (bound,) = (drawn for drawn in axes.lines if drawn.get_linestyle() != "None" and len(drawn.get_xdata()))
+    assert np.allclose(bound.get_ydata(), np.exp(-0.01 * sizes)), "one bound, as a ball of radius 0 has none"
+    assert "upper bound" in labels(axes)[-1] and "less often than" in axes.get_title(), "a bound is not the probability"
 
 
 def test_batches_are_drawn_in_per_cent():

@@ -138,3 +138,12 @@ def test_all_have_titles_and_named_axes_and_can_be_drawn(make, tmp_path):
 
 def test_every_figure_is_tried():
     assert list(FIGURES) and sorted(FIGURES) == sorted(robustness_figures.__all__)
+
+
+def test_noise_alone_is_a_line_over_the_interaction():
+    table = pd.DataFrame([[0.7, 0.8], [0.3, 0.1]], ["as above", "longer"], SETS)
+    parts = {"home": {"methods": 0.01, "both": 0.03}, "away": {"methods": 0.12, "both": 0.05}}
+    figure = robustness_figures.protocol_effects({"home": table, "away": table}, parts, {"home": 0.02, "away": np.nan})
+    (marks,) = (c for c in figure.axes[-1].collections if c.get_label() == "noise alone")
+    (path,) = marks.get_segments()
+    assert path[:, 0].tolist() == [2, 2] and 0.5 < path[:, 1].mean() < 1, "in the row of `both`, over home's bar"

@@ -103,14 +103,14 @@ def test_a_band_for_other_groups_is_refused():
         subgroup_figures.lollipops({"a": table([9, 3, 0, 5], [10, 12, 0, 10])}, {"a": (np.zeros(4), np.ones(4))})
 
 
-def test_a_difference_is_filled_where_holm_is_sure():
+def test_a_difference_is_filled_where_holms_p_is_small():
     left, right = dumbbell_figure().axes
     before, after = left.lines
     assert before.get_xdata().tolist() == [50, 50] and after.get_xdata().tolist() == [50, 100]
-    sure, unsure = right.lines[:2]
-    assert (sure.get_label(), sure.get_xdata().tolist()) == ("Holm's p at most 0.05", [50])
-    assert (unsure.get_label(), unsure.get_xdata().tolist()) == ("not sure", [0])
-    assert unsure.get_markerfacecolor() == "white" != sure.get_markerfacecolor()
+    small, large = right.lines[:2]
+    assert (small.get_label(), small.get_xdata().tolist()) == ("Holm's p at most 0.05", [50])
+    assert (large.get_label(), large.get_xdata().tolist()) == ("above 0.05", [0])
+    assert large.get_markerfacecolor() == "white" != small.get_markerfacecolor()
 
 
 def test_cells_with_few_images_are_hatched_and_empty_ones_crossed():

@@ -24,6 +24,7 @@ def _losses(*values: float) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------ carried
 
 _LAST = torch.tensor([False, False, False, True])
+_MIDDLE = torch.tensor([False, True, True, False])
 register(
     Exercise(
         "01-carried",
@@ -33,6 +34,7 @@ register(
             Case("losses 1, 2, 3, 4, of which the last counts", (_losses(1, 2, 3, 4), _LAST)),
             Case("the same losses, of which the first three count", (_losses(1, 2, 3, 4), ~_LAST)),
             Case("all are members", (_losses(1, 2, 3, 4), torch.ones(4, dtype=torch.bool))),
+            Case("losses 5, 1.5, 2, 2, of which the second and third count", (_losses(5, 1.5, 2, 2), _MIDDLE)),
             Case("none is a member", (_losses(1, 2, 3, 4), torch.zeros(4, dtype=torch.bool))),
         ),
         (
@@ -63,6 +65,7 @@ register(
 # --------------------------------------------------------------------------------------------------------- shift-tail
 
 _COMMON, _RARE = _losses(0.9, 0.1), _losses(0.1, 0.9)
+_FOUR, _FOUR_THERE = _losses(0.3, 0.02, 0.4, 0.28), _losses(0.2, 0.08, 0.5, 0.22)
 register(
     Exercise(
         "01-shift-tail",
@@ -74,6 +77,8 @@ register(
             Case("three groups, 0.5, 0.3 and 0.2, equal there", (_losses(0.5, 0.3, 0.2), _losses(1, 1, 1) / 3)),
             Case("a shift without the first group", (_losses(0.6, 0.4), _losses(0, 1))),
             Case("a shift with a group that we never saw", (_losses(1, 0), _losses(0.5, 0.5))),
+            Case("four groups, of which the second is four times as frequent there", (_FOUR, _FOUR_THERE)),
+            Case("a group that is absent here and there", (_losses(0.5, 0, 0.3, 0.2), _losses(0.25, 0, 0.75, 0))),
         ),
         (
             Mistake(
@@ -93,8 +98,24 @@ register(
                 lambda here, there: here.min(),
             ),
             Mistake(
-                "A group that is absent there sets no limit: leave out what is divided by 0.",
-                lambda here, there: torch.tensor(math.nan),
+                "A group that is absent there sets no limit, and 0/0 is NaN: leave it out before you divide.",
+                lambda here, there: (here / there).min(),
+            ),
+            Mistake(
+                "You take the last group. Which one sets the limit depends on the shares: compare all of them.",
+                lambda here, there: here[-1] / there[-1],
+            ),
+            Mistake(
+                "You take the first group. Which one sets the limit depends on the shares: compare all of them.",
+                lambda here, there: here[0] / there[0],
+            ),
+            Mistake(
+                "You take the group that is largest there. A small one may have grown by a larger factor.",
+                lambda here, there: (here / there)[there.argmax()],
+            ),
+            Mistake(
+                "You take the group that gains most in points. The largest *factor* sets the limit.",
+                lambda here, there: (here / there)[(there - here).argmax()],
             ),
         ),
     )
@@ -125,6 +146,7 @@ register(
             Case("losses 1 to 4, tail 0.1 (less than one of them)", (_losses(1, 2, 3, 4), 0.1)),
             Case("losses 1 to 4, tail 1", (_losses(1, 2, 3, 4), 1.0)),
             Case("losses below 0, too, tail 0.5", (_losses(-2, 1, -1, -5, 0.5), 0.5)),
+            Case("all losses below 0, tail 0.5", (_losses(-3, -1, -2, -4), 0.5)),
             Case("one loss, tail 0.3", (_losses(7), 0.3)),
         ),
         (
@@ -196,6 +218,7 @@ register(
             _case(0.0, 0.05),
             _case(0.5, 0.3),
             _case(0.9, 1.0),
+            Case("all of the samples are wrong, radius 0.1", (1.0, 0.1)),
         ),
         (
             Mistake("That is what was seen: the radius is not used yet.", lambda seen, radius: seen),
@@ -228,6 +251,19 @@ def _grouped(losses: Tensor, groups: Tensor, num_groups: int, tail: float, empty
     return values.values.where(values.present, empty)
 
 
+def _others_as_zero(losses: Tensor, groups: Tensor, num_groups: int, tail: float) -> Tensor:
+    members = groups == torch.arange(num_groups)[:, None]
+    count = tail * members.sum(1, keepdim=True)
+    worst_first = torch.where(members, losses, 0).sort(dim=1, descending=True).values
+    return ((count - torch.arange(len(losses))).clamp(0, 1) * worst_first).sum(1) / count[:, 0]
+
+
+def _spread(num_groups: int) -> Case:
+    """Four samples in each of many groups."""
+    ids = torch.arange(4 * num_groups)
+    return Case(f"{num_groups} groups", ((ids * 7 % 11).double(), ids % num_groups, num_groups, 0.4))
+
+
 _PAIRS = torch.tensor([0, 1, 0, 1, 0, 1])
 register(
     Exercise(
@@ -243,6 +279,8 @@ register(
                 (_losses(5, 1, 7, 2, 9, 3, 4), torch.tensor([0, 0, 1, 0, 2, 0, 2]), 3, 0.4),
             ),
             Case("the second of three groups is empty", (_losses(4, 1, 3), torch.tensor([0, 0, 2]), 3, 0.5)),
+            Case("the last of three groups is empty", (_losses(4, 1, 3), torch.tensor([1, 0, 1]), 3, 0.5)),
+            Case("losses below 0", (_losses(-4, 1, -3, 2, -5), torch.tensor([0, 1, 0, 1, 0]), 2, 0.5)),
         ),
         (
             Mistake(
@@ -279,7 +317,16 @@ register(
                     / len(losses)
                 ),
             ),
+            Mistake(
+                "Groups at the end are missing: there are `num_groups`, whether they occur or not (`minlength`).",
+                lambda losses, groups, num_groups, tail: _grouped(losses, groups, int(groups.max()) + 1, tail),
+            ),
+            Mistake(
+                "The other groups' samples stand in each row as losses of 0, above the negative ones.",
+                _others_as_zero,
+            ),
         ),
+        growing=(_spread(2), _spread(100)),
         gradient=True,
         gradient_hint=_WEIGHTS,
     )

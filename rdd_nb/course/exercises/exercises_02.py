@@ -41,6 +41,10 @@ register(
             Case(
                 "six real samples in the plane, three synthetic", (_PLANE, _points((4.0, 4.0), (0.0, 1.0), (-3.0, 0.0)))
             ),
+            Case(
+                "points that lie close together",
+                (_points((0.45, -0.3), (-0.4, 0.1)), _points((0.4, -0.4), (-0.1, 0.3))),
+            ),
             Case("one synthetic sample: a single cell", (_PLANE, _points((4.0, 4.0)))),
             Case(
                 "three dimensions, of which one is long",
@@ -94,6 +98,7 @@ register(
             Case("a cluster of five and one of two", (_ids(0, 0, 0, 0, 0, 1, 1), _ids(0, 0, 0, 1, 2, 1, 1))),
             Case("one cluster that holds all, nine of ten of one group", (_ids(*[0] * 10), _ids(*[0] * 9, 1))),
             Case("every sample a cluster of its own", (_ids(0, 1, 2, 3), _ids(0, 0, 1, 0))),
+            Case("samples in a mixed order", (_ids(1, 0, 1, 0, 1, 2, 0), _ids(0, 1, 2, 1, 0, 2, 0))),
             Case("cluster 1 has no samples", (_ids(0, 0, 0, 2, 2), _ids(1, 1, 0, 0, 0))),
         ),
         (
@@ -153,6 +158,7 @@ register(
             Case("the same, power 1 (as in the data)", (_TWO, _RARE, 1.0)),
             Case("the same, power 0 (groups equal)", (_TWO, _RARE, 0.0)),
             Case("groups of 6, 3 and 1 that mix, power 0.3", (_MIXED, _SOME, 0.3)),
+            Case("samples in a mixed order, power 0.6", (_ids(2, 0, 1, 0, 2, 0), torch.arange(6) < 3, 0.6)),
             Case("id 1 has no samples, power 0", (_ids(0, 0, 0, 2), torch.arange(4) > 2, 0.0)),
         ),
         (
@@ -218,6 +224,10 @@ register(
             Case("a third centre whose cell is empty", (_TOWN, _points((0, 0), (6, 6), (-9, -9)))),
             Case("two centres whose cells are empty", (_TOWN, _points((-50, 0), (1, 1), (-9, 60), (6, 6)))),
             Case("one centre", (_TOWN, _points((3, 3)))),
+            Case("a third centre with a single point", (_TOWN, _points((0, 0), (6, 6), (19, 0)))),
+            Case(
+                "points 0, 1, 4.6, 9, centres 1.4 and 8.4", (_points((0,), (1,), (4.6,), (9,)), _points((1.4,), (8.4,)))
+            ),
         ),
         (
             Mistake(
@@ -265,6 +275,12 @@ _LABELS = _ids(0, 0, 0, 1, 1, 1)
 _MADE, _MADE_LABELS = _points((0, 0), (10, 1), (0, 5)), _ids(0, 1, 1)
 _RADII = torch.tensor([0.0, 1.0, 2.0, 4.5, 5.0, 6.1], dtype=torch.float64)
 _CASE = (_REAL, _LABELS, _MADE, _MADE_LABELS)
+_BELOW = (
+    _points((-3.4, 0.3), (-0.4, -1.2), (2.3, -4.4), (-6, 1)),
+    _ids(1, 0, 1, 0),
+    _points((-3, -1.4), (1.6, -0.4)),
+    _ids(1, 0),
+)
 register(
     Exercise(
         "02-coverage",
@@ -275,6 +291,7 @@ register(
             Case("radii in any order", (*_CASE, _RADII.flip(0))),
             Case("one radius", (*_CASE, _RADII[3:4])),
             Case("a class without a synthetic sample is never covered", (_REAL, _LABELS, _MADE[:1], _ids(0), _RADII)),
+            Case("points below 0, classes in a mixed order", (*_BELOW, _RADII)),
             Case("the real samples themselves", (_REAL, _LABELS, _REAL, _LABELS, _RADII)),
         ),
         (

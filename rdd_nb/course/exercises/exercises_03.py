@@ -35,7 +35,7 @@ register(
             Case("one pixel at rest, gradient 2, step 0.1", (_t(1), _t(0), _t(2), 0.1, 0.5)),
             Case("one pixel with momentum 4, no gradient", (_t(1), _t(4), _t(0), 0.1, 0.5)),
             Case("momentum and gradient against each other", (_t(1), _t(4), _t(-2), 1.0, 0.5)),
-            Case("two images of 2 × 2 pixels", (*(_drawn(2, 1, 2, 2, seed=s) for s in range(3)), 5.0, 0.9)),
+            Case("four images of 2 × 2 pixels", (*(_drawn(4, 1, 2, 2, seed=s) for s in range(3)), 5.0, 0.9)),
         ),
         (
             Mistake(
@@ -85,7 +85,7 @@ def _even(shares: Tensor) -> Tensor:
     return torch.full_like(shares, 1 / len(shares))
 
 
-_FEATURES = _t([1, 0], [1, 2], [4, 0], [10, 10])
+_FEATURES = _t([1.5, 0], [1, -2.5], [-4, 0], [10, 12])
 register(
     Exercise(
         "03-group-mean",

@@ -30,6 +30,7 @@ def _cluster_min(correct: Tensor, sizes: Tensor) -> Tensor:
     return _shares(correct, sizes).amin(1)
 
 
+_ONE = torch.tensor([[3, 0, 5], [2, 1, 4]])
 register(
     Exercise(
         "04-cluster-min",
@@ -43,6 +44,7 @@ register(
                 (torch.tensor([[50, 9, 30, 2], [60, 8, 25, 4], [70, 10, 12, 5]]), torch.tensor([80, 10, 40, 5])),
             ),
             Case("the second of three clusters is empty", (torch.tensor([[3, 0, 4]]), torch.tensor([4, 0, 5]))),
+            Case("a cluster of one image, which one of two nets gets right", (_ONE, torch.tensor([4, 1, 6]))),
             Case("a net that is always right", (torch.tensor([[7, 3], [6, 0]]), torch.tensor([7, 3]))),
         ),
         (
@@ -82,6 +84,7 @@ def _relative(clean: Tensor, corrupted: Tensor, chance: float) -> Tensor:
     return (corrupted.mean(1) - chance) / (clean - chance)
 
 
+_THREE = torch.stack([_numbers(0.4, 0.35), _numbers(0.7, 0.85), _numbers(0.3, 0.65)])
 register(
     Exercise(
         "04-relative",
@@ -95,6 +98,9 @@ register(
             ),
             Case("nothing is lost", (_numbers(0.7), _numbers(0.7, 0.7, 0.7)[None], 0.25)),
             Case("misled by one of three corruptions", (_numbers(0.8), _numbers(0.8, 0.5, 0.05)[None], 0.1)),
+            Case("three nets, chance 0.25", (_numbers(0.5, 0.9, 0.7), _THREE, 0.25)),
+            Case("misled by both corruptions", (_numbers(0.8), _numbers(0.06, 0.02)[None], 0.1)),
+            Case("better under one corruption than clean", (_numbers(0.6), _numbers(0.7, 0.6)[None], 0.1)),
         ),
         (
             Mistake(
@@ -124,6 +130,18 @@ register(
                 ),
             ),
             Mistake(
+                "You clip the result at 0. A net below chance is misled: worse than guessing, and that must count.",
+                lambda clean, corrupted, chance: _relative(clean, corrupted, chance).clamp_min(0),
+            ),
+            Mistake(
+                "You clip the result at 1. A net may gain from a corruption, by luck at least: do not hide it.",
+                lambda clean, corrupted, chance: _relative(clean, corrupted, chance).clamp_max(1),
+            ),
+            Mistake(
+                "You clip the result at 0 and at 1. Below chance and above the clean accuracy must both show.",
+                lambda clean, corrupted, chance: _relative(clean, corrupted, chance).clamp(0, 1),
+            ),
+            Mistake(
                 "That is one number for all nets: average over the corruptions only.",
                 lambda clean, corrupted, chance: ((corrupted.mean() - chance) / (clean.mean() - chance)).expand(
                     len(clean)
@@ -145,14 +163,16 @@ def _honest(correct: Tensor, choose: Tensor) -> Tensor:
     return correct[best][~choose].double().mean()
 
 
-_FIRST = _bits((1, 1, 1, 0, 0, 0))[0]
+_FIRST = _bits((1, 1, 1, 0, 0, 0, 0, 0))[0]
+_NINE = _bits((1, 1, 1, 0, 0, 0, 1, 0, 0), (1, 0, 1, 0, 1, 1, 0, 1, 0), (0, 0, 0, 0, 1, 1, 1, 0, 1))
+_LATE = _bits((1, 0, 0, 1, 1, 1, 0, 1), (1, 1, 0, 0, 1, 1, 0, 0), (1, 1, 1, 0, 0, 1, 0, 0))
 register(
     Exercise(
         "04-honest",
         "the accuracy of the selected candidate on images that were not used for the selection",
         _honest,
         (
-            Case("two candidates, three images to select on", (_bits((1, 1, 1, 0, 1, 0), (1, 0, 0, 1, 1, 1)), _FIRST)),
+            Case("three candidates, the first four of nine images to select on", (_NINE, torch.arange(9) < 4)),
             Case(
                 "three candidates, scattered images to select on",
                 (
@@ -161,6 +181,7 @@ register(
                 ),
             ),
             Case("few images to select on", (_bits((0, 1, 1, 1, 1), (1, 0, 0, 0, 1)), _bits((1, 0, 0, 0, 0))[0])),
+            Case("three candidates, of which the last is selected", (_LATE, _FIRST)),
             Case("one candidate only", (_bits((1, 0, 1, 0)), _bits((1, 1, 0, 0))[0])),
         ),
         (
@@ -226,6 +247,7 @@ register(
             Case("three architectures, two nets each", (_A, _B, 4.303)),
             Case("the other way round", (_B, _A, 4.303)),
             Case("at another level", (_A, _B, 2.920)),
+            Case("the architectures in another order", (_A.roll(1, 0), _B.roll(1, 0).flip(1), 4.303)),
         ),
         (
             Mistake(

@@ -151,6 +151,13 @@ def _without_running(p: Tensor, running: str = "", factors: str = "falling", cap
     return scaled if running == "sorted" else torch.empty_like(p).scatter(0, order, scaled)
 
 
+def _hochberg(p: Tensor) -> Tensor:
+    """Holm's factors, stepping up from the largest: valid for independent p-values only."""
+    order = p.argsort(stable=True)
+    scaled = p[order] * torch.arange(len(p), 0, -1)
+    return torch.empty_like(p).scatter(0, order, scaled.flip(0).cummin(0).values.flip(0).clamp_max(1))
+
+
 def _benjamini_hochberg(p: Tensor) -> Tensor:
     """The false discovery rate, which promises less."""
     order = p.argsort(stable=True)
@@ -194,6 +201,11 @@ register(
             Mistake(
                 "That is Benjamini and Hochberg's: it bounds the false discovery rate, Holm's the family-wise error.",
                 _benjamini_hochberg,
+            ),
+            Mistake(
+                "That is Hochberg's step-up, a running minimum from the largest p. Holm's is a running maximum from "
+                "the smallest, and needs no independence.",
+                _hochberg,
             ),
             Mistake("Those are the p-values as they were.", lambda p: p),
         ),

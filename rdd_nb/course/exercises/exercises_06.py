@@ -90,6 +90,7 @@ register(
             Case("the same rows in another order", (_of(_uneven, (1, 2, 3, 4, 5)).iloc[::-1],)),
             Case("three nets a run", (_of(_uneven, (1, 2, 3), nets=3),)),
             Case("one run of seed 4 is missing", (_LACKING,)),
+            Case("an interaction below 0", (_of(lambda s, n, a, b: s * a - (2 + s) * a * b, (1, 2, 4)),)),
         ),
         (
             Mistake(
@@ -160,6 +161,7 @@ register(
             Case("one in the dent of the front", (_points((0, 10), (4, 4), (10, 0), (3, 3)),)),
             Case("three criteria", (_points((1, 1, 9), (5, 5, 1), (5, 5, 0), (0, 0, 9), (5, 4, 2)),)),
             Case("a single point", (_points((7, 7)),)),
+            Case("criteria below 0", (_points((-1, -3), (-2, -2), (-3, -1), (-3, -3), (-2.2, -0.9)),)),
         ),
         (
             Mistake(
@@ -226,6 +228,7 @@ def _fixed(values: Tensor, count: int) -> Tensor:
     return _splits(values, count, lambda a, b: b, choose="all")
 
 
+_TIED = _points((0.5, 0.5, 0, 0), (0.5, 0.5, 1, 1))
 _NOISY = torch.from_numpy(np.random.default_rng(0).normal(0.7, 0.05, (6, 5)))
 _TRUE = _points((0.9, 0.8, 0.85, 0.9), (0.5, 0.6, 0.5, 0.4), (0.7, 0.9, 0.6, 0.7))
 
@@ -240,6 +243,7 @@ register(
             Case("the same, chosen on 3", (_TRUE, 3)),
             Case("six settings that are alike but for chance, five seeds, chosen on 1", (_NOISY, 1)),
             Case("the same, chosen on 3", (_NOISY, 3)),
+            Case("two settings that tie on two of four seeds, chosen on 2", (_TIED, 2)),
         ),
         (
             Mistake(
@@ -265,6 +269,10 @@ register(
             Mistake(
                 "That is one way to choose the seeds. Average over all (`itertools.combinations`).",
                 lambda values, count: _splits(values, count, lambda a, b: b, only=1),
+            ),
+            Mistake(
+                "Of tied settings the last wins in yours: asked is the first.",
+                lambda values, count: _honest(values.flip(0), count),
             ),
             Mistake("Swapped: first what is claimed, then what is held.", lambda v, c: _honest(v, c).flip(0)),
         ),

@@ -45,6 +45,7 @@ register(
             Case("0, 1 and 2, of which two are drawn", (_t(0, 1, 2), 2)),
             Case("3, 1, 4, 1, 5 in this order, of which three are drawn", (_t(3, 1, 4, 1, 5), 3)),
             Case("the same, of which all five are drawn", (_t(3, 1, 4, 1, 5), 5)),
+            Case("−2, −1, −3, −0.5, of which two are drawn", (_t(-2, -1, -3, -0.5), 2)),
         ),
         (
             Mistake("That is the best of all n, whatever k is.", lambda values, k: values.max()),
@@ -83,6 +84,7 @@ def _masked(table: Tensor, counts: Tensor) -> Tensor:
 
 
 _TABLE = _t((4.0, 1.0, 0.0), (2.0, 0.0, 0.0), (3.0, 1.0, 2.0))
+_WILD = _t((4.0, -1.5, math.nan), (-2.0, math.inf, -math.inf), (3.0, 1.0, -2.0))
 _ALL_ZERO = _t((0.0, 0.0, 0.0), (1.0, 5.0, 0.0))
 register(
     Exercise(
@@ -95,6 +97,7 @@ register(
             Case("a row without any sample", (_TABLE, torch.tensor([2, 0, 3]))),
             Case("a row whose two losses are truly 0", (_ALL_ZERO, torch.tensor([2, 2]))),
             Case("padded with 9 instead of 0", (_t((4, 1, 9), (2, 9, 9)), torch.tensor([2, 1]))),
+            Case("padded with NaN and infinity", (_WILD, torch.tensor([2, 1, 3]))),
         ),
         (
             Mistake("The padding is averaged, too.", lambda table, counts: table.mean(1)),
@@ -109,6 +112,10 @@ register(
             Mistake(
                 "The sum runs over the padding: that is right only where the padding is 0. Mask it first.",
                 lambda table, counts: table.sum(1) / counts,
+            ),
+            Mistake(
+                "You multiply the padding by 0, and 0 times NaN or infinity is NaN: choose with `where` instead.",
+                lambda table, counts: (table * _real(table, counts)).sum(1) / counts,
             ),
             Mistake(
                 "Divide by each row's own count, not by the longest row's.",
@@ -130,7 +137,20 @@ def _rows(table: Tensor, counts: Tensor, tail: float, end: float = 1.0) -> Tenso
     weights = _real(table, counts).to(table)
     some = counts > 0
     weights = torch.where(some[:, None], weights, torch.ones_like(weights))  # an empty row is dropped below
-    return (end * risk.cvar(end * table, tail, weights)).masked_fill(~some, math.nan)
+    real = table.where(_real(table, counts), 0)  # padding may be NaN; its weight is 0
+    return (end * risk.cvar(end * real, tail, weights)).masked_fill(~some, math.nan)
+
+
+def _padded_with(value: float) -> Callable[..., Tensor]:
+    """An answer that sorts padding in as a value; as what it holds if that is NaN."""
+
+    def answer(table: Tensor, counts: Tensor, tail: float) -> Tensor:
+        filled = table if math.isnan(value) else table.where(_real(table, counts), value)
+        count = tail * counts[:, None]
+        part = (count - torch.arange(table.shape[1])).clamp(0, 1)
+        return (part * filled.sort(dim=1, descending=True).values.where(part > 0, 0)).sum(1) / count[:, 0]
+
+    return answer
 
 
 def _rounded(table: Tensor, counts: Tensor, tail: float) -> Tensor:
@@ -140,6 +160,8 @@ def _rounded(table: Tensor, counts: Tensor, tail: float) -> Tensor:
 
 _LONG = _t((5, 1, 3, 2, 4), (7, 6, 0, 0, 0), (9, 0, 0, 0, 0))
 _COUNTS = torch.tensor([5, 2, 1])
+_BELOW = _t((-3, -1, -2, 0), (-4, 1, 0, 0))
+_BELOW_WILD = _t((-3, -1, -2, math.nan), (-4, 1, math.inf, -math.inf))
 register(
     Exercise(
         "07-right-tail",
@@ -151,6 +173,9 @@ register(
             Case("the same, tail 0.8 (4, 1.6 and 0.8 samples)", (_LONG, _COUNTS, 0.8)),
             Case("a real loss of 0, tail 0.8", (_t((0, 0.5, 2, 1), (0, 3, 0, 0)), torch.tensor([4, 2]), 0.8)),
             Case("an empty row, tail 0.5", (_LONG, torch.tensor([5, 0, 1]), 0.5)),
+            Case("losses below 0, tail 0.5", (_BELOW, torch.tensor([3, 2]), 0.5)),
+            Case("the same, padded with 99", (_BELOW.where(_BELOW != 0, 99), torch.tensor([3, 2]), 0.5)),
+            Case("the same, padded with NaN and infinity", (_BELOW_WILD, torch.tensor([3, 2]), 0.5)),
         ),
         (
             Mistake(
@@ -160,6 +185,14 @@ register(
             Mistake(
                 "The padding counts as samples: tail · (longest row) entries are averaged. It must be tail · counts.",
                 lambda table, counts, tail: risk.cvar(table, tail),
+            ),
+            Mistake(
+                "You sort the padding in as 0, before the negative losses: where does a descending sort leave −∞?",
+                _padded_with(0.0),
+            ),
+            Mistake(
+                "You sort what stands in the padding among the losses: it may be larger than they are.",
+                _padded_with(math.nan),
             ),
             Mistake(
                 "Those are the rows' means: the tail is not used yet.",
@@ -209,27 +242,62 @@ def _cosine(objective: Objective, losses: Tensor) -> bool:
     return bool(torch.nn.functional.cosine_similarity(found, slope, dim=0) > 0.999)
 
 
+def _compared(what: Callable[[Tensor], Tensor]) -> Callable[..., bool]:
+    """An answer that compares one number of both gradients only."""
+    return lambda objective, losses: bool(torch.isclose(*(what(g) for g in _slopes(objective, losses)), atol=1e-5))
+
+
+def _with_gradient(losses: Tensor, weights: Tensor) -> Tensor:
+    """The value of CVaR, and a gradient of one's own."""
+    moving = (weights * losses).sum()
+    return risk.cvar(losses.detach(), 0.4) + moving - moving.detach()
+
+
+def _turned(losses: Tensor) -> Tensor:
+    return _with_gradient(losses, risk.cvar_weights(losses.detach(), 0.4).roll(1))
+
+
+def _signless(losses: Tensor) -> Tensor:
+    return losses.detach().abs().sum() + losses.sum() - losses.detach().sum()
+
+
+def _without_last(losses: Tensor) -> Tensor:
+    return losses[:-1].square().sum() + losses[-1].detach().square()
+
+
 def _cut(losses: Tensor) -> Tensor:
-    return risk.cvar(losses.detach(), 0.2) + losses.mean() - losses.mean().detach()
+    return risk.cvar(losses.detach(), 0.4) + losses.mean() - losses.mean().detach()
 
 
-_TEN = _t(0.3, 2.0, 0.9, 4.0, 1.1, 0.2, 3.0, 0.7, 1.6, 0.5)
+_SCALE = torch.ones((), dtype=torch.float64, requires_grad=True)
+_FIVE = _t(0.3, 2.0, 0.9, 4.0, 1.1)
 register(
     Exercise(
         "07-true-gradient",
         "whether autograd's gradient of an objective is the slope of its value",
         _true,
         (
-            Case("the exact CVaR, tail 0.2: yes", (lambda x: risk.cvar(x, 0.2), _TEN)),
-            Case("its value, with the plain mean's gradient: no", (_cut, _TEN)),
-            Case("the plain mean, as itself: yes", (lambda x: x.mean(), _TEN)),
-            Case("a constant, without any gradient: no", (lambda x: risk.cvar(x.detach(), 0.2), _TEN)),
+            Case("the exact CVaR, tail 0.4: yes", (lambda x: risk.cvar(x, 0.4), _FIVE)),
+            Case("its value, with the plain mean's gradient: no", (_cut, _FIVE)),
+            Case("the plain mean, as itself: yes", (lambda x: x.mean(), _FIVE)),
+            Case("a constant, without any gradient: no", (lambda x: risk.cvar(x.detach(), 0.4), _FIVE)),
             Case(
                 "CVaR, with twice its gradient: no",
-                (lambda x: 2 * risk.cvar(x, 0.2) - risk.cvar(x, 0.2).detach(), _TEN),
+                (lambda x: 2 * risk.cvar(x, 0.4) - risk.cvar(x, 0.4).detach(), _FIVE),
             ),
-            Case("weights computed without gradient: yes", (lambda x: (risk.cvar_weights(x, 0.5) * x).sum(), _TEN)),
-            Case("a square, which is not a mean at all: yes", (lambda x: x.square().sum(), _TEN)),
+            Case("weights computed without gradient: yes", (lambda x: (risk.cvar_weights(x, 0.5) * x).sum(), _FIVE)),
+            Case("a square, which is not a mean at all: yes", (lambda x: x.square().sum(), _FIVE)),
+            Case("CVaR, with its gradient given to other losses: no", (_turned, _FIVE)),
+            Case(
+                "CVaR, with its gradient's sign turned: no",
+                (lambda x: 2 * risk.cvar(x.detach(), 0.4) - risk.cvar(x, 0.4), _FIVE),
+            ),
+            Case("a square, with no gradient for the last loss: no", (_without_last, _t(0.5, -1.0, 2.0))),
+            Case("the same where the last loss is 0, so that its slope is: yes", (_without_last, _t(2.0, -1.0, 0.0))),
+            Case("what is above 0, with one loss below: yes", (lambda x: x.relu().sum(), _t(0.5, -1.0, 2.0))),
+            Case("absolute values, with the sum's gradient: no", (_signless, _t(0.5, -1.0, 2.0))),
+            Case("always 3, whatever the losses: yes", (lambda x: _t(3.0)[0], _FIVE)),
+            Case("a gradient for a parameter, none for the losses: no", (lambda x: _SCALE * x.detach().sum(), _FIVE)),
         ),
         (
             Mistake(
@@ -242,6 +310,38 @@ register(
                 lambda objective, losses: bool(objective(losses.clone().requires_grad_()).requires_grad),
             ),
             Mistake("You compare directions only: a gradient of twice the length passes.", _cosine),
+            Mistake(
+                "You compare lengths only: a gradient of the right length may belong to other losses.",
+                _compared(lambda gradient: gradient.norm()),
+            ),
+            Mistake(
+                "You compare sums only: a gradient with the right sum may belong to other losses.",
+                _compared(lambda gradient: gradient.sum()),
+            ),
+            Mistake(
+                "You compare the largest entries only: every loss has its own slope.",
+                _compared(lambda gradient: gradient.max()),
+            ),
+            Mistake(
+                "You compare absolute values: a gradient that points the other way passes.",
+                lambda objective, losses: bool(
+                    torch.allclose(*(g.abs() for g in _slopes(objective, losses)), atol=1e-5)
+                ),
+            ),
+            Mistake(
+                "You look at the first loss only. Every loss has its own slope: move each of them.",
+                _compared(lambda gradient: gradient[0]),
+            ),
+            Mistake(
+                "You look at the last loss only. Every loss has its own slope: move each of them.",
+                _compared(lambda gradient: gradient[-1]),
+            ),
+            Mistake(
+                "No gradient is not always wrong: where the value does not move with the losses, its slope is 0, too.",
+                lambda objective, losses: (
+                    bool(objective(losses.clone().requires_grad_()).requires_grad) and _true(objective, losses)
+                ),
+            ),
             Mistake("That says yes to everything.", lambda objective, losses: True),
             Mistake("That says no to everything.", lambda objective, losses: False),
         ),

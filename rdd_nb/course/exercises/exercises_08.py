@@ -6,6 +6,7 @@ See :mod:`rdd_nb.course.exercise`. Importing this module registers them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -22,9 +23,17 @@ def _pictures(*values: int, like: tuple[int, int, int] = (1, 2, 2)) -> Tensor:
     return images
 
 
-def _corner(*values: int) -> Tensor:
+def _corner(*values: int, pixel: int = 0) -> Tensor:
+    """The same, with one pixel set."""
     images = _pictures(*values)
-    images[:, :, 0, 0] = 0
+    images[:, :, 0, 0] = pixel
+    return images
+
+
+def _tinted(*values: int) -> Tensor:
+    """Colour images that differ from :func:`_pictures` in the last colour only."""
+    images = _pictures(*values, like=(3, 2, 2))
+    images[:, 2] += 40
     return images
 
 
@@ -62,6 +71,8 @@ register(
             Case("colour images", (_pictures(1, 2, like=(3, 4, 4)), _pictures(2, 9, 1, like=(3, 4, 4)))),
             Case("the same pixel values in other places", (_TURNED[:1], _TURNED)),
             Case("all have one black pixel", (_corner(1, 2), _corner(3, 2))),
+            Case("one pixel is one grey level apart", (_pictures(1, 2), _corner(2, 1, pixel=33))),
+            Case("alike in the first colour only", (_pictures(1, 2, like=(3, 2, 2)), _tinted(2, 1))),
             Case("as many training as test images", (_pictures(1, 2, 3), _pictures(3, 2, 9))),
         ),
         (
@@ -81,6 +92,16 @@ register(
             Mistake(
                 "That is how many copies each has. Asked is whether there is one.",
                 lambda train, test: _equal(train, test).all(2).sum(1),
+            ),
+            Mistake(
+                "Nearly equal is not equal: yours lets a pixel be one grey level off.",
+                lambda train, test: (
+                    (test.flatten(1)[:, None].int() - train.flatten(1).int()).abs().amax(2).le(1).any(1)
+                ),
+            ),
+            Mistake(
+                "You compare the first colour only: a copy has all of them.",
+                lambda train, test: _leaked(train[:, :1], test[:, :1]),
             ),
             Mistake(
                 "You compare a sum or a mean. Other images have it, too: compare pixel by pixel.",
@@ -119,6 +140,8 @@ register(
             Case("accuracy 0.8, ±0.05", (0.8, 0.05, 1.96)),
             Case("accuracy 1.0, ±0.1", (1.0, 0.1, 1.96)),
             Case("accuracy 0.5, ±0.1, for 20 groups at once (z = 3.02)", (0.5, 0.1, 3.02)),
+            Case("accuracy 0.5, ±0.4, z = 1 (one image is enough)", (0.5, 0.4, 1.0)),
+            Case("accuracy 1.0, ±0.25, z = 2 (reached exactly)", (1.0, 0.25, 2.0)),
         ),
         (
             Mistake(
@@ -150,25 +173,27 @@ register(
 # -------------------------------------------------------------------------------------------------------------- split
 
 
+def _half_up(number: float) -> int:
+    return int(number + 0.5)
+
+
 def _split(
-    cells: Tensor, fraction: float, draw: Tensor, *, least: int = 1, keep: bool = True, last: bool = False
+    cells: Tensor,
+    fraction: float,
+    draw: Tensor,
+    *,
+    least: int = 1,
+    keep: bool = True,
+    last: bool = False,
+    rounded: Callable[[float], int] = _half_up,
 ) -> Tensor:
     """The test images; the options switch parts of the task off."""
     chosen = torch.zeros(len(cells), dtype=torch.bool)
     for cell in cells.unique():
         members = (cells == cell).nonzero()[:, 0]
-        wanted = max(int(fraction * len(members) + 0.5), least)
+        wanted = max(rounded(fraction * len(members)), least)
         wanted = min(wanted, len(members) - 1) if keep else wanted
         chosen[members[draw[members].argsort(descending=last)[:wanted]]] = True
-    return chosen
-
-
-def _floored(cells: Tensor, fraction: float, draw: Tensor) -> Tensor:
-    chosen = torch.zeros(len(cells), dtype=torch.bool)
-    for cell in cells.unique():
-        members = (cells == cell).nonzero()[:, 0]
-        wanted = min(max(int(fraction * len(members)), 1), len(members) - 1)
-        chosen[members[draw[members].argsort()[:wanted]]] = True
     return chosen
 
 
@@ -177,6 +202,7 @@ def _drawn(count: int) -> Tensor:
     return (torch.arange(count) * 7 + 3) % count / count
 
 
+_HALVES = torch.tensor([2] * 10 + [0] * 6)
 register(
     Exercise(
         "08-split",
@@ -187,6 +213,7 @@ register(
             Case("a cell of 2 among 20", (torch.tensor([0] * 18 + [1] * 2), 0.2, _drawn(20))),
             Case("a cell of one image", (torch.tensor([0] * 9 + [3]), 0.3, _drawn(10))),
             Case("cells in a mixed order", (torch.arange(23) % 3, 0.25, _drawn(23))),
+            Case("cells 2 × 10 and 0 × 6, of which 2.5 and 1.5 are asked", (_HALVES, 0.25, _drawn(16))),
             Case("nearly all is tested", (torch.tensor([0] * 5 + [1] * 3), 0.95, _drawn(8))),
         ),
         (
@@ -202,7 +229,14 @@ register(
                 "Of every pair one image must stay in training, also if the pair has only one.",
                 lambda cells, fraction, draw: _split(cells, fraction, draw, keep=False),
             ),
-            Mistake("`int` cuts off: add one half first, to round to the nearest number.", _floored),
+            Mistake(
+                "`round` takes a half to the even number, 2.5 to 2. Halves go up here.",
+                lambda cells, fraction, draw: _split(cells, fraction, draw, rounded=round),
+            ),
+            Mistake(
+                "`int` cuts off: add one half first, to round to the nearest number.",
+                lambda cells, fraction, draw: _split(cells, fraction, draw, rounded=int),
+            ),
             Mistake(
                 "The images with the *smallest* numbers in `draw` are tested.",
                 lambda cells, fraction, draw: _split(cells, fraction, draw, last=True),
