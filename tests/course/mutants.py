@@ -34,7 +34,7 @@ METHODS = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 MODULES = {"torch", "math", "np", "itertools", "binom"}
 SHORT = (ast.Constant, ast.Name, ast.Tuple, ast.Slice, ast.keyword)
 NEAR = 20  # letters shown before and after a change
-ROUNDS = 100_000  # more than any answer needs
+ROUNDS = 5_000  # more than any answer needs
 
 
 class Endless(Exception):

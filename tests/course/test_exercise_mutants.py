@@ -221,6 +221,12 @@ def survivors(exercise, answers):
 
 
 @by_exercise
+def test_the_solution_of_the_notebook_passes(name):
+    verdict = judge(name, built(solution(name), SCOPE))
+    assert verdict, str(verdict)
+
+
+@by_exercise
 def test_mutants_of_the_solution_that_survive_are_no_errors(name):
     answers = mutants(solution(name), SCOPE)
     assert len(answers) >= 10
@@ -240,6 +246,7 @@ def test_the_cases_are_not_too_tame(name):
     assert survivors(EXERCISES[name], answers) == kept
 
 
+@pytest.mark.filterwarnings("ignore")
 @by_exercise
 def test_every_wrong_answer_gets_a_hint(name):
     answers = list(mutants(solution(name), SCOPE).values())

@@ -243,18 +243,19 @@ def _cosine(objective: Objective, losses: Tensor) -> bool:
 
 
 def _compared(what: Callable[[Tensor], Tensor]) -> Callable[..., bool]:
-    """An answer that compares one number of both gradients only."""
-    return lambda objective, losses: bool(torch.isclose(*(what(g) for g in _slopes(objective, losses)), atol=1e-5))
+    """An answer that compares no more than ``what`` of both gradients."""
 
+    def answer(objective: Objective, losses: Tensor) -> bool:
+        found, slope = _slopes(objective, losses)
+        return bool(torch.allclose(what(found), what(slope), atol=1e-5))
 
-def _with_gradient(losses: Tensor, weights: Tensor) -> Tensor:
-    """The value of CVaR, and a gradient of one's own."""
-    moving = (weights * losses).sum()
-    return risk.cvar(losses.detach(), 0.4) + moving - moving.detach()
+    return answer
 
 
 def _turned(losses: Tensor) -> Tensor:
-    return _with_gradient(losses, risk.cvar_weights(losses.detach(), 0.4).roll(1))
+    """The value of CVaR, and its gradient shifted by one loss."""
+    moving = (risk.cvar_weights(losses.detach(), 0.4).roll(1) * losses).sum()
+    return risk.cvar(losses.detach(), 0.4) + moving - moving.detach()
 
 
 def _signless(losses: Tensor) -> Tensor:
@@ -324,9 +325,7 @@ register(
             ),
             Mistake(
                 "You compare absolute values: a gradient that points the other way passes.",
-                lambda objective, losses: bool(
-                    torch.allclose(*(g.abs() for g in _slopes(objective, losses)), atol=1e-5)
-                ),
+                _compared(lambda gradient: gradient.abs()),
             ),
             Mistake(
                 "You look at the first loss only. Every loss has its own slope: move each of them.",

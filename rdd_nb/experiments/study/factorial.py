@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.evaluation.intervals import variance_components
 from rdd_nb.evaluation.results import load_table, read_csv, runs_path
 from rdd_nb.experiments.study.plan import load_plan, prepare
 from rdd_nb.figures.study_figures import split_name
@@ -244,27 +245,7 @@ def components(values: ArrayLike) -> Components:
     Raises:
         RddError: fewer than two of anything.
     """
-    x = np.asarray(values, float)
-    if x.ndim != 3 or min(x.shape) < 2:
-        raise RddError(f"values of shape {list(x.shape)}: give [settings, seeds, nets], at least two of each")
-    settings, seeds, nets = x.shape
-    run, start, total = x.mean(2), x.mean(0), x.mean()
-    by_setting, by_seed = run.mean(1), run.mean(0)
-    left = x - run[:, :, None] - start[None] + by_seed[None, :, None]
-    both = run - by_setting[:, None] - by_seed[None] + total
-    net = float((left**2).sum() / ((settings - 1) * seeds * (nets - 1)))
-    pairing = nets * float((both**2).sum() / ((settings - 1) * (seeds - 1)))
-    of_start = settings * float(((start - by_seed[:, None]) ** 2).sum() / (seeds * (nets - 1)))
-    of_seed = settings * nets * float(by_seed.var(ddof=1))
-    of_setting = seeds * nets * float(by_setting.var(ddof=1))
-    found = (
-        (of_setting - pairing) / (seeds * nets),
-        (of_seed - pairing - of_start + net) / (settings * nets),
-        (of_start - net) / settings,
-        (pairing - net) / nets,
-        net,
-    )
-    return Components(*(max(0.0, v) for v in found))
+    return Components(*(max(0.0, part.value) for part in variance_components(values, draws=1).values()))
 
 
 def front(points: ArrayLike) -> Mask:
