@@ -93,7 +93,7 @@ def _dbscan(data: ImageDataset, seed: int, device: str) -> Tensor:
 
     DBSCAN of the pixels of random batches of 64, as group-wise matching without labels would have it (FairDD,
     2411.19623, clusters every batch that it matches; these are drawn once). Its radius is the distance within which
-    nine in ten images of the batch have four others.
+    nine in ten images of the batch have four others. A batch can have 16 clusters: ask for more groups than these.
     """
     from sklearn.cluster import DBSCAN  # scikit-learn takes seconds to import
 

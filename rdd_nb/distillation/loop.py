@@ -75,10 +75,10 @@ def distill(
     folder = RunFolder(out)
     with folder.lock():  # before anything is written: two processes that start together must not mix
         folder.create(said)
-        if groups is not None and groups.report and not folder.files.there(GROUPS):
-            folder.files.write(GROUPS, groups_to_bytes(groups))
         if folder.complete:
             return Run(folder.load_synthetic(), config, _history(folder), folder.path)
+        if groups is not None and groups.report and not folder.files.there(GROUPS):
+            folder.files.write(GROUPS, groups_to_bytes(groups))
         return _run(data, config, groups, folder, device, progress)
 
 

@@ -181,10 +181,12 @@ def variance_components(
 ) -> dict[str, Interval]:
     """Components of variance with intervals, and **not** cut at 0, of ``values [settings, seeds, nets]``.
 
-    The five sources and their estimates are those of :func:`rdd_nb.experiments.study.factorial.components`, which gives
-    0 where an estimate is negative. A negative one says that the component is small beside its uncertainty, not that it
-    is 0: read the interval. It is the generalised confidence interval (Weerahandi, J. Am. Stat. Assoc. 88, 1993):
-    each mean square over its degrees of freedom is drawn from its scaled inverse χ², for normal effects.
+    From the expected mean squares (Fisher, 1925): of the settings' means; of what a seed does to all settings alike; of
+    what a network's start does to all alike; of what a seed does to one setting and not to another (pairing); and of
+    what is left between networks. Settings are crossed with networks, which are nested within seeds. A negative
+    estimate says that the component is small beside its uncertainty, not that it is 0: read the interval. That is the
+    generalised confidence interval (Weerahandi, J. Am. Stat. Assoc. 88, 1993): each mean square over its degrees of
+    freedom is drawn from its scaled inverse χ², for normal effects.
 
     Returns:
         setting, seed, start, pairing and net → estimate and ends, in the values' unit squared; the ends are cut at 0.
@@ -208,7 +210,7 @@ def variance_components(
         "net": (np.square(left).sum(), (a - 1) * s * (k - 1)),
     }
     rng = np.random.default_rng(seed_of(seed, "variance components"))
-    #: the mean squares first, then draws of what they may be expected to be
+    # The mean squares first, then draws of what they may be expected to be
     m = {name: np.append(ss / df, ss / rng.chisquare(df, draws)) for name, (ss, df) in squares.items()}
     solved = {
         "setting": (m["setting"] - m["pairing"]) / (s * k),
