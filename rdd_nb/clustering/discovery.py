@@ -29,6 +29,7 @@ AUTO = "auto"
 SCREENED = (0.8, 0.4)  # strengths that every candidate is tried at
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # that the best are
 MOST_LOST = 0.5  # points of held-out accuracy that raising may cost; a distilled set has lost twice what a trial said
+STAGES = (1, 2, 4)  # epochs of the biased network: what it believes between the easy rule and the hard cases
 LEAST = 1.0  # points that it must bring, and
 CERTAIN = 3  # standard errors: it is the best of a dozen
 
@@ -48,7 +49,7 @@ def discover_groups(
     """Groups within each class, found without any group label, and how far each is to be raised.
 
     The default ``"auto"`` looks for groups in several views (:func:`candidates`) and tries what raising each would
-    bring, on held-out training images and at the size of the set that is to be made
+    bring, to the groups of all of them, on held-out training images and at the size of the set that is to be made
     (:class:`~rdd_nb.clustering.trials.Trials`). The candidate and the strength that bring most are taken. Where none
     brings a point and three standard errors without costing more than half a point of held-out accuracy, nothing is
     raised: ``learnable`` is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was
@@ -63,9 +64,10 @@ def discover_groups(
         learnable: False to raise the groups in full without asking what it brings (with ``"auto"``, those of the best
             candidate).
         ipc: images per class of the set that is to be made, for the trial.
-        known: int64 ``[N]``, group labels where there are some, and −1: with a few, these are extended to the rest
-            (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) and nothing is searched or tried; with all,
-            they are the groups; with none, groups are discovered.
+        known: int64 ``[N]``, group labels where there are some, and −1. With all of them they are the groups, and
+            nothing is tried. With a part, their extension to the rest
+            (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) is one more candidate of ``"auto"``: a few
+            labels say less than the images do. With another space it is the grouping.
         seed: of the networks, the clusterings and the trial.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         progress: with ``"auto"``, say on stderr what is being done, and in the end how long each part took.
@@ -79,11 +81,12 @@ def discover_groups(
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
-    if known is not None and bool((known != UNKNOWN).any()):
-        return extended_groups(data, known, seed, device)
+    extended = None if known is None or bool((known == UNKNOWN).all()) else extended_groups(data, known, seed, device)
+    if extended is not None and (space_name != AUTO or bool((known != UNKNOWN).all())):
+        return extended
     if space_name == AUTO:
         with _Clock(progress) as clock:
-            return _tried(data, num_groups, learnable, ipc, seed, device, clock)
+            return _tried(data, num_groups, learnable, ipc, seed, device, clock, extended)
     points = space(data, space_name, seed, device)
     groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
     return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
@@ -92,19 +95,19 @@ def discover_groups(
 def candidates(data: ImageDataset, num_groups: int = 10, seed: int = 0, device: str = "auto") -> Iterator[Groups]:
     """The groupings that ``discover_groups`` tries: k-means within classes, in several views of the data.
 
-    Class probabilities of the biased network after one epoch and two show what breaks a class's rule; its features
-    after two what it makes of the images (GEORGE, 2011.12945); a frozen network's features what they look like; and
-    colours, where there are some, also in three groups: a minority that fills one group of ten cannot be raised.
+    Class probabilities of the biased network after one, two and four epochs, side by side, show what breaks a class's
+    rule and how soon that is learnt; its features after two what it makes of the images (GEORGE, 2011.12945); a frozen
+    network's features what they look like; and colours, where there are some, also in three groups: a minority that
+    fills one group of ten cannot be raised.
     """
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import
 
-    stages = biased_stages(data, seed, device=device)
-    views: list[tuple[str, Tensor, int]] = [
-        (f"probabilities, {passed} epoch{'s' if passed > 1 else ''}", told, num_groups)
-        for passed, (told, _) in stages.items()
+    stages = biased_stages(data, seed, epochs=STAGES, device=device)
+    views = [
+        ("probabilities", torch.cat([told for told, _ in stages.values()], 1), num_groups),
+        ("features learnt", principal(stages[2][1]), num_groups),
+        ("features of a frozen network", principal(space(data, "features", seed, device)), num_groups),
     ]
-    views.append(("features learnt", principal(stages[2][1]), num_groups))
-    views.append(("features of a frozen network", principal(space(data, "features", seed, device)), num_groups))
     if data.shape[0] == 3:
         colours = space(data, "colour", seed, device)
         views += [("colour", colours, count) for count in dict.fromkeys((num_groups, min(3, num_groups)))]
@@ -145,30 +148,34 @@ class _Way:
 
 
 def _tried(
-    data: ImageDataset, num_groups: int, learnable: bool, ipc: int, seed: int, device: str, clock: _Clock
+    data: ImageDataset,
+    num_groups: int,
+    learnable: bool,
+    ipc: int,
+    seed: int,
+    device: str,
+    clock: _Clock,
+    extended: Groups | None,
 ) -> Groups:
     with clock.part("trials"):
         trials = Trials(data, ipc=ipc, seed=seed, device=device)
-    everyone = torch.ones(data.num_classes, num_groups, dtype=torch.float64)
+    with clock.part("views of the data"):
+        found = [*([] if extended is None else [extended]), *candidates(data, num_groups, seed, device)]
 
-    def judged(round: int) -> Callable[[Groups, Tensor, str], _Way]:
+    def judged(round: int) -> Callable[[Groups, float | Tensor, str], _Way]:
         plain = trials.judge(round=round)
 
-        def judge(groups: Groups, share: Tensor, how: str) -> _Way:
-            raised = replace(groups, learnable=share[:, : groups.num_groups])
+        def judge(groups: Groups, share: float | Tensor, how: str) -> _Way:
+            everyone = torch.ones(data.num_classes, groups.num_groups, dtype=torch.float64)
+            raised = replace(groups, learnable=share * everyone)
             with clock.part("trials"):
-                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), raised))
+                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), found))
 
         return judge
 
     screen, screened = judged(0), []
-    views = candidates(data, num_groups, seed, device)
-    while True:
-        with clock.part("views of the data"):
-            groups = next(views, None)
-        if groups is None:
-            break
-        ways = [screen(groups, strength * everyone, f"strength {strength:g}") for strength in SCREENED]
+    for groups in found:
+        ways = [screen(groups, strength, f"strength {strength:g}") for strength in SCREENED]
         screened.append(max(ways, key=lambda way: way.benefit.value))
     screened.sort(key=lambda way: -way.benefit.value)
     best = screened[0].groups
@@ -179,14 +186,14 @@ def _tried(
     with clock.part("learnability"):
         known = learnability(best, data, seed, device=device)
     for strength in STRENGTHS:
-        tried += [final(way.groups, strength * everyone, f"strength {strength:g}") for way in screened[:2]]
+        tried += [final(way.groups, strength, f"strength {strength:g}") for way in screened[:2]]
         tried.append(final(best, strength * known, f"strength {strength:g} times learnability"))
     fair = [way for way in tried if _pays(way.benefit)]
     chosen = max(fair, key=lambda way: way.benefit.value, default=None)
-    found = chosen.groups if chosen is not None else replace(best, learnable=0 * everyone[:, : best.num_groups])
+    kept = chosen.groups if chosen is not None else replace(best, learnable=torch.zeros_like(known))
     told = [_trial(way, final=False, kept=place < 2) for place, way in enumerate(screened)]
     told += [_trial(way, final=True, kept=way is chosen) for way in tried]
-    return replace(found, report=_report(told), trials=tuple(told))
+    return replace(kept, report=_report(told), trials=tuple(told))
 
 
 def _pays(benefit: Benefit) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -103,15 +104,19 @@ class Trials:
                 right[asked[:, None], torch.arange(net, NETS * self.draws, NETS)] = said
         return right
 
-    def benefit(self, plain: Tensor, raised: Tensor, groups: Groups) -> Benefit:
-        """What the second :meth:`judge` brings beside the first, for the ``groups`` that it raised."""
-        everybody = dataclasses.replace(groups, learnable=None)
+    def benefit(self, plain: Tensor, raised: Tensor, groups: Sequence[Groups]) -> Benefit:
+        """What the second :meth:`judge` brings beside the first.
+
+        Args:
+            plain: which samples were classified right where no group was raised.
+            raised: the same where some were.
+            groups: those that are asked how they fare, on average: of every candidate, not only of the one that was
+                raised, which would be judge in its own cause.
+        """
         tried = ~plain[:, 0].isnan()
-        labels = self.labels[tried]
-        part = group_weights(dataclasses.replace(everybody, ids=groups.ids[tried]), labels, self.classes, POWER)
-        part = part.double() / part.sum()
         change = 100 * (raised - plain)[tried].double()  # [tried, sets]
-        both = (part + 1 / len(labels)) / 2
+        part = torch.stack([self._parts(each, tried) for each in groups]).mean(0)
+        both = (part + 1 / len(part)) / 2
         each = both * change.mean(1)
         by_samples = (each - each.mean()).square().sum()
         by_set = both @ change
@@ -119,6 +124,12 @@ class Trials:
         return Benefit(
             float(part @ change.mean(1)), float(change.mean()), math.sqrt(float(by_samples) + float(by_sets))
         )
+
+    def _parts(self, groups: Groups, tried: Tensor) -> Tensor:
+        """What each of the tried samples counts where small groups count more, float64; the sum is 1."""
+        told = dataclasses.replace(groups, ids=groups.ids[tried], learnable=None)
+        parts = group_weights(told, self.labels[tried], self.classes, POWER).double()
+        return parts / parts.sum()
 
     def _draw(self, met: Tensor, ids: Tensor, shares: Tensor, spread: bool, draw: torch.Generator) -> Tensor:
         """A small set: indices, sorted by class; the same order of all samples whatever the shares."""

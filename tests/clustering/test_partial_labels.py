@@ -35,6 +35,15 @@ def test_all_labels_are_the_known_groups_and_none_is_refused(worn):
         extended_groups(worn, torch.full_like(worn.groups, UNKNOWN))
 
 
+def test_a_part_of_the_labels_is_one_more_candidate_and_never_the_only_one(worn):
+    found = discover_groups(worn, num_groups=4, known=some(worn.groups, 0.25), device="cpu")
+    first = {trial.groups: trial.benefit.value for trial in found.trials if not trial.final}
+    assert any(name.startswith("known in part (") for name in first) and len(first) == 6 and found.raised
+    assert first[found.source] >= sorted(first.values())[-2]  # of the two best, which are tried again
+    alone = discover_groups(worn, "colour", known=some(worn.groups, 0.25), device="cpu")
+    assert alone.source.startswith("known in part (") and not alone.trials and alone.learnable is None
+
+
 @pytest.mark.parametrize("known", [torch.zeros(3, dtype=torch.int64), torch.zeros(900), torch.full((900,), -2)])
 def test_other_kinds_of_labels_are_refused(worn, known):
     with pytest.raises(RddError, match=r"must be int64 \[900\]"):
