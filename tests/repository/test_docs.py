@@ -1,6 +1,7 @@
 """The documentation and its environments: pages that link to one another, commands that exist, the Binder image."""
 
 import contextlib
+import doctest
 import fnmatch
 import importlib.util
 import json
@@ -163,6 +164,11 @@ def test_links_lead_to_files(page):
             assert (page.parent / target).exists(), target
 
 
+def test_the_examples_before_the_first_notebook_are_right():
+    outcome = doctest.testfile(str(ROOT / "docs" / "before.md"), module_relative=False)
+    assert outcome.attempted >= 10 and not outcome.failed
+
+
 def test_the_glossary_names_real_fields():
     glossary = text_of(ROOT / "docs" / "glossary.md")
     fields = re.findall(r"[Ff]ield\s+`(\w+)`", glossary)
@@ -179,6 +185,7 @@ def test_the_glossary_has_the_vocabulary_in_order():
     assert words == sorted(words, key=str.lower)
     vocabulary = {"ipc", "tail", "group", "cell", "real, synthetic", "objective", "matching"}  # CONTRIBUTING.md
     assert vocabulary | {"learnability", "group_power", "mass", "coverage", "net", "seed", "profile"} <= set(words)
+    assert {"KL divergence", "nat", "DRO", "ARI", "Wilson interval", "Holm", "ECE", "Pareto front"} <= set(words)
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
