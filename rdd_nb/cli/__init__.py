@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rdd_nb.cli.course import command_copy
+from rdd_nb.cli.course import command_copy, command_grade
 from rdd_nb.cli.discover import command_discover
 from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.doctor import command_doctor
@@ -114,8 +114,9 @@ def _app(chosen: str) -> typer.Typer:
     data.command("list")(_data_list)
     data.command("fetch")(_data_fetch)
     app.add_typer(data, name="data")
-    course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home.")
+    course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home, and mark students' copies.")
     course.command("copy")(command_copy)
+    course.command("grade")(command_grade)
     app.add_typer(course, name="course")
     app.command("discover")(_interruptible(command_discover, "the same command begins it again"))
     app.command("distill")(_with_config_options(command_distill, chosen == "distill"))

@@ -1,4 +1,4 @@
-"""The command about the course: ``rdd-nb course copy`` gives its notebooks to somebody who has no repository."""
+"""The commands about the course: ``copy`` gives its notebooks to who has no repository, ``grade`` marks copies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from rdd_nb.cli.options import Json
 from rdd_nb.core import resources
+from rdd_nb.core.escaping import csv_text, terminal
+from rdd_nb.core.files import atomic_write
 from rdd_nb.core.folders import put_files
 
-__all__ = ["command_copy"]
+__all__ = ["command_copy", "command_grade"]
 
 FIRST = "00_quickstart.ipynb"
 
@@ -49,3 +52,47 @@ def command_copy(
     there = len(contents) - len(written)
     print(f"notebooks {kind}copied to {folder}: {len(written)}" + (f" (there already: {there})" if there else ""))
     print(f"Begin with: jupyter lab {shlex.quote(str(folder / FIRST))}  (pip install jupyterlab, if you have it not)")
+
+
+def command_grade(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder for each student in it, with their notebooks NN_….ipynb.", metavar="DIR")
+    ],
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A row a student, a column an exercise, 1 or 0.", metavar="PATH.csv")
+    ] = None,
+    seconds: Annotated[int, typer.Option(help="That one cell may take, and one check.", min=1)] = 20,
+    megabytes: Annotated[int, typer.Option(help="Of memory that a notebook's exercises may use.", min=1000)] = 4000,
+    workers: Annotated[int, typer.Option(help="Notebooks at a time.", min=1)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Mark the exercises in students' copies of the notebooks. Only their exercise cells are run, under limits.
+
+    The limits end what does not end; they are no jail. Run it in a container where the code may be hostile.
+
+    \b
+    Example: rdd-nb course grade handed-in --table marks.csv
+    """
+    from rdd_nb.course.grading import copies_of, grade
+
+    students, marks = list(copies_of(folder)), []
+    for mark in grade(folder, seconds=seconds, megabytes=megabytes, workers=workers):
+        marks.append(mark)
+        if not as_json:
+            said = f"{mark.student} {mark.exercise}" + (f": {mark.said}" if mark.said else "")
+            print("✓" if mark.right else "✗", terminal(said), flush=True)
+    names = sorted({mark.exercise for mark in marks})
+    right: dict[tuple[str, str], int] = {}
+    for mark in marks:  # of two copies of one notebook, the better
+        key = mark.student, mark.exercise
+        right[key] = max(right.get(key, 0), int(mark.right))
+    rows = [{name: right.get((student, name)) for name in names} for student in students]
+    totals = [sum(filter(None, row.values())) for row in rows]
+    if table is not None:
+        frame = pd.DataFrame(rows, index=students).astype("Int64")
+        atomic_write(table, csv_text(frame.assign(right=totals).rename_axis("student").reset_index()))
+    if as_json:
+        print(json.dumps({"folder": str(folder), "marks": [vars(mark) for mark in marks]}))
+        return
+    for student, total in zip(students, totals):
+        print(f"{terminal(student)}: {total} of {len(names)} right")
