@@ -27,7 +27,7 @@ __all__ = ["AUTO", "candidates", "discover_groups", "learnability"]
 
 AUTO = "auto"
 SCREENED = (0.8, 0.4)  # strengths that every candidate is tried at
-STRENGTHS = (1.0, 0.85, 0.7, 0.5, 0.25)  # that the best are
+STRENGTHS = (1.0, 0.85, 0.7, 0.5, 0.25)  # that the best is
 MOST_LOST = 0.5  # points of held-out accuracy that raising may cost, a standard error included
 STAGES = (1, 2, 4)  # epochs of the biased network: what it believes between the easy rule and the hard cases
 LEAST = 1.0  # points that it must bring, and
@@ -49,10 +49,11 @@ def discover_groups(
     """Groups within each class, found without any group label, and how far each is to be raised.
 
     The default ``"auto"`` looks for groups in several views (:func:`candidates`) and tries what raising each would
-    bring, to the groups of all of them, on held-out training images and at the size of the set that is to be made
-    (:class:`~rdd_nb.clustering.trials.Trials`). Raising must not cost half a point of held-out accuracy, a standard
-    error included, and must bring a point and three standard errors on average of small and large; of what does, the
-    candidate and strength that bring most to small groups are taken. Where nothing does, nothing is raised:
+    bring, on held-out training images and at the size of the set that is to be made
+    (:class:`~rdd_nb.clustering.trials.Trials`). The candidate that brings most to the groups of all of them is tried at
+    several strengths. Raising must not cost half a point of held-out accuracy, a standard error included, and must
+    bring a point and three standard errors on average of small and large; of what does, the strength that brings most
+    to the small is taken. Where nothing does, nothing is raised:
     ``learnable`` is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was tried,
     and their ``trials`` the same as numbers (:class:`~rdd_nb.clustering.groups.Groups`).
 
@@ -164,18 +165,19 @@ def _tried(
     with clock.part("views of the data"):
         found = [*([] if extended is None else [extended]), *candidates(data, num_groups, seed, device)]
 
-    def judged(round: int) -> Callable[[Groups, float | Tensor, str], _Way]:
+    def judged(round: int, judges: Sequence[Groups]) -> Callable[[Groups, float | Tensor, str], _Way]:
         plain = trials.judge(round=round)
 
         def judge(groups: Groups, share: float | Tensor, how: str) -> _Way:
             everyone = torch.ones(data.num_classes, groups.num_groups, dtype=torch.float64)
             raised = replace(groups, learnable=share * everyone)
             with clock.part("trials"):
-                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), found))
+                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), judges))
 
         return judge
 
-    screen, screened = judged(0), []
+    # By the groups of all: by its own alone, a candidate would be judge in its own cause.
+    screen, screened = judged(0, found), []
     for groups in found:
         ways = [screen(groups, strength, f"strength {strength:g}") for strength in SCREENED]
         screened.append(max(ways, key=lambda way: way.benefit.value))
@@ -183,18 +185,18 @@ def _tried(
     best = screened[0].groups
     if not learnable:
         return replace(best, learnable=None)
-    # Other small sets than those that chose the candidates: the best of many is lucky.
-    final, tried = judged(1), []
+    # On other small sets than those that chose it, as the best of many is lucky; and how far, its own groups say.
+    final, tried = judged(1, [best]), []
     with clock.part("learnability"):
         known = learnability(best, data, seed, device=device)
     for strength in STRENGTHS:
-        tried += [final(way.groups, strength, f"strength {strength:g}") for way in screened[:2]]
+        tried.append(final(best, strength, f"strength {strength:g}"))
         tried.append(final(best, strength * known, f"strength {strength:g} times learnability"))
     fair = [way for way in tried if _pays(way.benefit)]
     # No harm is asked for; what is wanted is that the small gain.
     chosen = max(fair, key=lambda way: way.benefit.balanced, default=None)
     kept = chosen.groups if chosen is not None else replace(best, learnable=torch.zeros_like(known))
-    told = [_trial(way, final=False, kept=place < 2) for place, way in enumerate(screened)]
+    told = [_trial(way, final=False, kept=place < 1) for place, way in enumerate(screened)]
     told += [_trial(way, final=True, kept=way is chosen) for way in tried]
     return replace(kept, report=_report(told), trials=tuple(told))
 
@@ -234,8 +236,8 @@ def _report(trials: Sequence[Trial]) -> str:
         "| groups | raised by | small groups count more | all alike | average ± error |",
         "|---|---|---:|---:|---:|",
     ]
-    first = ["Candidates, points against raising none:", "", *head, *rows(final=False)]
-    second = ["The best, tried again on other sets:", "", *head, *rows(final=True)]
+    first = ["Candidates, judged by the groups of all, points against raising none:", "", *head, *rows(final=False)]
+    second = ["The best, tried again on other sets and judged by its own groups:", "", *head, *rows(final=True)]
     return "\n".join([said, "", *first, "", *second])
 
 

@@ -19,7 +19,7 @@ class Benefit:
 
     Attributes:
         balanced: change of the accuracy in which each group counts as its size to the power 0.3, on average over the
-            groupings that were tried.
+            groupings that were asked.
         mean: change of the plain accuracy.
         error: standard error of :attr:`value`, over samples and over small sets.
 
