@@ -52,8 +52,8 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "myst"  # as the notebooks' own text, so that computed sentences may hold formulas
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, Any] = {}  # no live widgets, hence nothing to fetch for them
-nb_code_prompt_show = "Show a solution"  # only solutions are folded
-nb_code_prompt_hide = "Hide the solution"
+nb_code_prompt_show = "Show the code"  # of cells tagged `hide-input`; for solutions see `fold`
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
@@ -110,11 +110,13 @@ def fold(notebook: str) -> str:
     told = json.loads(notebook)
     for cell in told["cells"]:
         tags = cell["metadata"].setdefault("tags", [])
+        shown = cell["metadata"].setdefault("mystnb", {})
         if "solution" in tags:
             tags.append("hide-cell")
+            shown |= {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
         alt = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
         if any(alt):
-            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(filter(None, alt))}}
+            shown["image"] = {"alt": " ".join(filter(None, alt))}
     return json.dumps(told)
 
 

@@ -3,5 +3,6 @@
 from rdd_nb.course.claims import Claims
 from rdd_nb.course.exercise import check
 from rdd_nb.course.samples import sample
+from rdd_nb.course.setting import one_of, scenario_options, settle
 
-__all__ = ["Claims", "check", "sample"]
+__all__ = ["Claims", "check", "one_of", "sample", "scenario_options", "settle"]

@@ -44,12 +44,18 @@ class Claims:
                 "text."
             )
 
-    def tell(self, paragraph: DisplayObject) -> None:
-        """Show a paragraph that reads numbers; at smoke, where they mean nothing, a word that it is not shown."""
+    def tell(self, paragraph: DisplayObject, any_profile: bool = False) -> None:
+        """Show a paragraph that reads numbers; at smoke, where they mean nothing, a word that it is not shown.
+
+        Args:
+            paragraph: such as ``Markdown("…")``.
+            any_profile: whether its numbers are the same in every profile, as those of a table that ships: then it is
+                shown at smoke as well.
+        """
         from IPython.display import Markdown, display  # the rest of the course needs no notebook
 
         unread = Markdown("*(profile=smoke: numbers that mean nothing are not read.)*")
-        display(unread if self.profile == "smoke" else paragraph)
+        display(unread if self.profile == "smoke" and not any_profile else paragraph)
 
     def __call__(self, holds: object, says: str, committed: bool | None = None) -> None:
         """State a finding.

@@ -26,10 +26,12 @@ from rdd_nb.evaluation.predictions import predict
 __all__ = [
     "CORRUPTIONS",
     "Interaction",
+    "ReversedPairs",
     "cluster_groups",
     "corrupt",
     "interaction",
     "relative",
+    "reversed_pairs",
     "robustness",
     "severity_curves",
     "spreads",
@@ -246,3 +248,39 @@ def interaction(values: ArrayLike) -> Interaction:
     noise = float(np.sqrt((left**2).sum() / (freedom * (x.shape[2] - 1)) / x.shape[2]))
     ratio = (spreads(x)["both"] / max(noise, 1e-12)) ** 2
     return Interaction(noise, float(special.fdtrc(freedom, freedom * (x.shape[2] - 1), ratio)))
+
+
+class ReversedPairs(NamedTuple):
+    """The share of pairs of methods in another order than on average.
+
+    Attributes:
+        within: both measured in one protocol, over all protocols and pairs.
+        across: each measured in another protocol, over all pairs of protocols and of methods.
+    """
+
+    within: float
+    across: float
+
+
+def reversed_pairs(values: ArrayLike) -> ReversedPairs:
+    """How often does a comparison of two methods contradict their mean order, in one protocol and across two?
+
+    Args:
+        values: accuracy of each method in each protocol, ``[protocols, methods]``; the mean over protocols gives the
+            order. A tie contradicts it, unless the two tie on average as well.
+
+    Raises:
+        RddError: not two axes, or fewer than two protocols or methods.
+
+    >>> reversed_pairs([[0.5, 0.6], [0.7, 0.8]])
+    ReversedPairs(within=0.0, across=0.5)
+    """
+    table = np.asarray(values, float)
+    if table.ndim != 2 or min(table.shape) < 2:
+        raise RddError(f"values must be [protocols, methods], at least two of each, not {table.shape}")
+    order = np.sign(np.subtract.outer(table.mean(0), table.mean(0)))
+    seen = np.sign(table[:, None, :, None] - table[None, :, None, :])  # [p, q, a, b]: a in p against b in q
+    first, second = np.triu_indices(table.shape[1], 1)
+    turned = (seen != order)[:, :, first, second].mean(2)
+    one = np.eye(len(table), dtype=bool)
+    return ReversedPairs(float(turned[one].mean()), float(turned[~one].mean()))

@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "clopper_pearson",
     "mean_interval",
+    "rank_correlation_by_chance",
     "rank_envelope",
     "variance_components",
     "wilson",
@@ -174,6 +175,32 @@ def rank_envelope(
     reach = np.sort(far)[len(far) - rejected - 1]
     p_value = float((far >= far[0] - 1e-6).mean())
     return Envelope(np.clip(middle - reach * down, 0, 1), np.clip(middle + reach * up, 0, 1), p_value)
+
+
+def rank_correlation_by_chance(count: int, level: float = 0.95, draws: int = 4000, seed: int = 0) -> float:
+    """How far from 0 Spearman's rank correlation ρ of ``count`` pairs lies by chance, in ``level`` of the cases.
+
+    By simulation, of two orders that have nothing to do with each other, without ties. Few pairs correlate
+    strongly by chance: beside a correlation of ten pairs, show this number.
+
+    Args:
+        count: of pairs; a single one correlates fully with anything.
+        level: the share of random orders in which ρ is at most so far from 0.
+        draws: random orders.
+        seed: of the orders.
+
+    Raises:
+        RddError: no pair, or no draw.
+
+    >>> rank_correlation_by_chance(2), 0.55 < rank_correlation_by_chance(10) < 0.7
+    (1.0, True)
+    """
+    if count < 1 or draws < 1:
+        raise RddError(f"{count} pairs and {draws} draws: give at least one of each")
+    place, rng = np.arange(count), np.random.default_rng(seed_of(seed, "rank correlation by chance"))
+    orders = rng.permuted(np.tile(place, (draws, 1)), axis=1)
+    rho = 1 - 6 * np.square(orders - place).sum(1) / max(count * (count**2 - 1), 1)
+    return float(np.quantile(np.abs(rho), check_level(level)))
 
 
 def variance_components(

@@ -12,6 +12,7 @@ from rdd_nb.evaluation.corruptions import (
     corrupt,
     interaction,
     relative,
+    reversed_pairs,
     robustness,
     severity_curves,
     spreads,
@@ -185,6 +186,27 @@ def test_networks_noise_looks_like_an_interaction_and_the_test_knows():
     for shape in ((3, 4), (3, 4, 1), (1, 4, 2)):
         with pytest.raises(RddError, match="two of each"):
             interaction(np.zeros(shape))
+
+
+def test_pairs_in_reversed_order_are_those_of_a_loop():
+    x = np.random.default_rng(4).standard_normal((5, 4)) + np.arange(4)
+    mean, within, across = x.mean(0), [], []
+    for a in range(4):
+        for b in range(a):
+            for p in range(5):
+                for q in range(5):
+                    turned = (x[p, a] > x[q, b]) != (mean[a] > mean[b])
+                    (within if p == q else across).append(turned)
+    found = reversed_pairs(x)
+    assert found.within == pytest.approx(np.mean(within)) and found.across == pytest.approx(np.mean(across))
+    assert 0 < found.within < 0.5 and 0 < found.across < 0.5
+    # protocols that only shift all methods reverse nothing within one, and half of all pairs across two
+    shifted = reversed_pairs(np.arange(3) + 100 * np.arange(4)[:, None])
+    assert shifted == (0, 0.5)
+    assert reversed_pairs([[1, 1], [1, 1]]) == (0, 0) and reversed_pairs([[1, 2], [2, 2]]).within == 0.5
+    for shape in ((3,), (1, 4), (4, 1)):
+        with pytest.raises(RddError, match="at least two of each"):
+            reversed_pairs(np.zeros(shape))
 
 
 def test_corruption_changes_the_pixels_and_nothing_else():

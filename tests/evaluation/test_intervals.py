@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.evaluation import subgroups as sg
-from rdd_nb.evaluation.intervals import rank_envelope, variance_components
+from rdd_nb.evaluation.intervals import rank_correlation_by_chance, rank_envelope, variance_components
 from rdd_nb.experiments.study import factorial
 from tests.evaluation.helpers import CHECK, counts
 
@@ -133,3 +135,20 @@ def test_variance_components_need_two_of_each():
     for shape in ((3, 4), (1, 4, 2), (3, 4, 1)):
         with pytest.raises(RddError, match="at least two"):
             variance_components(np.zeros(shape))
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_rank_correlations_by_chance_are_those_of_all_orders(level):
+    every = [abs(stats.spearmanr(order, range(7)).statistic) for order in itertools.permutations(range(7))]
+    found = rank_correlation_by_chance(7, level, draws=20_000, seed=3)
+    assert np.mean(np.array(every) < found - 1e-9) <= level + 0.01
+    assert np.mean(np.array(every) <= found + 1e-9) >= level - 0.01
+
+
+def test_many_pairs_hardly_correlate_by_chance():
+    assert rank_correlation_by_chance(200) == pytest.approx(1.96 / 199**0.5, rel=0.06)  # normal, in the limit
+    assert rank_correlation_by_chance(1) == rank_correlation_by_chance(2) == 1
+    assert rank_correlation_by_chance(9, seed=1) == rank_correlation_by_chance(9, seed=1)
+    for wrong in ({"count": 0}, {"count": 5, "draws": 0}, {"count": 5, "level": 1.0}):
+        with pytest.raises(RddError):
+            rank_correlation_by_chance(**wrong)

@@ -306,6 +306,9 @@ def test_notebooks_on_the_site_are_as_committed(site):
         page = text_of(site / "notebooks" / f"{path.stem}.html")
         assert page.count('<img alt="') >= pictures > 0
         assert len(re.findall(r'class="cell tag_\S*solution[^"]*tag_hide-cell', page)) == solutions
+        folded = sum("hide-input" in cell["metadata"].get("tags", []) for cell in cells)
+        assert len(re.findall(r'class="cell [^"]*tag_hide-input', page)) == folded
+        assert page.count("Show a solution") == solutions and page.count("Show the code") >= folded
 
 
 def test_the_config_is_described_field_by_field(site):

@@ -150,7 +150,9 @@ def test_shape(path):
 def test_parameters(path):
     notebook = read(path)
     code = [c for c in notebook.cells if c.cell_type == "code" and "colab" not in tags(c)]  # see badges.py
-    assert tagged(notebook, "parameters") == code[:1] and tagged(notebook, "setup") == code[1:2]
+    setup = tagged(notebook, "setup")
+    assert tagged(notebook, "parameters") == code[:1] and setup == code[1 : 1 + len(setup)]
+    assert 1 <= len(setup) <= 2, "imports, and settings in a cell of their own where both would be long"
     found = inspect(path)  # refuses what is not a literal
     assert {"profile", "seed", "device", "out_dir"} <= set(found)
     assert found["profile"].default == "quick"
@@ -206,6 +208,44 @@ def test_code_is_short(path):
             and "write_metrics" not in cell.source
         ):
             assert lines_of_code(cell.source) <= 15, cell.source
+
+
+@by_name
+def test_no_cell_is_long(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "code" and not {"parameters", "solution"} & set(tags(cell)):
+            assert len(cell.source.splitlines()) <= 25, cell.source
+
+
+@by_name
+def test_what_no_reader_needs_to_see_is_folded(path):
+    """In JupyterLab by `source_hidden`, on the site by the tag `hide-input`, or as a solution."""
+    before = None
+    for cell in read(path).cells:
+        if cell.cell_type == "code":
+            told, hidden = set(tags(cell)), cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            assert hidden == bool({"hide-input", "solution"} & told), cell.source
+            assert not hidden or not {"parameters", "exercise-stub", "static", "widget"} & told, cell.source
+            assert not hidden or "figures.show(" not in cell.source, "how a figure is made is shown"
+            if "setup" in told or ("check" in told and "exercise-stub" not in tags(before)):
+                assert hidden, cell.source
+        before = cell
+
+
+@by_name
+def test_five_questions_whose_answers_explain_themselves(path):
+    """They need no server and no script: an answer is a `<details>` that opens."""
+    (cell,) = [c for c in read(path).cells if c.source.startswith("## Check yourself")]
+    assert cell.cell_type == "markdown" and "$" not in cell.source, "formulas in HTML are not shown everywhere"
+    questions = re.split(r"^\*\*\d\. .+\*\*$", cell.source, flags=re.MULTILINE)[1:]
+    assert len(questions) == 5
+    for question in questions:
+        answers = re.findall(r"^<details><summary>(.+)</summary>([✓✗]) (.+)</details>$", question, re.MULTILINE)
+        assert len(answers) == len(question.strip().splitlines()) >= 3, "an answer a line, and nothing else"
+        assert [mark for _, mark, _ in answers].count("✓") == 1
+        lengths = [len(said) for said, _, _ in answers]
+        assert max(lengths) < 2 * min(lengths), "the length tells nothing"
+        assert all(len(why.split()) >= 6 for _, _, why in answers), "each says why"
 
 
 @by_name
