@@ -50,11 +50,11 @@ def discover_groups(
 
     The default ``"auto"`` looks for groups in several views (:func:`candidates`) and tries what raising each would
     bring, on held-out training images and at the size of the set that is to be made
-    (:class:`~rdd_nb.clustering.trials.Trials`). The candidate that brings most to the groups of all of them is tried at
-    several strengths. Raising must not cost half a point of held-out accuracy, a standard error included, and must
-    bring a point and three standard errors on average of small and large; of what does, the strength that brings most
-    to the small is taken. Where nothing does, nothing is raised:
-    ``learnable`` is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was tried,
+    (:class:`~rdd_nb.clustering.trials.Trials`). The candidate that brings most is tried at several strengths. Raising
+    must not cost half a point of held-out accuracy, a standard error included, and must bring a point and three
+    standard errors on average of small and large; of what does, the strength that brings most to the small is taken.
+    Where nothing does, nothing is raised: ``learnable`` is 0 everywhere and robust matching is plain matching. The
+    groups' ``report`` tells what was tried and which class pays most,
     and their ``trials`` the same as numbers (:class:`~rdd_nb.clustering.groups.Groups`).
 
     With the name of a space it is k-means in that space, and ``learnable`` is each group's :func:`learnability`.
@@ -143,11 +143,12 @@ class _Clock(contextlib.ExitStack):
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """One way of raising: groups with their ``learnable``, and what the trial said."""
+    """One way of raising: groups with their ``learnable``, and what the trial said, of each class too."""
 
     groups: Groups
     how: str
     benefit: Benefit
+    classes: Tensor
 
 
 def _tried(
@@ -165,19 +166,19 @@ def _tried(
     with clock.part("views of the data"):
         found = [*([] if extended is None else [extended]), *candidates(data, num_groups, seed, device)]
 
-    def judged(round: int, judges: Sequence[Groups]) -> Callable[[Groups, float | Tensor, str], _Way]:
+    def judged(round: int) -> Callable[[Groups, float | Tensor, str], _Way]:
         plain = trials.judge(round=round)
 
         def judge(groups: Groups, share: float | Tensor, how: str) -> _Way:
             everyone = torch.ones(data.num_classes, groups.num_groups, dtype=torch.float64)
             raised = replace(groups, learnable=share * everyone)
             with clock.part("trials"):
-                return _Way(raised, how, trials.benefit(plain, trials.judge(raised, POWER, round), judges))
+                right = trials.judge(raised, POWER, round)
+                return _Way(raised, how, trials.benefit(plain, right, raised), trials.by_class(plain, right))
 
         return judge
 
-    # By the groups of all: by its own alone, a candidate would be judge in its own cause.
-    screen, screened = judged(0, found), []
+    screen, screened = judged(0), []
     for groups in found:
         ways = [screen(groups, strength, f"strength {strength:g}") for strength in SCREENED]
         screened.append(max(ways, key=lambda way: way.benefit.value))
@@ -185,8 +186,7 @@ def _tried(
     best = screened[0].groups
     if not learnable:
         return replace(best, learnable=None)
-    # On other small sets than those that chose it, as the best of many is lucky; and how far, its own groups say.
-    final, tried = judged(1, [best]), []
+    final, tried = judged(1), []  # on other small sets than those that chose it: the best of many is lucky
     with clock.part("learnability"):
         known = learnability(best, data, seed, device=device)
     for strength in STRENGTHS:
@@ -198,7 +198,7 @@ def _tried(
     kept = chosen.groups if chosen is not None else replace(best, learnable=torch.zeros_like(known))
     told = [_trial(way, final=False, kept=place < 1) for place, way in enumerate(screened)]
     told += [_trial(way, final=True, kept=way is chosen) for way in tried]
-    return replace(kept, report=_report(told), trials=tuple(told))
+    return replace(kept, report=_report(told, _payer(chosen, data.class_names)), trials=tuple(told))
 
 
 def _pays(benefit: Benefit) -> bool:
@@ -206,11 +206,20 @@ def _pays(benefit: Benefit) -> bool:
     return unharmed and benefit.value >= max(LEAST, CERTAIN * benefit.error)
 
 
+def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
+    """Which class loses most by what is raised, in a sentence; nothing where none loses half a point."""
+    if chosen is None:
+        return ""
+    worst = int(chosen.classes.nan_to_num(torch.inf).argmin())
+    lost = float(chosen.classes[worst])
+    return f" The class that pays most, {names[worst]}, loses {-lost:.1f}." if lost <= -MOST_LOST else ""
+
+
 def _trial(way: _Way, final: bool, kept: bool) -> Trial:
     return Trial(way.groups.source, way.how, way.benefit, final, kept)
 
 
-def _report(trials: Sequence[Trial]) -> str:
+def _report(trials: Sequence[Trial], payer: str) -> str:
     """In words and as a Markdown table: which candidates there were, what each trial said, and what follows."""
 
     def rows(final: bool) -> list[str]:
@@ -231,13 +240,14 @@ def _report(trials: Sequence[Trial]) -> str:
         said = (
             f"Raised: {chosen.groups}, {chosen.how}. On held-out training images that changed the accuracy in "
             f"which small groups count more by {brought.balanced:+.1f} points, and the accuracy by {brought.mean:+.1f}."
+            f"{payer}"
         )
     head = [
         "| groups | raised by | small groups count more | all alike | average ± error |",
         "|---|---|---:|---:|---:|",
     ]
-    first = ["Candidates, judged by the groups of all, points against raising none:", "", *head, *rows(final=False)]
-    second = ["The best, tried again on other sets and judged by its own groups:", "", *head, *rows(final=True)]
+    first = ["Candidates, points against raising none:", "", *head, *rows(final=False)]
+    second = ["The best, tried again on other sets:", "", *head, *rows(final=True)]
     return "\n".join([said, "", *first, "", *second])
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -104,18 +103,13 @@ class Trials:
                 right[asked[:, None], torch.arange(net, NETS * self.draws, NETS)] = said
         return right
 
-    def benefit(self, plain: Tensor, raised: Tensor, groups: Sequence[Groups]) -> Benefit:
-        """What the second :meth:`judge` brings beside the first.
-
-        Args:
-            plain: which samples were classified right where no group was raised.
-            raised: the same where some were.
-            groups: those that are asked how they fare, on average: of every candidate, not only of the one that was
-                raised, which would be judge in its own cause.
-        """
+    def benefit(self, plain: Tensor, raised: Tensor, groups: Groups) -> Benefit:
+        """What the second :meth:`judge` brings beside the first, for the ``groups`` that it raised."""
         tried = ~plain[:, 0].isnan()
         change = 100 * (raised - plain)[tried].double()  # [tried, sets]
-        part = torch.stack([self._parts(each, tried) for each in groups]).mean(0)
+        told = dataclasses.replace(groups, ids=groups.ids[tried], learnable=None)
+        part = group_weights(told, self.labels[tried], self.classes, POWER).double()
+        part = part / part.sum()
         both = (part + 1 / len(part)) / 2
         each = both * change.mean(1)
         by_samples = (each - each.mean()).square().sum()
@@ -125,11 +119,13 @@ class Trials:
             float(part @ change.mean(1)), float(change.mean()), math.sqrt(float(by_samples) + float(by_sets))
         )
 
-    def _parts(self, groups: Groups, tried: Tensor) -> Tensor:
-        """What each of the tried samples counts where small groups count more, float64; the sum is 1."""
-        told = dataclasses.replace(groups, ids=groups.ids[tried], learnable=None)
-        parts = group_weights(told, self.labels[tried], self.classes, POWER).double()
-        return parts / parts.sum()
+    def by_class(self, plain: Tensor, raised: Tensor) -> Tensor:
+        """What the second :meth:`judge` changes beside the first in each class, in points, float64 ``[K]``; NaN where
+        none of a class was asked."""
+        tried = ~plain[:, 0].isnan()
+        change, labels = 100 * (raised - plain)[tried].double().mean(1), self.labels[tried]
+        total = torch.zeros(self.classes, dtype=torch.float64).index_add_(0, labels, change)
+        return total / torch.bincount(labels, minlength=self.classes)
 
     def _draw(self, met: Tensor, ids: Tensor, shares: Tensor, spread: bool, draw: torch.Generator) -> Tensor:
         """A small set: indices, sorted by class; the same order of all samples whatever the shares."""

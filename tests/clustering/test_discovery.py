@@ -5,8 +5,8 @@ import inspect
 import pytest
 import torch
 
-from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.clustering.discovery import AUTO, _payer, _Way, candidates, discover_groups, learnability
+from rdd_nb.clustering.groups import Benefit, Groups, known_groups
 from rdd_nb.clustering.reference_networks import biased_probabilities
 from rdd_nb.clustering.shares import group_mass, group_shares
 from rdd_nb.clustering.spaces import SPACES, principal, space
@@ -66,6 +66,13 @@ def test_the_default_raises_nothing_where_nothing_is_gained(wrong):
     assert found.trials and not [trial for trial in found.trials if trial.final and trial.kept]
     natural = found.sizes(labels, 2).double() / 400
     assert torch.allclose(group_shares(found, labels, 2, 0.3), natural)
+
+
+def test_the_report_names_the_class_that_pays_most():
+    groups = Groups(torch.zeros(1, dtype=torch.int64), 1, "mine")
+    ways = [_Way(groups, "", Benefit(9, 1, 1), torch.tensor(c)) for c in ([1.0, -4.2, -3], [1.0, torch.nan, -0.4])]
+    told = [_payer(way, ("boot", "shirt", "bag")) for way in (*ways, None)]
+    assert told == [" The class that pays most, shirt, loses 4.2.", "", ""]
 
 
 def test_a_few_images_are_enough_for_the_default():

@@ -25,9 +25,13 @@ def test_raising_the_off_colour_helps_them_and_costs_the_others(worn):
     plain, raised = trials.judge(), trials.judge(known, 0.3)
     change, few = (raised - plain).mean(1), worn.minority
     assert float(change[few].mean()) > 0.1 and float(change[~few].mean()) < 0
-    found = trials.benefit(plain, raised, [known])
+    found = trials.benefit(plain, raised, known)
     assert found.mean == pytest.approx(100 * float(change.mean()), abs=1e-3)
     assert found.balanced > 2 * found.error > 0 and found.value == (found.balanced + found.mean) / 2
+    by_class = trials.by_class(plain, raised)
+    assert by_class.tolist() == pytest.approx(
+        [100 * float(change[worn.labels == c].mean()) for c in range(3)], abs=1e-3
+    )
 
 
 def test_the_change_by_groups_is_their_mean_by_raised_shares():
@@ -39,12 +43,9 @@ def test_the_change_by_groups_is_their_mean_by_raised_shares():
     raised = plain.clone()
     raised[:4] = 1
     parts = torch.tensor([36.0, 4.0]) ** 0.3
-    found = trials.benefit(plain, raised, [groups])
+    found = trials.benefit(plain, raised, groups)
     assert found.balanced == pytest.approx(100 * float(parts[1] / parts.sum())) and found.mean == pytest.approx(10)
-    assert trials.benefit(plain, plain, [groups]) == Benefit(0, 0, 0)
-    blind = Groups(torch.arange(40) % 2, 2, "blind to it")  # its groups hold two of the four each
-    both = trials.benefit(plain, raised, [groups, blind])
-    assert both.balanced == pytest.approx((found.balanced + 10) / 2) and both.mean == found.mean
+    assert trials.benefit(plain, plain, groups) == Benefit(0, 0, 0)
 
 
 def test_a_large_set_is_tried_in_part_and_rare_classes_in_full(monkeypatch):
