@@ -690,30 +690,6 @@ def fairdd(folder: Path) -> Block:
     return f"{_measured_real(table)} ± is the standard deviation over seeds:\n\n{markdown(head, rows)}", {}
 
 
-def partial(folder: Path) -> Block:
-    """What group labels of a part of the data bring: the minority's accuracy along that part."""
-    table = _real(folder)
-    if table is None or not table["method"].str.endswith("% known").any():
-        return ABSENT, {}
-    rows = []
-    for name, part in table.groupby("set", sort=False):
-        if not part["method"].str.endswith("% known").any():
-            continue
-        told = "rare group" if part["minority"].isna().all() else "minority"
-        for method in ("plain", "robust", *PARTS, "robust known"):
-            mine = part[part["method"] == method]
-            right = mine["found"].str.extract(r"^(\d+) %")[0].dropna().astype(float)
-            shown = f"{right.mean():.0f}" if len(right) and method in PARTS else "–"
-            levels = [_level(part, method, measure) for measure in ("accuracy", told)]
-            rows.append([str(name), PARTS.get(method, "0" if method == "robust" else method), shown, *levels])
-    head = ("set", "groups known, %", "of the others of the minority found, %", "accuracy, %", "minority, %")
-    return f"{_measured_real(table)}\n\n{markdown(head, rows)}", {}
-
-
-#: Methods that are told a part of the group labels, and how large it is.
-PARTS = {f"robust, {part} % known": str(part) for part in (1, 5, 25)}
-
-
 def _real(folder: Path) -> pd.DataFrame | None:
     path = folder / "real.csv"
     if not path.exists():
@@ -767,8 +743,8 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     study = held["study"]
     if name == "discovery":
         return discovery(study.path.parent)
-    if name in ("real", "fairdd", "partial"):
-        return {"real": real, "fairdd": fairdd, "partial": partial}[name](study.path.parent)
+    if name in ("real", "fairdd"):
+        return {"real": real, "fairdd": fairdd}[name](study.path.parent)
     if name == "strata":
         return strata(study.path.parent, (study, held["replication"]))
     made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
@@ -788,9 +764,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
     if name not in made:
-        raise unknown(
-            "block", name, [*made, "discovery", "real", "fairdd", "partial", "strata", "results-SCENARIO"], "the page"
-        )
+        raise unknown("block", name, [*made, "discovery", "real", "fairdd", "strata", "results-SCENARIO"], "the page")
     tables, make = made[name]
     return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
 
