@@ -17,6 +17,7 @@ __all__ = ["WIDGET_VIEW", "clean"]
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT_CELL_KEYS = ("tags", "jupyter", "slideshow", "mystnb")
+NAMELESS = re.compile(r"<IPython\.core\.display\.\w+ object>")  # beside the picture or the paragraph that it is
 
 
 def clean(notebook: StrPath) -> None:
@@ -24,7 +25,8 @@ def clean(notebook: StrPath) -> None:
 
     Removes the metadata of papermill, widgets, Colab and editors, the injected parameters and the live widgets (a
     static picture stands beside each); counts the executions 1…n; joins the pieces of a stream and keeps of a progress
-    line only what it showed last; keeps cell ids, and gives fixed ones to cells without.
+    line only what it showed last, and drops what Python calls a picture or a paragraph beside it; keeps cell ids, and
+    gives fixed ones to cells without.
 
     Raises:
         RddError: a cell failed or was not executed, or an output shows an absolute path of this machine.
@@ -65,6 +67,8 @@ def _clean_outputs(outputs: list[Any]) -> list[Any]:
         if output.output_type == "stream":
             text = re.sub(r"\x1b\[\d*[ABCDGJK]", "", output.text.replace("\r\n", "\n"))  # cursor movements of bars
             output.text = "\n".join(_last_shown(line) for line in text.split("\n"))
+        elif len(output.get("data", {})) > 1 and NAMELESS.fullmatch(str(output.data.get("text/plain"))):
+            del output.data["text/plain"]
     return _joined([o for o in kept if o.output_type != "stream" or o.text.strip()])
 
 

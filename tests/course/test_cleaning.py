@@ -31,6 +31,19 @@ def outputs_of(path: Path) -> list:
     return nbformat.read(path, as_version=4).cells[0].outputs
 
 
+def test_what_python_calls_an_object_is_dropped_beside_the_object_alone(tmp_path):
+    called = "<IPython.core.display.Markdown object>"
+    outputs = [
+        v4.new_output("display_data", data={"text/markdown": "Two.", "text/plain": called}),
+        v4.new_output("display_data", data={"text/html": "<b>3</b>", "text/plain": "3"}),
+        v4.new_output("execute_result", data={"text/plain": called}, execution_count=1),
+    ]
+    path = executed(tmp_path / "a.ipynb", *outputs)
+    cleaning.clean(path)
+    told = [sorted(output.data) for output in outputs_of(path)]
+    assert told == [["text/markdown"], ["text/html", "text/plain"], ["text/plain"]]
+
+
 def test_clean_removes_what_tools_leave_and_counts(tmp_path):
     path = tmp_path / "a.ipynb"
     widget = v4.new_output(
