@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from rdd_nb.cli.options import Json
@@ -73,6 +72,8 @@ def command_grade(
     \b
     Example: rdd-nb course grade handed-in --table marks.csv
     """
+    import pandas as pd  # the command line starts without it
+
     from rdd_nb.course.grading import copies_of, grade
 
     students, marks = list(copies_of(folder)), []

@@ -219,7 +219,7 @@ def _trial(way: _Way, final: bool, kept: bool) -> Trial:
     return Trial(way.groups.source, way.how, way.benefit, final, kept)
 
 
-def _report(trials: Sequence[Trial], payer: str) -> str:
+def _report(trials: Sequence[Trial], payer: str = "") -> str:
     """In words and as a Markdown table: which candidates there were, what each trial said, and what follows."""
 
     def rows(final: bool) -> list[str]:
