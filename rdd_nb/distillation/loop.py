@@ -86,7 +86,7 @@ def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, so
     """Whether a run can be kept in ``folder``, as far as that can be known before there are groups.
 
     Raises:
-        RddError: too few images in a class, another run in the folder, or no room for the run's files.
+        RddError: too few images in a class, another run in the folder, or too little free space for the run's files.
     """
     check_fits(data, config.ipc, None, of_real=config.init != "noise")
     told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}

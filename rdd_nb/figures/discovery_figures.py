@@ -21,7 +21,7 @@ def group_exemplars(
     Args:
         parts: (way, what such images tell) → for each group uint8 ``[k, C, H, W]``; k may differ, up to ``columns``.
         names: of the groups.
-        columns: images that each panel has room for.
+        columns: images that fit beside one another in each panel.
     """
     shape = next(iter(parts.values()))[0].shape[1:]
     height = len(names) * 3.3 / columns * shape[1] / shape[2]

@@ -39,13 +39,13 @@ def near(a, b, tol=1e-10):
 def loop_weights(losses, tail, mass=None):
     """The definition, one sample at a time: take the worst until the tail is full, sharing ties by mass."""
     mass = [1.0] * len(losses) if mass is None else list(mass)
-    room = limit = tail * sum(mass)
+    left = limit = tail * sum(mass)
     weights = [0.0] * len(losses)
     for value in sorted(set(losses), reverse=True):
         tied = [i for i, x in enumerate(losses) if x == value]
         held = sum(mass[i] for i in tied)
-        taken = min(held, max(room, 0.0))
-        room -= held
+        taken = min(held, max(left, 0.0))
+        left -= held
         for i in tied:
             weights[i] = mass[i] / held * taken / limit if held else 0.0
     return weights
