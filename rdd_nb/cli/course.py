@@ -1,4 +1,4 @@
-"""The commands about the course: ``copy`` gives its notebooks to who has no repository, ``grade`` marks copies."""
+"""The commands about the course: ``copy`` writes its notebooks anywhere, ``grade`` marks students' copies of them."""
 
 from __future__ import annotations
 

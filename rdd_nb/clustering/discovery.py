@@ -54,8 +54,8 @@ def discover_groups(
     must not cost half a point of held-out accuracy, a standard error included, and must bring a point and three
     standard errors on average of small and large; of what does, the strength that brings most to the small is taken.
     Where nothing does, nothing is raised: ``learnable`` is 0 everywhere and robust matching is plain matching. The
-    groups' ``report`` tells what was tried and which class pays most,
-    and their ``trials`` the same as numbers (:class:`~rdd_nb.clustering.groups.Groups`).
+    groups' ``report`` tells what was tried and which class pays most, and their ``trials`` what was tried as numbers
+    (:class:`~rdd_nb.clustering.groups.Groups`).
 
     With the name of a space it is k-means in that space, and ``learnable`` is each group's :func:`learnability`.
 
@@ -83,10 +83,11 @@ def discover_groups(
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
-    told = known != UNKNOWN if known is not None else torch.zeros(0, dtype=torch.bool)
-    extended = extended_groups(data, known, seed, device) if known is not None and told.any() else None
-    if extended is not None and (space_name != AUTO or told.all()):
-        return extended
+    extended = None
+    if known is not None and bool((known != UNKNOWN).any()):
+        extended = extended_groups(data, known, seed, device)
+        if space_name != AUTO or bool((known != UNKNOWN).all()):
+            return extended
     if space_name == AUTO:
         with _Clock(progress) as clock:
             return _tried(data, num_groups, learnable, ipc, seed, device, clock, extended)
