@@ -194,7 +194,7 @@ def _tried(
         tried.append(final(best, strength, f"strength {strength:g}"))
         tried.append(final(best, strength * known, f"strength {strength:g} times learnability"))
     fair = [way for way in tried if _pays(way.benefit)]
-    # No harm is asked for; what is wanted is that the small gain.
+    # That nobody is harmed is the condition; the aim is that the small gain.
     chosen = max(fair, key=lambda way: way.benefit.balanced, default=None)
     kept = chosen.groups if chosen is not None else replace(best, learnable=torch.zeros_like(known))
     told = [_trial(way, final=False, kept=place < 1) for place, way in enumerate(screened)]
