@@ -28,7 +28,7 @@ from rdd_nb.cli.discover import command_discover
 from rdd_nb.cli.distill import command_distill, command_evaluate
 from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.export import command_export
-from rdd_nb.cli.options import Background, Channels, Json, Root, Size, complain, load, say
+from rdd_nb.cli.options import Json, Reading, Root, complain, is_own, load, reads_data, say
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.cli.sweep import command_report, command_sweep
 from rdd_nb.core.errors import RddError
@@ -112,16 +112,18 @@ def _app(chosen: str) -> typer.Typer:
     app.callback()(_root)
     data = typer.Typer(rich_markup_mode="rich", help="See which data there are, and fetch them.")
     data.command("list")(_data_list)
-    data.command("fetch")(_data_fetch)
+    data.command("fetch")(reads_data(_data_fetch))
     app.add_typer(data, name="data")
     course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home, and mark students' copies.")
     course.command("copy")(command_copy)
     course.command("grade")(command_grade)
     app.add_typer(course, name="course")
-    app.command("discover")(_interruptible(command_discover, "the same command begins it again"))
-    app.command("distill")(_with_config_options(command_distill, chosen == "distill"))
+    app.command("discover")(_interruptible(reads_data(command_discover), "the same command begins it again"))
+    app.command("distill")(_with_config_options(reads_data(command_distill), chosen == "distill"))
     app.command("doctor")(_with_config_options(command_doctor, chosen == "doctor", "the same command begins it again"))
-    app.command("evaluate")(_interruptible(command_evaluate, "the same command begins it again, the run is as it was"))
+    app.command("evaluate")(
+        _interruptible(reads_data(command_evaluate), "the same command begins it again, the run is as it was")
+    )
     app.command("export")(command_export)
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
     app.command("study")(_interruptible(command_study, "the same command goes on from here"))
@@ -223,9 +225,7 @@ def _data_list(as_json: Json = False) -> None:
 def _data_fetch(
     name: Annotated[str, typer.Argument(help="See `rdd-nb data list`.")],
     root: Root = None,
-    size: Size = None,
-    channels: Channels = None,
-    background: Background = None,
+    reading: Reading = None,
     as_json: Json = False,
 ) -> None:
     """Load a data set once, so that it is downloaded and checked, and say what it holds.
@@ -235,12 +235,14 @@ def _data_fetch(
     """
     from rdd_nb.data import sources
 
-    splits = load({"data": name, "size": size, "channels": channels, "background": background}, root)
+    splits = load({"data": name, **reading}, root)
     train, where = splits.train, str(sources.default_root() if root is None else root)
-    where = name.removeprefix("folder:") if name.startswith("folder:") else where
+    where = name.partition(":")[2] if is_own(name) else where
+    validation = 0 if splits.validation is None else len(splits.validation)
     said = {
         "name": splits.name,
         "train": len(train),
+        "validation": validation,
         "test": len(splits.test),
         "classes": list(train.class_names),
         "groups": list(train.group_names),
@@ -252,8 +254,9 @@ def _data_fetch(
         return
     groups = f", {train.num_groups} groups" if train.num_groups else ""
     size_text = "×".join(map(str, train.shape))
+    between = f"{validation:,} validation + " if validation else ""
     say(
-        f"{splits.name}: {len(train):,} train + {len(splits.test):,} test images of {size_text}, "
+        f"{splits.name}: {len(train):,} train + {between}{len(splits.test):,} test images of {size_text}, "
         f"{train.num_classes} classes{groups}; data folder {where}"
     )
 

@@ -16,8 +16,6 @@ import typer
 
 from rdd_nb.cli.options import (
     WORK,
-    Background,
-    Channels,
     Data,
     DataSeed,
     Device,
@@ -25,9 +23,9 @@ from rdd_nb.cli.options import (
     NumGroups,
     Options,
     Quiet,
+    Reading,
     Root,
     Scenario,
-    Size,
     load,
     say,
     source_of,
@@ -69,9 +67,7 @@ def command_discover(
     scenario: Scenario = "none",
     option: Options = None,
     data_seed: DataSeed = 0,
-    size: Size = None,
-    channels: Channels = None,
-    background: Background = None,
+    reading: Reading = None,
     root: Root = None,
     num_groups: NumGroups = 10,
     ipc: Annotated[int, typer.Option(help="Images per class of the set that is to be made, for the trial.")] = 10,
@@ -104,7 +100,7 @@ def command_discover(
 
     config = DistillConfig(ipc=ipc, seed=seed)  # complains of what no distillation takes, before data are read
     pick_device(device)
-    source = source_of(data, scenario, option, data_seed, size, channels, background)
+    source = source_of(data, scenario, option, data_seed, reading)
     folder = None if out is None else Folder(out)
     if folder is not None:
         _expect(folder)

@@ -15,8 +15,6 @@ import typer
 from rdd_nb.cli.options import (
     SOURCE,
     WORK,
-    Background,
-    Channels,
     Data,
     DataSeed,
     Device,
@@ -24,10 +22,11 @@ from rdd_nb.cli.options import (
     NumGroups,
     Options,
     Quiet,
+    Reading,
     Root,
     Scenario,
-    Size,
     complain,
+    is_own,
     load,
     pair,
     say,
@@ -51,9 +50,7 @@ def command_distill(
     scenario: Scenario = "none",
     option: Options = None,
     data_seed: DataSeed = 0,
-    size: Size = None,
-    channels: Channels = None,
-    background: Background = None,
+    reading: Reading = None,
     root: Root = None,
     groups: Annotated[
         str | None,
@@ -107,14 +104,15 @@ def command_distill(
 
     settings = settings_of(config, assignments or [], {k: v for k, v in fields.items() if v is not None})
     pick_device(device)
-    source = source_of(data, scenario, option, data_seed, size, channels, background)
+    source = source_of(data, scenario, option, data_seed, reading)
     source["groups"] = groups or ("discovered" if settings.objective in ("robust", "group") else "none")
     if source["groups"] == "discovered":
         source["num_groups"] = num_groups
     kinds = ("discovered", "known", "none")
     if source["groups"] not in kinds:
         raise unknown("kind of groups", groups, kinds)
-    name = plain_name(data.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1])
+    own = is_own(data)
+    name = plain_name((data.partition(":")[2] if own else data).rstrip("/").rsplit("/", 1)[-1])
     folder = out or Path("runs", f"{name}-{scenario}-{settings.matching}-{settings.objective}-s{settings.seed}")
     splits = load(source, root)
     if not quiet:
@@ -133,7 +131,7 @@ def command_distill(
         said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
         print(json.dumps({**said, "source": source, "config": settings.model_dump(mode="json")}))
         return
-    then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if data.startswith("folder:") else [])]
+    then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if own else [])]
     say(
         f"{len(run.synthetic.images)} images ({settings.ipc} a class) in {folder}: {len(run.history)} iterations in "
         f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
@@ -164,9 +162,7 @@ def command_evaluate(
     data_seed: Annotated[
         int | None, typer.Option(help="Likewise, the scenario's seed.", rich_help_panel=SOURCE)
     ] = None,
-    size: Size = None,
-    channels: Channels = None,
-    background: Background = None,
+    reading: Reading = None,
     root: Root = None,
     csv: Annotated[
         Path | None,
@@ -211,8 +207,7 @@ def command_evaluate(
     folder = RunFolder.open(run)
     _, synthetic, told = folder.metrics, folder.load_synthetic(), contents(folder)
     source = told.source.model_dump(exclude_none=True)
-    given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, "size": size}
-    given |= {"channels": channels, "background": background}
+    given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, **reading}
     given["options"] = dict(pair(text, "--option") for text in option) if option else None
     source |= {key: value for key, value in given.items() if value is not None}
     splits = _named_data(run, source, root, unasked=data is None)
@@ -265,8 +260,9 @@ def _named_data(run: Path, source: dict[str, Any], root: Path | None, unasked: b
         raise RddError(f"{run} does not say which data it was made from: pass --data NAME (and --scenario)")
     if not unasked:
         return load(source, root)
-    if name.startswith("folder:"):
-        raise RddError(f"{run} was made from {name}, and your folders are not read unasked: pass --data folder:PATH")
+    if is_own(name):
+        mend = f"pass --data {name.partition(':')[0]}:PATH"
+        raise RddError(f"{run} was made from {name}, and your folders are not read unasked: {mend}")
     try:
         return load(source, root, download=False)
     except RddError as error:

@@ -58,8 +58,13 @@ def command_doctor(
     print(
         f"{config.matching} matching, {config.objective}, width {config.width}, ipc {config.ipc} on {splits.name}: "
         f"{wanted.iteration:.3g} s an iteration, {wanted.images:,.0f} images a second; "
-        f"{wanted.iterations:,} iterations take {duration(wanted.seconds)}"
+        f"{wanted.iterations:,} iterations take {duration(wanted.seconds - wanted.experts)}"
     )
+    if wanted.experts:
+        print(
+            f"before them {config.num_experts} experts of {config.expert_epochs} epochs take "
+            f"{duration(wanted.experts)} and {wanted.expert_bytes / 1e6:,.0f} MB, once for all runs that share them"
+        )
     if shorter is not None:
         gain = wanted.iteration / shorter
         word = f"{gain:.1f} times as fast" if gain > 1.1 else "no faster"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,13 +31,11 @@ Options = Annotated[
         "--option", help="An option of the scenario, such as bias=0.95.", metavar="KEY=VALUE", rich_help_panel=SOURCE
     ),
 ]
-DataSeed = Annotated[int, typer.Option(help="Decides which images the scenario shifts.", rich_help_panel=SOURCE)]
-Size = Annotated[int | None, typer.Option(help="Resize images to squares of so many pixels.", rich_help_panel=SOURCE)]
-Channels = Annotated[int | None, typer.Option(help="1 turns all images into grey, 3 into RGB.", rich_help_panel=SOURCE)]
-Background = Annotated[
-    str | None,
-    typer.Option(help="What is behind transparent images, such as white.", metavar="COLOUR", rich_help_panel=SOURCE),
+DataSeed = Annotated[
+    int, typer.Option(help="Decides which images a sample takes and the scenario shifts.", rich_help_panel=SOURCE)
 ]
+Size = Annotated[int | None, typer.Option(help="Resize images to squares of so many pixels.", rich_help_panel=SOURCE)]
+Reading = Any  #: how data are read: what :func:`reads_data` makes options of
 NumGroups = Annotated[
     int, typer.Option(help="Groups to discover in each class.", min=1, rich_help_panel=SOURCE, show_default=True)
 ]
@@ -49,6 +50,103 @@ Root = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=WORK)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=WORK)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=WORK)]
+
+
+_READING: dict[str, tuple[Any, str, str]] = {
+    "size": (int | None, "PIXELS", "Resize images to squares of so many pixels."),
+    "fit": (str | None, "stretch|pad|crop", "How images that are no squares become them (with --size)."),
+    "channels": (int | None, "1|3", "1 turns all images into grey, 3 into RGB."),
+    "background": (str | None, "COLOUR", "What is behind transparent images, such as white."),
+    "label": (str | None, "COLUMN", "The column that says the class."),
+    "group": (list[str] | None, "COLUMN", "The column that says the group; given again, the columns are crossed."),
+    "split": (str | None, "COLUMN", "The column that says the part: train, validation or test, or 0, 1, 2."),
+    "file": (str | None, "COLUMN", "The column that names the image's file."),
+    "images": (str | None, "FOLDER", "Where these files lie, within the folder of the data."),
+    "pattern": (str | None, "PATTERN", "What names of files say, such as {age}_{gender}_{rest}."),
+    "splits": (str | None, "TEXT", "Other words for the parts: 'a=train, b=test'."),
+    "names": (str | None, "TEXT", "What values are called: 'y: 0=land, 1=water; age: 0..17=young, 18..=adult'."),
+    "only_classes": (list[str] | None, "CLASS", "Keep these classes alone; may be given again."),
+    "only_groups": (list[str] | None, "GROUP", "Keep these groups alone; may be given again."),
+    "sample": (int | None, "N", "At most so many training images of each class, its groups with their shares."),
+    "mapping": (Path | None, "FILE.yaml", "A file with the options above, by their names."),
+}
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with an option for each way in which data are read, in place of its parameter ``reading``.
+
+    It gets what was given as a mapping, as :class:`rdd_nb.distillation.run_contents.Source` keeps it.
+    """
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        mine = {name: given.pop(name) for name in _READING}
+        command(**given, reading=_reading(mine))
+
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name != "reading":
+            parameters.append(parameter)
+            continue
+        for name, (kind, metavar, text) in _READING.items():
+            flag = "--" + name.replace("_", "-")
+            option = typer.Option(flag, metavar=metavar, help=text, rich_help_panel=SOURCE)
+            parameters.append(parameter.replace(name=name, default=None, annotation=Annotated[kind, option]))
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapped
+
+
+def _reading(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given of how data are read, over what the file of ``--mapping`` says."""
+    file = given.pop("mapping")
+    said = {name: value for name, value in given.items() if value}
+    if "splits" in said:
+        said["splits"] = _pairs(said["splits"], "--splits", "a=train, b=test")
+    if "names" in said:
+        said["names"] = _named(said["names"])
+    if file is not None:
+        from rdd_nb.experiments import yaml_reader
+
+        held = yaml_reader.read(file, "mapping")
+        if not isinstance(held, dict):
+            raise RddError(f"{file} holds no mapping: write lines such as 'label: y' and 'group: place'")
+        for name in held:
+            if name not in given:
+                raise unknown("key", name, given, where=str(file))
+        held = {name: [value] if name in LISTS and isinstance(value, str) else value for name, value in held.items()}
+        said = {**held, **said}
+    return said
+
+
+LISTS = ("group", "only_classes", "only_groups")
+
+
+def _pairs(text: str, flag: str, example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for piece in text.split(","):
+        value, equals, name = (part.strip() for part in piece.partition("="))
+        if not (value and equals and name):
+            raise RddError(f"{flag} must read '{example}', and {piece.strip()!r} does not: mend it")
+        if value in found:
+            raise RddError(f"{flag} names {value!r} twice: keep one of them")
+        found[value] = name
+    return found
+
+
+def _named(text: str) -> dict[str, dict[str, str]]:
+    """Column → value → name, of a text such as ``"y: 0=land, 1=water; place: 0=field, 1=lake"``."""
+    found: dict[str, dict[str, str]] = {}
+    example = "y: 0=land, 1=water; place: 0=field, 1=lake"
+    for piece in text.split(";"):
+        column, colon, pairs = (part.strip() for part in piece.partition(":"))
+        if not (column and colon):
+            raise RddError(f"--names must read '{example}', and {piece.strip()!r} does not: mend it")
+        if column in found:
+            raise RddError(f"--names says {column!r} twice: keep one of them")
+        found[column] = _pairs(pairs, "--names", example)
+    return found
 
 
 def pair(text: str, flag: str, separate: str = "=") -> tuple[str, Any]:
@@ -76,13 +174,7 @@ def typed(text: str) -> Any:
 
 
 def source_of(
-    data: str,
-    scenario: str,
-    option: list[str] | None,
-    data_seed: int,
-    size: int | None,
-    channels: int | None,
-    background: str | None,
+    data: str, scenario: str, option: list[str] | None, data_seed: int, reading: dict[str, Any]
 ) -> dict[str, Any]:
     """How to get the data again, from the options that say it: see :class:`rdd_nb.distillation.run_contents.Source`."""
     return {
@@ -90,8 +182,8 @@ def source_of(
         "scenario": scenario,
         "options": dict(pair(text, "--option") for text in option or ()),
         "data_seed": data_seed,
-        "size": size,
-        **{key: value for key, value in (("channels", channels), ("background", background)) if value is not None},
+        "size": None,
+        **reading,
     }
 
 
@@ -109,13 +201,21 @@ def load(source: dict[str, Any], root: Path | None, download: bool = True) -> Sp
     name, seed = source.get("scenario") or "none", source.get("data_seed") or 0
     if name not in scenarios.available():  # before a long download
         raise unknown("scenario", name, scenarios.available())
-    how = {key: source[key] for key in ("size", "channels", "background") if source.get(key) is not None}
+    how = {key: source[key] for key in _READING if source.get(key) is not None}
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always", UserWarning)
-        splits = loading.load(source["data"], root, download=download, **how)
+        splits = loading.load(source["data"], root, download=download, seed=seed, **how)
+        shifted = scenario(splits, name, seed=seed, **(source.get("options") or {}))
     for remark in dict.fromkeys(str(each.message) for each in remarks if issubclass(each.category, UserWarning)):
         complain(remark, word="note")
-    return scenario(splits, name, seed=seed, **(source.get("options") or {}))
+    return shifted
+
+
+def is_own(name: str) -> bool:
+    """Whether a name of data says where files of the user's own lie."""
+    from rdd_nb.data.readers.registry import kind_of
+
+    return bool(kind_of(name))
 
 
 def say(text: object = "") -> None:

@@ -147,6 +147,10 @@ def one_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
+#: Data of one's own, by its form and path (:data:`rdd_nb.data.readers.registry.READERS`).
+_OWN_DATA = re.compile(r"(celeba|domains|folder|hf|names|npz|table):(.*)", re.DOTALL)
+
+
 def without_folders(text: str) -> str:
     """``text`` with every absolute path cut to its last part: a run folder tells nothing about the machine.
 
@@ -154,12 +158,14 @@ def without_folders(text: str) -> str:
 
     >>> without_folders("folder:/home/ada/pets"), without_folders("https://a.org/x"), without_folders("runs/a")
     ('folder:pets', 'https://a.org/x', 'runs/a')
+    >>> without_folders("npz:/home/ada/my scans.npz")
+    'npz:my scans.npz'
     >>> without_folders("cat / dog"), without_folders("/no such folder/north")
     ('cat / dog', '/no such folder/north')
     """
-    kind, _, place = text.rpartition("folder:")
-    if not kind and place is not text and posixpath.isabs(place):
-        return "folder:" + posixpath.basename(place.rstrip("/"))
+    own = _OWN_DATA.fullmatch(text)
+    if own and posixpath.isabs(own[2]):
+        return f"{own[1]}:{posixpath.basename(own[2].rstrip('/'))}"
     if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
         return ntpath.basename(text.rstrip("\\/"))
     if _is_here(text):

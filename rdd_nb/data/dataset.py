@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
+from rdd_nb.data.arrays import as_ids, as_images, from_items
+from rdd_nb.data.stratified import evenly
 
 __all__ = ["ImageDataset", "Splits", "statistics"]
 
@@ -99,6 +102,66 @@ class ImageDataset:
             raise RddError(f"mean and std must have a value for each of the {channels} channels, not {found}")
         if not all(value > 0 for value in self.std):
             raise RddError(f"std must be above 0 in each channel, not {self.std}: see rdd_nb.data.dataset.statistics")
+
+    @staticmethod
+    def from_arrays(
+        images: Any,
+        labels: Any,
+        *,
+        class_names: Sequence[str] = (),
+        groups: Any = None,
+        group_names: Sequence[str] = (),
+        name: str = "arrays",
+        channels_last: bool | None = None,
+    ) -> ImageDataset:
+        """A set of arrays or tensors in memory, normalised by its own statistics (see :meth:`Splits.of` for more sets).
+
+        Args:
+            images: ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``, whole numbers 0 to 255, or floats 0 to 1, which
+                are rounded to 256 values.
+            labels: whole numbers 0 to K - 1, or texts; ``[N]`` or ``[N, 1]``.
+            class_names: the K names; by default the texts, sorted, or the numbers.
+            groups, group_names: likewise of a named attribute; None where there is none.
+            name: of the data set.
+            channels_last: whether the channels come last, where the sizes leave it open.
+
+        Raises:
+            RddError: shapes, values or names that do not fit; normalised images are refused.
+
+        >>> data = ImageDataset.from_arrays(np.zeros((4, 8, 8, 3)), ["cat", "dog"] * 2, groups=[0, 0, 1, 1])
+        >>> data
+        ImageDataset('arrays': 4 images of 3×8×8, 2 classes, 2 groups)
+        """
+        pixels = as_images(images, "images", channels_last)
+        ids, classes = as_ids(labels, class_names, "labels")
+        group_ids, kinds = (None, ()) if groups is None else as_ids(groups, group_names, "groups")
+        for what, held in (("labels", ids), ("groups", group_ids)):
+            if held is not None and len(held) != len(pixels):
+                raise RddError(f"there are {len(pixels):,} images and {len(held):,} {what}: give one for each image")
+        return ImageDataset(pixels, ids, classes, *statistics(pixels), groups=group_ids, group_names=kinds, name=name)
+
+    @staticmethod
+    def from_torch(
+        data: Any, *, class_names: Sequence[str] = (), group_names: Sequence[str] = (), name: str = ""
+    ) -> ImageDataset:
+        """A set of a PyTorch or torchvision data set, read image by image.
+
+        Args:
+            data: gives ``(image, label)`` or ``(image, label, group)`` for 0 to N - 1: images of Pillow, or uint8 or
+                floats 0 to 1 as ``[C, H, W]`` or ``[H, W]``, all of one shape; without augmentation and normalisation.
+            class_names: by default its ``classes``, as torchvision has them, or the numbers.
+            group_names: of the groups, by default the numbers.
+            name: of the data set, by default the class of ``data``.
+
+        Raises:
+            RddError: entries of another kind, images that differ in shape, and as :meth:`from_arrays`.
+        """
+        images, labels, groups = from_items(data)
+        names = tuple(class_names) or tuple(map(str, getattr(data, "classes", ())))
+        title = name or type(data).__name__
+        return ImageDataset.from_arrays(
+            images, labels, class_names=names, groups=groups, group_names=group_names, name=title, channels_last=False
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -197,14 +260,8 @@ class ImageDataset:
                     f"class {self.class_names[label]!r} has {count} images, too few to hold out {fraction:g} of them: "
                     "add images or change the fraction"
                 )
-            # Shuffle, then lay the groups side by side in a shuffled order and take at even steps: rounding the running
-            # total gives every group its share and the class its exact number.
             members = (self.labels == label).nonzero().squeeze(1)
-            members = members[torch.randperm(count, generator=generator)]
-            place = torch.randperm(max(self.num_groups, 1), generator=generator)
-            members = members[place[groups[members]].argsort(stable=True)]
-            steps = torch.arange(1, count + 1) * wanted // max(count, 1)
-            held[members[steps.diff(prepend=torch.zeros(1, dtype=steps.dtype)) > 0]] = True
+            held[evenly(members, groups, self.num_groups, wanted, generator)] = True
         return self.subset(~held), self.subset(held)
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> ImageDataset:
@@ -214,17 +271,53 @@ class ImageDataset:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A training set and a test set of the same classes, image shape, groups and normalisation."""
+    """A training set and a test set of the same classes, image shape, groups and normalisation.
+
+    ``validation`` is one more such set, to choose settings on, where the data have one; else None.
+    """
 
     train: ImageDataset
     test: ImageDataset
     name: str
+    validation: ImageDataset | None = None
 
     def __post_init__(self) -> None:
-        for field in ("class_names", "group_names", "shape", "mean", "std"):
-            if getattr(self.train, field) != getattr(self.test, field):
-                found = f"{getattr(self.train, field)} and {getattr(self.test, field)}"
-                raise RddError(f"{self.name}: training and test set must have the same {field}, not {found}")
+        for what, other in (("test", self.test), ("validation", self.validation)):
+            for field in ("class_names", "group_names", "shape", "mean", "std"):
+                if other is not None and getattr(self.train, field) != getattr(other, field):
+                    found = f"{getattr(self.train, field)} and {getattr(other, field)}"
+                    raise RddError(f"{self.name}: training and {what} set must have the same {field}, not {found}")
+
+    @staticmethod
+    def of(
+        train: ImageDataset, test: ImageDataset, validation: ImageDataset | None = None, name: str | None = None
+    ) -> Splits:
+        """Sets that were made apart, with the normalisation of ``train``, and with the minority that its groups show.
+
+        Where groups are named and no minority is, it is the (class, group) that have less than half of an equal share
+        of their class's training images.
+
+        Raises:
+            RddError: other classes, groups or shapes than those of ``train``.
+        """
+        rare = None if train.groups is None or train.minority is not None else _rare_cells(train)
+
+        def like(data: ImageDataset) -> ImageDataset:
+            data = data.with_statistics(train.mean, train.std)
+            if rare is None or not rare.any() or data.groups is None or data.group_names != train.group_names:
+                return data
+            return dataclasses.replace(data, minority=rare[data.labels, data.groups])
+
+        third = None if validation is None else like(validation)
+        return Splits(like(train), like(test), train.name if name is None else name, third)
+
+
+def _rare_cells(train: ImageDataset) -> Tensor:
+    """bool ``[K, G]``: the (class, group) with less than half of an equal share of the class's images."""
+    assert train.groups is not None
+    cells = torch.zeros(train.num_classes, train.num_groups)
+    cells.index_put_((train.labels, train.groups), torch.ones(len(train)), accumulate=True)
+    return 2 * train.num_groups * cells < cells.sum(1, keepdim=True)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -1,21 +1,20 @@
-"""A folder of your own images: each file opened if it is what it should be, and the pixels of all, in 8 bits a channel.
+"""Image files: each opened if it is what it should be, and its pixels, in 8 bits a channel.
 
-What the folder says that it holds is read by :mod:`rdd_nb.data.image_listing`.
+What a folder says that it holds is read by :mod:`rdd_nb.data.image_listing`; what data of other layouts say, by
+:mod:`rdd_nb.data.readers`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import BmpImagePlugin, Image, ImageColor, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch import Tensor
 
 from rdd_nb.core import processes
@@ -23,17 +22,17 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import open_regular
 from rdd_nb.data.image_listing import Row, listing
+from rdd_nb.data.reading import colour
 
 __all__ = [
     "Head",
     "Part",
     "Source",
     "check_memory",
-    "colour",
+    "grey_of",
     "heads_of",
     "open_image",
     "pixels",
-    "read_folder",
     "rows_of",
     "threads",
 ]
@@ -66,7 +65,7 @@ class Part:
 class Source:
     """What was read. ``test`` is None where the data come in one piece; ``published`` is (mean, std), where known.
 
-    ``remark`` says in a line what was left out, if anything was.
+    ``validation`` is None where the data have none. ``remark`` says in a line what was left out, if anything was.
     """
 
     name: str
@@ -76,6 +75,7 @@ class Source:
     group_names: tuple[str, ...] = ()
     published: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     remark: str = ""
+    validation: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -85,24 +85,6 @@ class Head:
     width: int
     height: int
     channels: int
-
-
-def colour(text: str) -> tuple[int, int, int]:
-    """The red, green and blue, 0 to 255, of a colour as Pillow's ``ImageColor`` knows it.
-
-    Raises:
-        RddError: no colour, or one that is transparent itself.
-
-    >>> colour("white"), colour("#102030")
-    ((255, 255, 255), (16, 32, 48))
-    """
-    try:
-        found = ImageColor.getrgb(text)
-    except (ValueError, AttributeError, TypeError):
-        raise RddError(f"background must be a colour such as 'white' or '#ffeedd', not {text!r}") from None
-    if len(found) == 4 and found[3] != 255:
-        raise RddError(f"background must be a colour that one cannot see through, not {text!r}: leave out its alpha")
-    return found[0], found[1], found[2]
 
 
 def heads_of(rows: Sequence[Row], skip: bool = False) -> list[Head]:
@@ -128,7 +110,8 @@ def open_image(row: Row, background: str | None = None) -> Image.Image:
 
     Args:
         row: its file, and how to name it in an error.
-        background: a colour to lay behind transparent pixels, see :func:`colour`. Grey on grey stays grey.
+        background: a colour to lay behind transparent pixels, see :func:`rdd_nb.data.reading.colour`. Grey on grey
+            stays grey.
 
     Raises:
         RddError: there is no such file, it is no regular file, no PNG, JPEG, BMP or WebP, or is broken; it has more
@@ -160,8 +143,8 @@ def open_image(row: Row, background: str | None = None) -> Image.Image:
 def _opened(row: Row) -> Iterator[ImageFile.ImageFile]:
     """The image, its head read and checked; whatever goes wrong with it meanwhile becomes one line."""
     try:
-        with open_regular(row.path) as file:
-            if os.fstat(file.fileno()).st_size > LARGEST:
+        with io.BytesIO(row.data) if row.data is not None else open_regular(row.path) as file:
+            if (len(row.data) if row.data is not None else os.fstat(file.fileno()).st_size) > LARGEST:
                 raise RddError(f"{row.where} has more than {LARGEST // 10**6:,} MB: make it smaller first")
             start = file.read(16)
             file.seek(0)
@@ -218,14 +201,38 @@ def _alpha(image: Image.Image, depth: int) -> Image.Image | None:
     return image.getchannel("A") if "A" in image.getbands() else None
 
 
-def pixels(image: Image.Image, size: int | None, channels: int | None) -> np.ndarray:
-    """uint8 ``[C, H, W]`` of a grey or RGB image. Pillow resizes in whole numbers: the same bits on each machine."""
+def pixels(
+    image: Image.Image,
+    size: int | None,
+    channels: int | None,
+    fit: str | None = None,
+    background: str | None = None,
+) -> np.ndarray:
+    """uint8 ``[C, H, W]`` of a grey or RGB image. Pillow resizes in whole numbers: the same bits on each machine.
+
+    The arguments are those of :class:`rdd_nb.data.reading.Reading`.
+    """
     if channels is not None:
         image = image.convert("L" if channels == 1 else "RGB")
     if size is not None:
+        if fit in ("pad", "crop") and image.width != image.height:
+            side = (max if fit == "pad" else min)(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            if fit == "crop":
+                image = image.crop((left, top, left + side, top + side))
+            else:
+                behind = colour(background or "black")
+                square = Image.new(image.mode, (side, side), behind if image.mode == "RGB" else grey_of(behind))
+                square.paste(image, (-left, -top))
+                image = square
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def grey_of(behind: tuple[int, int, int]) -> int:
+    """The luminance of a colour, 0 to 255, as Pillow has it."""
+    return int(np.asarray(Image.new("RGB", (1, 1), behind).convert("L"))[0, 0])
 
 
 def threads(heads: Iterable[Head]) -> int:
@@ -257,79 +264,6 @@ def check_memory(heads: Iterable[Head], size: int | None, channels: int | None) 
         raise RddError(f"{what} need {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free: {mend}")
 
 
-# ------------------------------------------------------------------------------------------------------- a whole folder
-
-
 def rows_of(name: str) -> list[Row]:
     """The images of the folder ``folder:PATH``: see :func:`rdd_nb.data.image_listing.listing`."""
     return listing(name).rows
-
-
-def read_folder(name: str, size: int | None, channels: int | None, background: str | None = None) -> Source:
-    """All images of the folder ``folder:PATH``; the arguments are those of :func:`rdd_nb.data.loading.load`.
-
-    Raises:
-        RddError: a folder that does not say what it holds, an image that cannot be read, images that differ, or that
-            do not fit into the memory.
-    """
-    held = listing(name)
-    rows, folder = held.rows, held.folder
-    has_test, has_groups = bool(rows[0].split), bool(rows[0].group)
-    if has_test:
-        _check_splits(folder, rows, "label")
-        _check_splits(folder, rows, "group")
-    images = _read(rows, size, channels, background)
-    class_names, labels = _ids(row.label for row in rows)
-    group_names, groups = _ids(row.group for row in rows) if has_groups else ((), None)
-
-    def part(chosen: Tensor) -> Part:
-        return Part(images[chosen], labels[chosen], None if groups is None else groups[chosen])
-
-    is_test = torch.tensor([row.split == "test" for row in rows])
-    title = held.name + ("" if has_test else " (split 80/20)")
-    test, remark = part(is_test) if has_test else None, f"{held.name}: left out {held.counted()}" * bool(held.left_out)
-    return Source(title, part(~is_test), test, class_names, group_names, remark=remark)
-
-
-def _ids(values: Iterable[str]) -> tuple[tuple[str, ...], Tensor]:
-    """The different values, sorted, and the place of each value among them (int64 ``[N]``)."""
-    listed = list(values)
-    places = {name: place for place, name in enumerate(sorted(set(listed)))}
-    return tuple(places), torch.tensor([places[value] for value in listed])
-
-
-def _check_splits(folder: Path, rows: list[Row], what: str) -> None:
-    """Every label occurs in training and in the test set; every group that is tested occurs in training."""
-    first: dict[str, dict[str, Row]] = {"train": {}, "test": {}}
-    for row in rows:
-        first[row.split].setdefault(getattr(row, what), row)
-    for split, other in (("test", "train"), ("train", "test")):
-        for value, row in first[split].items():
-            if value not in first[other] and (what == "label" or split == "test"):
-                mend = f"add {other} images of it or leave its {split} images out"
-                raise RddError(f"{folder}: {what} {value!r} occurs only in {split} (first: {row.where}): {mend}")
-
-
-def _read(rows: list[Row], size: int | None, channels: int | None, background: str | None) -> Tensor:
-    def read(row: Row) -> np.ndarray:
-        return pixels(open_image(row, background), size, channels)
-
-    def place(index: int) -> None:
-        row, array = rows[index], read(rows[index])
-        if len(array) != len(images[0]):
-            grey, other = (rows[0], row) if len(images[0]) == 1 else (row, rows[0])
-            mend = "pass --channels 3 or --channels 1 (channels=3 in Python) to make them alike"
-            raise RddError(f"{grey.where} is grey and {other.where} is RGB: {mend}")
-        if array.shape != images[0].shape:
-            sizes = [f"{shape[2]}×{shape[1]}" for shape in (images[0].shape, array.shape)]
-            mend = "pass --size 32 or so (size=32 in Python) to resize them"
-            raise RddError(f"{rows[0].where} has {sizes[0]} pixels and {row.where} has {sizes[1]}: {mend}")
-        images[index] = array
-
-    heads = heads_of(rows)
-    check_memory(heads, size, channels)
-    images = np.empty((len(rows), *read(rows[0]).shape), np.uint8)
-    with ThreadPoolExecutor(threads(heads)) as pool:
-        for _ in pool.map(place, range(len(rows))):
-            pass
-    return torch.from_numpy(images)

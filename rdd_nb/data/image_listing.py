@@ -8,38 +8,40 @@ from __future__ import annotations
 import csv
 import io
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rdd_nb.core.errors import RddError, unknown
-from rdd_nb.core.escaping import terminal
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import read_regular
+from rdd_nb.data.folder_walk import SUFFIXES, Walk, entries, files_below, is_dir, plain, shown, suffix, title_of
 
 __all__ = ["SUFFIXES", "Listing", "Row", "listing"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp")
 COLUMNS = ("filename", "label", "group", "split")
 TABLE = "metadata.csv"
 LARGEST_TABLE = 200_000_000  # bytes
 OTHER_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".xls", ".ods")
-OTHER_IMAGES = (".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".eps", ".npy", ".dcm")
 NO_DATA = ("readme", "license", "licence", "thumbs.db", "desktop.ini")  # what such names begin with is not told
+FOLDERS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
 # Folders that are called so hold a part of the images, and are no class.
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled", "unlabelled")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image of a folder: ``where`` names it in an error; ``group`` and ``split`` are empty where nobody says."""
+    """One image of a folder: ``where`` names it in an error; ``group`` and ``split`` are empty where nobody says.
+
+    ``data`` holds the image's file where it does not lie in a file of its own.
+    """
 
     where: str
     path: Path
     label: str
     group: str = ""
     split: str = ""
+    data: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Listing:
         told = []
         for what, files in self.left_out.items():
             noun, rest = what.split(" ", 1)
-            told.append(f"{len(files):,} {noun.removesuffix('s' * (len(files) == 1))} {rest} ({_shown(files[0])})")
+            told.append(f"{len(files):,} {noun.removesuffix('s' * (len(files) == 1))} {rest} ({shown(files[0])})")
         return ", ".join(told)
 
 
@@ -71,97 +73,31 @@ def listing(name: str) -> Listing:
     """What the folder ``folder:PATH`` says that it holds; opens no image.
 
     Read are, in this order: its ``metadata.csv``; ``train/metadata.csv`` and ``test/metadata.csv``; the folders of
-    classes in ``train/`` and ``test/``; the folders of classes in itself. Names of classes and groups are
-    compared in Unicode's form NFC.
+    classes in ``train/`` and ``test/``; the folders of classes in itself. Beside ``train/`` and ``test/`` there may be
+    one for validation. Names of classes and groups are compared in Unicode's form NFC.
 
     Raises:
         RddError: no such folder, one that does not say what it holds, holds one class only, or names files outside it.
     """
     path = os.path.expanduser(name.removeprefix("folder:"))
-    if not os.path.isdir(path):
-        mend = "write folder:PATH with the path of a folder of images"
-        raise RddError(f"{name!r}: there is no such folder{_reason(path)}; {mend}")
-    _plain(path, "the folder")
-    title = _plain(os.path.basename(os.path.realpath(path)), "the folder")
+    title = title_of(name, path, "folder")
     reader = _Reader(Path(path))
     rows = reader.rows()
     if len({row.label for row in rows}) == 1:
         mend = "add images of another, since there is nothing to tell apart"
         raise RddError(f"{path} has one class only, {rows[0].label!r}: {mend}")
-    return Listing(reader.folder, f"folder:{title}", rows, reader.left)
-
-
-# ------------------------------------------------------------------------------------------------- names and places
-
-
-def _plain(text: str, where: str) -> str:
-    """``text`` in Unicode's form NFC, if it is of letters that can be shown on a line and written as UTF-8."""
-    if not (text.isascii() and text.isprintable()):
-        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
-            raise RddError(f"{where}: the name {text!a} has control characters or is not in UTF-8: rename it")
-        return unicodedata.normalize("NFC", text)
-    return text
-
-
-def _shown(text: str) -> str:
-    return terminal(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _reason(path: str) -> str:
-    """Why ``path`` is no folder, where it is more than that it is not there."""
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError) as error:
-        return f" ({getattr(error, 'strerror', None) or error})"
-    return " (it is a file)"
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in ``folder``, sorted; hidden files are not looked at."""
-    try:
-        with os.scandir(folder) as found:
-            return sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
-    except OSError as error:
-        raise RddError(f"{folder} cannot be read ({error.strerror}): change its permissions or leave it out") from None
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
+    return Listing(reader.folder, title, rows, reader.left)
 
 
 def _table_in(folder: Path) -> Path | None:
-    found = [entry.name for entry in _entries(folder) if entry.name.casefold() == TABLE]
+    found = [entry.name for entry in entries(folder) if entry.name.casefold() == TABLE]
     if len(found) > 1:
         raise RddError(f"{folder} has {' and '.join(found)}: keep one of them")
     return folder / found[0] if found else None
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files in ``folder``, at any depth, but hidden ones and those behind links; then what folders are closed."""
-    closed: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(place, name) for name in sorted(files) if name[0] != ".")
-    yield from closed
-
-
-class _Reader:
-    """One folder while it is read: where its links lead, and what is left out."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.left: dict[str, list[str]] = {}
-        self._root = os.path.realpath(folder)
-        self._known: dict[str, str] = {}  # folders, and where they are: their files are many
+class _Reader(Walk):
+    """One folder while its rows are read."""
 
     def rows(self) -> list[Row]:
         if table := _table_in(self.folder):
@@ -172,56 +108,32 @@ class _Reader:
             return self._rows_of_tables(tables)
         if not splits:
             return self._rows_of_classes(self.folder, "")
-        beside = [entry for entry in _entries(self.folder) if Path(entry.path) not in splits.values()]
-        self._leave_out_beside(beside, "train/ and test/")
+        beside = [entry for entry in entries(self.folder) if Path(entry.path) not in splits.values()]
+        self._leave_out_beside(beside, "train/ and test/")  # and what there is for validation
         return [row for split, part in splits.items() for row in self._rows_of_classes(part, split)]
-
-    def _real(self, path: Path) -> str:
-        """``path`` with all its links followed."""
-        parent, name = os.path.split(path)
-        if name in ("", ".."):
-            return os.path.realpath(path)
-        if parent not in self._known:
-            self._known[parent] = os.path.realpath(parent)
-        place = os.path.join(self._known[parent], name)
-        return os.path.realpath(place) if os.path.islink(place) else place
-
-    def _check_inside(self, path: Path, where: str) -> None:
-        """Links inside are fine, and the folder itself may be one."""
-        if not self._real(path).startswith(os.path.join(self._root, "")):
-            raise RddError(f"{where} lies outside {self.folder}, where nothing is read: copy it into the folder")
-
-    def _leave_out(self, what: str, paths: Iterable[Path]) -> None:
-        if names := [str(path.relative_to(self.folder)) for path in paths]:
-            self.left.setdefault(what, []).extend(names)
 
     # -------------------------------------------------------------------------------------------------------- tables
 
     def _rows_of_tables(self, tables: Mapping[str, Path]) -> list[Row]:
         """``tables``: split, or nothing → its table."""
-        if len(tables) == 1 and "" not in tables:
-            ((split, table),) = tables.items()
-            other = f"{'test' if split == 'train' else 'train'}/{TABLE}"
+        if "" not in tables and (missing := [split for split in ("train", "test") if split not in tables]):
+            table, other = next(iter(tables.values())), f"{missing[0]}/{TABLE}"
             raise RddError(f"{table} has no {other} beside it: add it, or write one {self.folder / TABLE} for all")
         parts = [self._rows_of_csv(table, split) for split, table in tables.items()]
         if len({bool(rows[0].group) for rows in parts}) > 1:
             said = " and ".join(map(str, tables.values()))
             raise RddError(f"of {said} one has a column group, the other has none: give both one, or none")
         rows = [row for part in parts for row in part]
-        named = {self._real(row.path) for row in rows}
-        others = [path for path in _files_below(self.folder) if path not in tables.values()]
-        images = (path for path in others if _suffix(path.name) in SUFFIXES + OTHER_IMAGES)
-        self._leave_out(
-            f"images that {TABLE} does not name", (path for path in images if self._real(path) not in named)
-        )
-        self._leave_out(f"tables other than {TABLE}", (path for path in others if _suffix(path.name) in OTHER_TABLES))
+        self.leave_out_unnamed((row.path for row in rows), TABLE)
+        others = [path for path in files_below(self.folder) if path not in tables.values()]
+        self.leave_out(f"tables other than {TABLE}", (path for path in others if suffix(path.name) in OTHER_TABLES))
         return rows
 
     def _rows_of_csv(self, table: Path, part: str) -> list[Row]:
         """The rows of a table; ``part`` is the split that its own folder is for, or empty."""
         rows: list[Row] = []
         seen: dict[str, int] = {}
-        self._check_inside(table, str(table))
+        self.check_inside(table, str(table))
         try:
             text = read_regular(table, LARGEST_TABLE).decode("utf-8-sig")
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -234,18 +146,20 @@ class _Reader:
                     if not entry[column].strip():
                         raise RddError(f"{where} has no {column}: fill it in, or leave the line or the column out")
                 filename = entry.pop("filename").strip()
-                _plain(filename, where)
-                values = {column: _plain(value.strip(), where) for column, value in entry.items()}
-                if values.get("split", "train") not in ("train", "test"):
-                    raise unknown("split", values["split"], ("train", "test"), where=where)
+                plain(filename, where)
+                values = {column: plain(value.strip(), where) for column, value in entry.items()}
+                if (said := values.get("split", "train")) not in FOLDERS:
+                    if said not in FOLDERS["validation"]:
+                        raise unknown("split", said, FOLDERS, where=where)
+                    values["split"] = "validation"
                 if values.setdefault("split", part) != part and part:
                     raise RddError(f"{where} says split {values['split']}, but its folder is {part}: leave split out")
                 place = os.path.normpath(filename)
                 if place in seen:
                     raise RddError(f"{where} names {filename!r} again, after line {seen[place]}: keep one of them")
                 seen[place] = reader.line_num
-                self._check_inside(table.parent / filename, f"{where}: {filename!r}")
-                rows.append(Row(f"{where}, {filename}", table.parent / filename, **values))
+                self.check_inside(table.parent / filename, f"{where}: {filename!r}")
+                rows.append(Row(f"{where}, {filename}", table.parent / filename, **values))  # type: ignore[arg-type]
         except OSError as error:
             raise RddError(f"{table} cannot be read ({error.strerror}): change its permissions") from None
         except (UnicodeDecodeError, csv.Error) as error:
@@ -257,18 +171,20 @@ class _Reader:
     # ------------------------------------------------------------------------------------------------------- folders
 
     def _splits(self) -> dict[str, Path]:
-        """The folders ``train`` and ``test``, whatever their case; empty without them, and where one is a class."""
-        folders = [entry.name for entry in _entries(self.folder) if _is_dir(entry)]
+        """The folders of each split, whatever their case; empty without training and test, or where one is a class."""
+        folders = [entry.name for entry in entries(self.folder) if is_dir(entry)]
         found: dict[str, Path] = {}
-        for split in ("train", "test"):
-            names = [name for name in folders if name.casefold() == split]
+        for split, called in FOLDERS.items():
+            names = [name for name in folders if name.casefold() in called]
+            if split == "validation" and not found:
+                break  # a class may be called so
             if len(names) > 1:
                 raise RddError(f"{self.folder} has {' and '.join(names)}: keep one of them")
             if names:
                 found[split] = self.folder / names[0]
-                self._check_inside(found[split], str(found[split]))
-        if len(found) == 1:
-            ((split, place),) = found.items()
+                self.check_inside(found[split], str(found[split]))
+        if len(found.keys() - {"validation"}) == 1:
+            split, place = next(iter(found.items()))
             parts = [name for name in folders if name.casefold() in PARTS]
             if len(parts) == 1 < len(folders) and all(self._holds_images(self.folder / name) for name in folders):
                 return {}  # a class that is called so, among others
@@ -278,36 +194,36 @@ class _Reader:
 
     def _holds_images(self, part: Path) -> bool:
         """Images lie in ``part``, and no folders."""
-        self._check_inside(part, str(part))
-        entries = _entries(part)
-        return any(_suffix(e.name) in SUFFIXES for e in entries) and not any(map(_is_dir, entries))
+        self.check_inside(part, str(part))
+        held = entries(part)
+        return any(suffix(e.name) in SUFFIXES for e in held) and not any(map(is_dir, held))
 
     def _rows_of_classes(self, part: Path, split: str) -> list[Row]:
-        entries, classes, rows = _entries(part), dict[str, Path](), list[Row]()
-        for entry in entries:
-            if _is_dir(entry):
-                label = _plain(entry.name, str(part))
+        held, classes, rows = entries(part), dict[str, Path](), list[Row]()
+        for entry in held:
+            if is_dir(entry):
+                label = plain(entry.name, str(part))
                 if label in classes:
                     raise RddError(f"{part} has two folders {label!r}, in two Unicode forms of one name: join them")
                 classes[label] = part / entry.name
         if not classes:
-            tables = [_shown(entry.name) for entry in entries if _suffix(entry.name) in OTHER_TABLES]
+            tables = [shown(entry.name) for entry in held if suffix(entry.name) in OTHER_TABLES]
             told = f" ({', '.join(tables)}: not read)" * bool(tables)
             raise RddError(f"{part} has no class folders{told}: make one for the images of each class, or a {TABLE}")
-        self._leave_out_beside([entry for entry in entries if not _is_dir(entry)], "the class folders")
+        self._leave_out_beside([entry for entry in held if not is_dir(entry)], "the class folders")
         for label, place in sorted(classes.items()):
-            self._check_inside(place, str(place))
+            self.check_inside(place, str(place))
             paths = []
-            for entry in _entries(place):
+            for entry in entries(place):
                 path = place / entry.name
-                if _is_dir(entry):
-                    below = [path] if path.is_symlink() else _files_below(path)
-                    self._leave_out("files in sub-folders of a class", below)
-                elif _suffix(entry.name) not in SUFFIXES:
-                    self._leave_out("files of other kinds", [path])
+                if is_dir(entry):
+                    below = [path] if path.is_symlink() else files_below(path)
+                    self.leave_out("files in sub-folders of a class", below)
+                elif suffix(entry.name) not in SUFFIXES:
+                    self.leave_out("files of other kinds", [path])
                 else:
-                    _plain(entry.name, str(place))
-                    self._check_inside(path, str(path))
+                    plain(entry.name, str(place))
+                    self.check_inside(path, str(path))
                     paths.append(path)
             if not paths:
                 mend = f"add some ({', '.join(SUFFIXES)}) or remove it"
@@ -319,10 +235,10 @@ class _Reader:
         """What lies beside the folders that are read."""
         for entry in entries:
             path = Path(entry.path)
-            if _is_dir(entry):
-                self._leave_out(f"files in folders beside {what}", [path] if path.is_symlink() else _files_below(path))
+            if is_dir(entry):
+                self.leave_out(f"files in folders beside {what}", [path] if path.is_symlink() else files_below(path))
             elif not entry.name.casefold().startswith(NO_DATA):
-                self._leave_out(f"files beside {what}", [path])
+                self.leave_out(f"files beside {what}", [path])
 
 
 def _columns(names: list[str], table: Path) -> list[str]:

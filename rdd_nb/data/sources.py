@@ -1,4 +1,4 @@
-"""Where the pixels come from: the shipped sample, scikit-learn, torchvision's downloads, or a folder of images.
+"""Where the pixels come from: the shipped sample, scikit-learn, torchvision's downloads, or data of one's own.
 
 :func:`fetch` reads one of them as a :class:`Source`; :mod:`rdd_nb.data.loading` makes data sets of it, and is what to
 call.
@@ -23,14 +23,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from rdd_nb.core import resources
 from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import parse_arrays, read_regular
-from rdd_nb.data.image_folder import Head, Part, Source, check_memory, pixels, read_folder
+from rdd_nb.data.arrays import resized
+from rdd_nb.data.image_folder import Part, Source
+from rdd_nb.data.readers.catalogue import assembled, of_source
+from rdd_nb.data.readers.registry import READERS, kind_of, read
+from rdd_nb.data.reading import Reading
 
 __all__ = ["DESCRIPTIONS", "PUBLISHED", "default_root", "digest", "fetch"]
 
@@ -42,8 +45,7 @@ DESCRIPTIONS = {
     "cifar10": "50,000 + 10,000 photographs, 32×32 RGB, 10 classes; a download of 170 MB",
     "cifar100": "50,000 + 10,000 photographs, 32×32 RGB, 100 classes; a download of 170 MB",
     "svhn": "73,257 + 26,032 house-number digits, 32×32 RGB, 10 classes; a download of 250 MB",
-    "folder:PATH": "your own images: PATH/train/<class>/*.png and PATH/test/<class>/*.png, or PATH/<class>/*.png, or a "
-    "PATH/metadata.csv with the columns filename, label and, if you have them, group and split (train or test)",
+    **{f"{kind}:PATH": reader.help for kind, reader in READERS.items()},
 }
 # Mean and deviation of each channel as DatasetCondensation and most of the literature use them.
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -70,41 +72,33 @@ def default_root() -> Path:
     return REPOSITORY_DATA if REPOSITORY_DATA.is_dir() and not resources.in_wheel() else Path("data")
 
 
-def fetch(
-    name: str, root: Path, size: int | None, download: bool, channels: int | None, background: str | None = None
-) -> Source:
-    """Read the data set called ``name``, its images resized and converted where asked: see :mod:`rdd_nb.data.loading`.
+def fetch(name: str, root: Path, download: bool, reading: Reading) -> Source:
+    """Read the data set called ``name`` as ``reading`` says: see :mod:`rdd_nb.data.loading`.
 
     Raises:
         RddError: as :func:`rdd_nb.data.loading.load`.
     """
-    if name.startswith("folder:"):
-        return read_folder(name, size, channels, background)
-    if name == "digits":
-        source, size = _digits(), size or 28  # three poolings of a ConvNet-3 leave nothing of 8 pixels
+    if kind_of(name):
+        return read(name, reading)
+    if name == "digits":  # three poolings of a ConvNet-3 leave nothing of 8 pixels
+        source, reading = _digits(), dataclasses.replace(reading, size=reading.size or 28)
     elif name == "fashion-mnist-sample":
         source = _sample(root)
     elif name == "fashion-mnist":
         source = _fashion(root, download)
-    elif name in DESCRIPTIONS:
+    elif name in DESCRIPTIONS and ":" not in name:
         source = _from_torchvision(name, root / "downloads", download)
     else:
         raise unknown("dataset", name, DESCRIPTIONS)
-    count, height, width = source.train.images.shape[1:]
-    if (size is None or (height, width) == (size, size)) and channels in (None, count):
+    for field in reading.columns:
+        raise RddError(f"{name} takes no {field}, as its labels are known: leave it out")
+    if reading.chooses:
+        source = assembled(of_source(source), reading)
+    train, _ = resized(source.train.images, reading)
+    if train is source.train.images:
         return dataclasses.replace(source, published=PUBLISHED.get(name))
-    number = len(source.train.images) + (len(source.test.images) if source.test else 0)
-    check_memory([Head(width, height, count)] * number, size, channels)
-    train = _converted(source.train, size, channels)
-    return Source(name, train, source.test and _converted(source.test, size, channels), source.class_names)
-
-
-def _converted(part: Part, size: int | None, channels: int | None) -> Part:
-    pictures = []
-    for image in part.images.numpy():
-        picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-        pictures.append(pixels(picture, size, channels))
-    return Part(torch.from_numpy(np.stack(pictures)), part.labels, part.groups)
+    test = source.test and dataclasses.replace(source.test, images=resized(source.test.images, reading)[0])
+    return dataclasses.replace(source, train=dataclasses.replace(source.train, images=train), test=test)
 
 
 # ------------------------------------------------------------------------------------------------------ the known sets

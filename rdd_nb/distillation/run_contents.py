@@ -6,7 +6,7 @@ Whoever acts on what stands there asks for :func:`contents` instead, and gets va
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -22,7 +22,10 @@ Scalar = bool | Whole | float | Text | None
 
 
 class Source(Held):
-    """How to get the data again: the options of ``rdd-nb distill`` by their names."""
+    """How to get the data again: the options of ``rdd-nb distill`` by their names.
+
+    From ``size`` to ``sample`` they are those of :class:`rdd_nb.data.reading.Reading`.
+    """
 
     data: Text = ""
     scenario: Text | None = None
@@ -31,6 +34,18 @@ class Source(Held):
     size: int | None = pydantic.Field(default=None, ge=1, le=LARGEST_SIDE)
     channels: int | None = pydantic.Field(default=None, ge=1, le=3)
     background: Text | None = None
+    fit: Literal["stretch", "pad", "crop"] | None = None
+    label: Text | None = None
+    group: list[Text] = pydantic.Field(default_factory=list, max_length=10)
+    split: Text | None = None
+    file: Text | None = None
+    images: Text | None = None
+    pattern: Text | None = None
+    splits: dict[Text, Text] = pydantic.Field(default_factory=dict, max_length=1000)
+    names: dict[Text, dict[Text, Text]] = pydantic.Field(default_factory=dict, max_length=100)
+    only_classes: list[Text] = pydantic.Field(default_factory=list, max_length=10_000)
+    only_groups: list[Text] = pydantic.Field(default_factory=list, max_length=10_000)
+    sample: int | None = pydantic.Field(default=None, ge=1, le=10_000_000)
     groups: Text | None = None
     num_groups: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)
 

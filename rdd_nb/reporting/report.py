@@ -21,6 +21,7 @@ from rdd_nb.core import environment
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write
 from rdd_nb.data.dataset import Splits
+from rdd_nb.data.readers.registry import kind_of
 from rdd_nb.data.validation import Finding, cell_counts, images_needed
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_contents import Contents, Discovery, Evaluation, Trial, contents
@@ -259,6 +260,10 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def _pairs(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{value}={name}" for value, name in names.items())
+
+
 def command_of(folder: RunFolder, told: Contents) -> str:
     """The two lines that make the run again; empty where it does not say which data it was made from."""
     source, said = told.source, told.evaluation
@@ -266,9 +271,12 @@ def command_of(folder: RunFolder, told: Contents) -> str:
         return ""
     place = f"runs/{folder.path.resolve().name}"
     words = ["rdd-nb", "distill", "--data", source.data]
-    for key in ("scenario", "data_seed", "size", "channels", "background", "groups", "num_groups"):
-        if getattr(source, key) is not None:
-            words += [f"--{key.replace('_', '-')}", str(getattr(source, key))]
+    for key, value in source.model_dump(exclude={"data", "options", "names", "splits"}).items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{key.replace('_', '-')}", str(each)]
+    columns = {column: _pairs(names) for column, names in source.names.items()}
+    words += ["--names", "; ".join(f"{column}: {names}" for column, names in columns.items())] if columns else []
+    words += ["--splits", _pairs(source.splits)] if source.splits else []
     for key, value in source.options.items():
         words += ["--option", f"{key}={value}"]
     defaults = {name: field.default for name, field in DistillConfig.model_fields.items()}
@@ -278,6 +286,6 @@ def command_of(folder: RunFolder, told: Contents) -> str:
     lines = [shlex.join([*words, "--out", place])]
     if said and said.nets:
         more = ["--nets", str(said.nets), "--seed", str(said.seed)]
-        more += ["--data", source.data] if source.data.startswith("folder:") else []  # which is not read unasked
+        more += ["--data", source.data] if kind_of(source.data) else []  # which is not read unasked
         lines.append(shlex.join(["rdd-nb", "evaluate", place, "--profile", said.profile or "quick", *more]))
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from PIL import Image
 from rdd_nb.cli import main
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import sources
+from rdd_nb.data.readers.registry import READERS
 from rdd_nb.distillation import run_contents
 from rdd_nb.distillation.run_folder import RunFolder
 from tests.fuzz.attack import ATTACKS, rounds
@@ -66,10 +67,11 @@ def edit(name: str, change) -> None:
 def test_a_folder_of_the_readers_is_read_only_where_it_is_named_here(run, capsys, monkeypatch):
     Path("private").mkdir()
     opened = []
-    monkeypatch.setattr(sources, "read_folder", lambda *given: opened.append(given))
-    for name in ("folder:private", "folder:.", "folder:~", "folder:/etc"):
+    monkeypatch.setattr(sources, "read", lambda *given: opened.append(given))
+    others = [f"{kind}:private" for kind in READERS]
+    for name in (*others, "folder:.", "folder:~", "folder:/etc", "npz:/etc/x.npz"):
         edit("config.json", lambda held, name=name: held["source"].update(data=name))
-        refused(capsys, SMOKE, "your folders are not read unasked", "--data folder:PATH")
+        refused(capsys, SMOKE, "your folders are not read unasked", f"--data {name.partition(':')[0]}:PATH")
     assert opened == []
 
 

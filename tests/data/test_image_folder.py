@@ -97,9 +97,10 @@ def test_metadata_with_a_byte_order_mark_and_spaces(tmp_path):
 
 def test_size_and_channels_of_a_folder(tree):
     picture(tree / "train" / "cat" / "0.png", "RGB", (9, 7))
-    splits = load(f"folder:{tree}", size=5, channels=3)
+    with pytest.warns(UserWarning, match="1 of 12 images are not square and were stretched: --fit pad or --fit crop"):
+        splits = load(f"folder:{tree}", size=5, channels=3)
     assert splits.train.shape == (3, 5, 5)
-    assert load(f"folder:{tree}", size=5, channels=1).train.shape == (1, 5, 5)
+    assert load(f"folder:{tree}", size=5, channels=1, fit="crop").train.shape == (1, 5, 5)
 
 
 def test_oblong_pictures_keep_their_shape(tmp_path):
@@ -391,7 +392,7 @@ def test_an_image_just_below_the_bound_is_read(tmp_path):
     (tmp_path / "cat" / "0.png").write_bytes(large(9_480, 9_490))  # above what Pillow warns of
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load(f"folder:{tmp_path}", size=4).train.images[:, 0, 0, 0].tolist() == [0, 0, 100, 100]
+        assert load(f"folder:{tmp_path}", size=4, fit="stretch").train.images[:, 0, 0, 0].tolist() == [0, 0, 100, 100]
 
 
 def test_large_images_are_decoded_one_by_one(monkeypatch):

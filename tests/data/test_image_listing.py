@@ -93,13 +93,35 @@ def test_endings_that_are_read(tmp_path, suffix):
 
 
 def test_folders_beside_train_and_test_are_told(tmp_path):
-    for split in ("train", "test", "val"):
+    for split in ("train", "test", "extra"):
         classes(tmp_path / split)
     (tmp_path / "train" / "list.txt").write_text("x")
     assert len(listing(f"folder:{tmp_path}").rows) == 20
     said = told(tmp_path)
-    assert "10 files in folders beside train/ and test/ (val/cat/0.png)" in said
+    assert "10 files in folders beside train/ and test/ (extra/cat/0.png)" in said
     assert "1 file beside the class folders (train/list.txt)" in said
+
+
+@pytest.mark.parametrize("name", ["val", "Valid", "validation", "dev"])
+def test_a_validation_part_is_kept(tmp_path, name):
+    for count, split in ((5, "train"), (3, "test"), (2, name)):
+        classes(tmp_path / split, count=count)
+    splits = load(f"folder:{tmp_path}")
+    assert told(tmp_path) == "" and (len(splits.train), len(splits.test), len(splits.validation)) == (10, 6, 4)
+    assert splits.validation.mean == splits.train.mean and splits.validation.class_names == ("cat", "dog")
+    classes(tmp_path / name, ("cow",), 1)
+    assert "label 'cow' occurs only in validation" in refused(tmp_path)
+
+
+def test_a_metadata_table_may_say_validation(tmp_path):
+    rows = [
+        f"img/{i}.png,{'cat' if i % 2 else 'dog'},{split}" for i, split in enumerate(["train", "test", "valid"] * 4)
+    ]
+    table(tmp_path, "filename,label,split\n" + "\n".join(rows), 12)
+    splits = load(f"folder:{tmp_path}")
+    assert splits.validation.images[:, 0, 0, 0].tolist() == [20, 50, 80, 110] and len(splits.test) == 4
+    (tmp_path / "metadata.csv").write_text("filename,label,split\n" + "\n".join(rows).replace("valid", "later"))
+    assert "unknown split 'later' in " in refused(tmp_path)
 
 
 def test_images_that_the_table_does_not_name_and_other_tables(tmp_path):
@@ -176,8 +198,8 @@ def parts(folder, header="file_name,label", extra="", splits=("train", "test")):
 
 def test_a_table_in_each_split_is_read(tmp_path):
     parts(tmp_path, splits=("train", "test", "validation"))
-    with pytest.warns(UserWarning, match=r"left out 6 images that metadata.csv does not name \(validation/0.png\)"):
-        splits = load(f"folder:{tmp_path}")
+    splits = load(f"folder:{tmp_path}")
+    assert splits.validation.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
     assert splits.train.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
     assert splits.test.images[:, 0, 0, 0].tolist() == [1, 11, 21, 31, 41, 51]
     assert splits.test.class_names == ("cat", "dog") and splits.test.labels.tolist() == [1, 0] * 3

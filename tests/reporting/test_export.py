@@ -17,7 +17,7 @@ import rdd_nb as rdd
 from rdd_nb.cli import main
 from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError
-from rdd_nb.data.image_folder import read_folder
+from rdd_nb.data.readers.folder import read_folder
 from rdd_nb.reporting import export
 
 NASTY = ("train", "test tube", "cat/dog", "Con", "con", "évaluation", 'a,b "q"', "..", ".hidden", "x" * 300)
@@ -62,7 +62,7 @@ def files(folder):
 def test_our_loader_reads_back_the_same_images_and_labels(tmp_path, channels):
     synthetic = synthetic_of([name for name in NASTY if name != ".hidden"], channels)
     export.image_folder(synthetic, tmp_path / "images", "# A card\n")
-    part = read_folder(f"folder:{tmp_path / 'images'}", None, None)
+    part = read_folder(f"folder:{tmp_path / 'images'}")
     assert set(part.class_names) == set(synthetic.class_names)
     named = [part.class_names[i] for i in part.train.labels]
     assert named == [synthetic.class_names[i] for i in synthetic.labels]
@@ -106,7 +106,7 @@ def test_a_column_is_called_filename_or_file_name_but_not_both(tmp_path):
         "\n".join(f"{line},x" for line in table.splitlines()).replace("l,x", "l,filename")
     )
     with pytest.raises(RddError, match=r"unknown column 'file_name'.*did you mean 'filename'"):
-        read_folder(f"folder:{tmp_path}", None, None)
+        read_folder(f"folder:{tmp_path}")
 
 
 @given(st.lists(st.text(max_size=90), min_size=1, max_size=8, unique=True))

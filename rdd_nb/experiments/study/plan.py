@@ -22,6 +22,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.version import __version__
 from rdd_nb.data import loading, scenarios
 from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.data.readers.registry import kind_of
 from rdd_nb.data.scenarios import noisy
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import check, initial_state
@@ -69,7 +70,8 @@ class Unit:
     def settings(self) -> dict[str, Any]:
         """What a finished unit must have been made with to count; a folder of images is told without its path."""
         data = self.made["data"]
-        data = "folder:" + Path(data[7:]).name if data.startswith("folder:") else data
+        kind = kind_of(data)
+        data = f"{kind}:{Path(data.partition(':')[2]).name}" if kind else data
         return {"made": {**self.made, "data": data}, "scored": self.scored}
 
     @property
