@@ -47,7 +47,7 @@ def as_images(images: Any, where: str = "images", channels_last: bool | None = N
         raise RddError(f"{where} are {shape}: give [N, H, W], [N, H, W, C] or [N, C, H, W], with 1 or 3 channels")
     if held.dtype == torch.uint8:
         return held.contiguous()
-    low, high = float(held.min()), float(held.max())
+    low, high = float(held.min()) + 0.0, float(held.max()) + 0.0  # -0 becomes 0
     most = 1 if held.is_floating_point() else 255
     if not (0 <= low <= high <= most):
         mend = "give pixels as they were before they were normalised: whole numbers 0 to 255, or floats 0 to 1"

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.files import one_line
+from rdd_nb.core.folders import read_regular
 from rdd_nb.data.folder_walk import Walk, title_of
 from rdd_nb.data.image_folder import Source
+from rdd_nb.data.image_listing import LARGEST_TABLE
 from rdd_nb.data.readers.catalogue import assembled, of_listing
 from rdd_nb.data.readers.columns import columns_of
 from rdd_nb.data.readers.table import Table, images_folder, listed, open_table
@@ -36,16 +39,16 @@ def read_celeba(name: str, reading: Reading) -> Source:
     place = os.path.expanduser(name.removeprefix("celeba:"))
     title = title_of(name, place, "celeba")
     folder, walk = Path(place), Walk(Path(place))
-    table = _open(folder, "list_attr_celeba", walk)
-    if table is None:
+    path = _path(folder, "list_attr_celeba", walk)
+    if path is None:
         raise RddError(f"{folder} has no list_attr_celeba.txt (nor .csv): give celeba:PATH with the folder that has it")
-    parts = _open(folder, "list_eval_partition", walk)
+    table = open_table(path)
     images = IMAGES if reading.images is None else (reading.images,)
     held_in = next((each for each in images if (folder / each).is_dir()), None)
     if held_in is None:
         raise RddError(f"{folder} has no {images[-1]}/ with the images: put it there, or pass --images FOLDER")
     attributes = table.columns[1:]
-    if parts is not None and SPLIT not in table.columns:
+    if (parts := _path(folder, "list_eval_partition", walk)) is not None and SPLIT not in table.columns:
         table = _with_parts(table, parts)
     names = {each: {"-1": f"not {each}", "0": f"not {each}", "1": each} for each in attributes}
     columns = columns_of(table.columns, reading, str(table.path), names)
@@ -54,28 +57,30 @@ def read_celeba(name: str, reading: Reading) -> Source:
     return assembled(of_listing(held, *columns.orders(held.rows)), reading)
 
 
-def _open(folder: Path, stem: str, walk: Walk) -> Table | None:
-    """The table of this name, if it is there."""
+def _path(folder: Path, stem: str, walk: Walk) -> Path | None:
+    """The file of this name, as text or as CSV, if it is there."""
     for suffix in (".txt", ".csv"):
         path = folder / f"{stem}{suffix}"
         if os.path.lexists(path):
             walk.check_inside(path, str(path))
-            return open_table(path)
+            return path
     return None
 
 
-def _with_parts(table: Table, parts: Table) -> Table:
-    """The table with one more column, which says the part of each image."""
+def _with_parts(table: Table, path: Path) -> Table:
+    """The table with one more column, which says the part of each image: a line each, of its file and 0, 1 or 2."""
+    try:
+        text = read_regular(path, LARGEST_TABLE).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise RddError(f"{path} cannot be read ({reason}): put the right one there") from None
+    said = dict(words for line in text.splitlines() if len(words := line.replace(",", " ").split()) == 2)
 
     def lines() -> Iterator[tuple[str, list[str]]]:
-        # Its file has no line of names as text, and has one as CSV: Table took the first line for it.
-        said = {line[0]: line[1] for _, line in parts.lines if len(line) == 2}
-        if len(parts.columns) == 2 and parts.columns[1] in ("0", "1", "2"):
-            said[parts.columns[0]] = parts.columns[1]
         for where, line in table.lines:
             part = said.get(line[0]) if line else None
             if part is None:
-                raise RddError(f"{where}: {parts.path.name} says no part for it: add it there, or leave the line out")
+                raise RddError(f"{where}: {path.name} says no part for it: add it there, or leave the line out")
             yield where, [*line, part]
 
     return Table(table.path, [*table.columns, SPLIT], lines())
