@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,7 +32,9 @@ author = "The rdd_nb founders"
 project_copyright = author
 version = release = rdd_nb.__version__
 
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions += ["glossary_links", "tail_page", "closing_page"]  # in docs/_ext
 root_doc = "docs/index"
 include_patterns = [
     "docs/**",
@@ -105,9 +108,19 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = "\n".join(apart.sub("\N{NO-BREAK SPACE}", line) if line.startswith("|") else line for line in lines)
 
 
+#: Below the cell of an explorer, which shows nothing without a kernel; the tail has a page that needs none.
+WITHOUT_KERNEL = "*In a live notebook the explorer stands here. Above are pictures of it.*"
+TAIL = " **[Move the tail in your browser](../docs/tail.md)**, without a notebook."
+
+
 def fold(notebook: str) -> str:
-    """Fold the solutions of a notebook, and give its pictures the alternative text that their outputs carry."""
+    """Fold a notebook's solutions, give its pictures their alternative text, and say where an explorer would be."""
     told = json.loads(notebook)
+    explorers = [i for i, cell in enumerate(told["cells"]) if "widget" in cell["metadata"].get("tags", [])]
+    for i in reversed(explorers):
+        here = "TailExplorer(" in "".join(told["cells"][i - 2]["source"])
+        note = WITHOUT_KERNEL + TAIL * here
+        told["cells"].insert(i + 1, {"cell_type": "markdown", "id": f"note-{i}", "metadata": {}, "source": note})
     for cell in told["cells"]:
         tags = cell["metadata"].setdefault("tags", [])
         shown = cell["metadata"].setdefault("mystnb", {})

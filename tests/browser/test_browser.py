@@ -19,15 +19,15 @@ from pathlib import Path
 import chromium
 import nbformat
 import pytest
+from conftest import SHOTS
 
 from rdd_nb.experiments.notebook import WIDGETS, problems
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
+pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
 CHROMIUM = chromium.find()
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
 ROOT = Path(__file__).parents[2]
-SHOTS = ROOT / "build" / "browser"
 WAIT = 60_000  # milliseconds; a busy machine is slow, not broken
 
 DATA = """\
@@ -104,15 +104,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=options.split())
-        yield started
-        started.close()
 
 
 class Notebook:
