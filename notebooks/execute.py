@@ -2,7 +2,8 @@
 
     python notebooks/execute.py [NAME …]
 
-The executed copy replaces the notebook only when every cell has run. Timings go to ``notebooks/README.md``.
+The executed copy replaces the notebook only when every cell has run. Timings go to ``notebooks/README.md``, and
+those of the sections under their headings (``times.py``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import times
 
 from rdd_nb.core import environment
 from rdd_nb.core.errors import RddError
@@ -29,6 +32,7 @@ def main(names: list[str]) -> int:
             executed = Path(scratch) / notebook.name
             try:
                 said = run_notebook(notebook, executed, progress=sys.stdout)
+                times.mark(executed)
                 clean(executed)
             except RddError as error:
                 print(f"{notebook.name}: {error}", file=sys.stderr)

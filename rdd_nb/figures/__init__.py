@@ -21,7 +21,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation import subgroups
-from rdd_nb.figures.figure import Figure, legend_name, shortened
+from rdd_nb.figures.figure import PIXELS_PER_INCH, Figure, legend_name, shortened
 
 if TYPE_CHECKING:
     from rdd_nb.evaluation.scores import Scores
@@ -33,6 +33,7 @@ __all__ = [
     "GREY",
     "ORANGE",
     "PINK",
+    "captioned_sheet",
     "clean_axes",
     "group_accuracy",
     "image_sheet",
@@ -47,6 +48,7 @@ COLOURS = {"majority": "#0072B2", "minority": "#D55E00", "grey": "#666666", "lig
 BLUE, ORANGE, GREY = COLOURS["majority"], COLOURS["minority"], COLOURS["grey"]
 GREEN, PINK = "#009E73", "#CC79A7"
 _MARKERS = {"majority": "o", "minority": "D"}
+_DPI = 100  # of the pictures in notebooks
 
 
 def clean_axes(axes: Axes, grid: str = "both") -> Axes:
@@ -65,21 +67,24 @@ def two_panels(height: float, ratios: Sequence[float] = (1, 1)) -> tuple[Figure,
     return figure, clean_axes(left), clean_axes(right)
 
 
-def show(figure: Figure, caption: str, alt: str, width: int = 760) -> None:
+def show(figure: Figure, caption: str, alt: str, width: int | None = None) -> None:
     """Display a figure in a notebook as a PNG with a caption under it and alternative text for those who cannot see it.
 
     Args:
         figure: any matplotlib figure.
         caption: one sentence, in Markdown.
         alt: what the picture shows, in words.
-        width: in CSS pixels.
+        width: in CSS pixels; by default that at which the smallest text has 9 points.
     """
     from IPython.display import Image, Markdown, display
 
     drawn, buffer = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight")
-    # 256 colours are enough for these figures, and make a committed notebook a third of the size.
-    PIL.Image.open(drawn).convert("RGB").quantize(256).save(buffer, format="png", optimize=True)
+    figure.savefig(drawn, format="png", dpi=_DPI, bbox_inches="tight")
+    # 256 colours make a committed notebook a quarter of the size, and an octree keeps each of the few of a text.
+    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, PIL.Image.Quantize.FASTOCTREE)
+    picture.putpalette([255 if level > 250 else level for level in picture.getpalette() or ()])  # white stays white
+    picture.save(buffer, format="png", optimize=True)
+    width = width or round(picture.width / _DPI * PIXELS_PER_INCH)
     display(Image(data=buffer.getvalue(), format="png", width=width, alt=alt), Markdown(f"*{caption}*"))
 
 
@@ -100,10 +105,22 @@ def image_sheet(axes: Axes, images: NDArray[np.uint8], columns: int, row_names: 
     step = images.shape[2] + 2
     axes.set_xticks([])
     places = [r * step + images.shape[2] / 2 for r in range(len(row_names))]
-    axes.set_yticks(places, [shortened(name, 30) for name in row_names], fontsize=8)
+    axes.set_yticks(places, [shortened(name, 30) for name in row_names])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def captioned_sheet(
+    axes: Axes, images: NDArray[np.uint8], columns: int, words: Sequence[str], margin: float = 0.75
+) -> None:
+    """Draw images uint8 ``[N, C, H, W]``, ``columns`` a row, words under each on a white ``margin`` of its height."""
+    height, width = images.shape[2:]
+    below = int(margin * height)
+    image_sheet(axes, np.pad(images, ((0, 0), (0, 0), (0, below), (0, 0)), constant_values=255), columns)
+    for k, text in enumerate(words):
+        x, y = (k % columns) * (width + 2) + width / 2, (k // columns) * (height + below + 2) + height
+        axes.text(x, y, text, ha="center", va="top", linespacing=1.0)
 
 
 def training_sheet(data: ImageDataset, columns: int = 20, seed: int = 0) -> Figure:
@@ -135,7 +152,7 @@ def training_sheet(data: ImageDataset, columns: int = 20, seed: int = 0) -> Figu
 
 def synthetic_sheets(sets: Mapping[str, SyntheticSet]) -> Figure:
     """Distilled sets side by side: a row for each class, ``ipc`` images in it."""
-    figure = Figure(figsize=(4.6 * len(sets), 4.9), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(sets), 4.7), layout="constrained")
     for axes, (name, synthetic) in zip(np.atleast_1d(figure.subplots(1, len(sets))), sets.items()):
         images = synthetic.to_uint8()[synthetic.labels.argsort(stable=True)].numpy()
         image_sheet(

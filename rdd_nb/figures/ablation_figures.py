@@ -110,7 +110,7 @@ def search_heat_maps(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
         axes.set_yticks(range(table.shape[0]), [f"{v:g}" for v in table.index])
         axes.set(xlabel=str(table.columns.name), ylabel=str(table.index.name), title=title)
         axes.tick_params(length=0)
-    figure.colorbar(picture, ax=panels[-1], shrink=0.8, pad=0.02).set_label(label, fontsize=9)
+    figure.colorbar(picture, ax=panels[-1], shrink=0.8, pad=0.02).set_label(label)
     return figure
 
 
@@ -128,15 +128,17 @@ def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome
     """
     figure, left, right = two_panels(3.9)
     levels = sorted(lines["level"].unique().tolist())
-    for name, (colour, marker, dash) in zip(_kinds(lines["line"]), _LINES):
+    for k, (name, (colour, marker, dash)) in enumerate(zip(_kinds(lines["line"]), _LINES)):
         part = lines[lines["line"] == name].set_index("level").loc[levels]
         value, low, high = (part[c].to_numpy(float) * 100 for c in ("value", "low", "high"))
         reach = [value - low, high - value]
         looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash, "capsize": 3}
-        left.errorbar(range(len(levels)), value, yerr=reach, label=str(name), **looks)
+        place = np.arange(len(levels)) + 0.04 * k  # side by side, where intervals overlap
+        left.errorbar(place, value, yerr=reach, label=str(name), **looks)
     _levels(left, levels)
-    left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Interaction plot")
-    left.legend(frameon=False, fontsize=9)
+    left.set_ylim(0)
+    left.set(xlabel=axis, ylabel=f"{outcome} in %", title="Parallel lines would not interact")
+    left.legend(frameon=False)
     names = list(dict.fromkeys(gaps["contrast"]))
     right.axvline(0, color=GREY, linestyle=":")
     for y, name in enumerate(names):
@@ -145,11 +147,10 @@ def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome
         right.plot(value, np.full(len(value), y), "o", color=GREY, alpha=0.5, markersize=5)
         right.hlines(y, mine["low"].iloc[0] * 100, mine["high"].iloc[0] * 100, color="black", linewidth=1.6)
         right.plot([value.mean()], [y], "s", color="black", markersize=7)
-    right.set_yticks(range(len(names)), names, fontsize=9)
+    right.set_yticks(range(len(names)), names)
     right.set_ylim(len(names) - 0.5, -0.5)
     right.grid(axis="y", visible=False)
-    right.set(xlabel="difference of differences, in points", title="A dot a seed, the mean and its 95 % interval")
-    right.title.set_fontsize(11)
+    right.set(xlabel="difference of differences, in points", title="Interactions: seeds, mean, 95 % interval")
     return figure
 
 
@@ -165,16 +166,14 @@ def seeds_needed(found: Curves, promised: Curves, needed: Curves) -> Figure:
     for (name, (x, y)), (colour, marker, dash) in zip(promised.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, label=f"{name}, promised")
         left.plot(found[name][0], found[name][1] * 100, marker, color=colour, label=f"{name}, found")
-    left.set(
-        xlabel="seeds", ylabel="half width of the 95 % interval, in points (log scale)", title="Width of the interval"
-    )
+    left.set(xlabel="seeds", ylabel="half width, in points (log scale)", title="Width of the 95 % interval")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False)
     for (name, (x, y)), (colour, marker, dash) in zip(needed.items(), _LINES):
         right.plot(x * 100, y, dash, color=colour, marker=marker, label=name)
-    right.set(xlabel="size of the effect, in points", ylabel="seeds to see it, four times in five (log scale)")
-    right.set_title("Seeds needed")
-    right.legend(frameon=False, fontsize=9)
+    right.set(xlabel="size of the effect, in points", ylabel="seeds (log scale)")
+    right.set_title("Seeds to see it four times in five")
+    right.legend(frameon=False)
     for axes in (left, right):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -196,7 +195,7 @@ def variance_components(
         widths: name → networks a run, half width of the interval of a paired difference.
         ends: outcome → source → ends of the interval of the standard deviation.
     """
-    figure, left, right = two_panels(3.9)
+    figure, left, right = two_panels(4.3)
     names, looks = list(parts), ("#BBBBBB", BLUE, "#56B4E9", ORANGE, GREEN)
     every = list(parts[names[0]])
     for k, source in enumerate(every):
@@ -208,23 +207,23 @@ def variance_components(
         if ends is not None:
             left.hlines(place, [ends[name][source][0] * 100 for name in names], reach, "black", linewidth=1)
         for y, v, end in zip(place, value, np.maximum(reach, value)):
-            left.text(max(end, 0), y, f" {v:.1f}" if v >= 0 else " below 0", va="center", fontsize=9)
+            left.text(max(end, 0), y, f" {v:.1f}" if v >= 0 else " below 0", va="center")
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.grid(axis="y", visible=False)
     bars = "standard deviation, in points" + ("" if ends is None else ", with 95 % intervals")
     left.set(xlabel=bars, title="Where the variance comes from")
     left.margins(x=0.12)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False, fontsize=9)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False)
     for (name, (x, y)), (colour, marker, dash) in zip(widths.items(), _LINES):
         right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
-    right.set(xlabel="networks a run (log scale)", ylabel="half width of the 95 % interval, in points", xscale="log")
+    right.set(xlabel="networks a run (log scale)", ylabel="half width, in points", xscale="log")
     ticks = sorted({int(v) for x, _ in widths.values() for v in x})
     right.set_xticks(ticks, [str(t) for t in ticks])
     right.minorticks_off()
     right.set_ylim(0)
-    right.set_title("Interval width and networks")
-    right.legend(frameon=False, fontsize=9)
+    right.set_title("Width of the 95 % interval")
+    right.legend(frameon=False)
     return figure
 
 
@@ -253,7 +252,7 @@ def pareto_front(points: pd.DataFrame, star: tuple[float, float] | None = None, 
     if star is not None:
         left.plot([star[0] * 100], [star[1] * 100], "*", color="black", markersize=12, label="plain", linestyle="none")
     left.set(xlabel="worst-group accuracy, in %", ylabel="mean accuracy, in %", title="Filled: not dominated")
-    left.legend(frameon=False, fontsize=9, loc="lower left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False)
     shown = points.sort_values("often", ascending=False, kind="stable").head(most)
     place = np.arange(len(shown))
     for y, (_, row) in zip(place, shown.iterrows()):
@@ -261,7 +260,7 @@ def pareto_front(points: pd.DataFrame, star: tuple[float, float] | None = None, 
         right.hlines(y, 0, row["often"] * 100, color=COLOURS["light"], linewidth=4, zorder=1)
         face = colour if row["front"] else "white"
         right.plot([row["often"] * 100], [y], marker, color=colour, markerfacecolor=face, markersize=7)
-    right.set_yticks(place, shown["label"].tolist(), fontsize=8)
+    right.set_yticks(place, shown["label"].tolist())
     right.set_ylim(len(shown) - 0.5, -0.5)
     right.grid(axis="y", visible=False)
     right.set(xlabel="on the front, in % of the resamples of seeds", xlim=(-3, 103), title="Stability of the front")
@@ -278,14 +277,18 @@ def winners_curse(by_seeds: Mapping[str, tuple[Values, Values]], by_settings: Cu
     figure, left, right = two_panels(3.9)
     for (name, (x, y)), (colour, marker, dash) in zip(by_seeds.items(), _LINES):
         left.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
-    left.set(xlabel="seeds used for the selection", ylabel="accuracy in %", title="The selected setting")
+    low = min(float(y.min()) for _, y in by_seeds.values()) * 100
+    left.set(xlabel="seeds used for the selection", title="The selected setting")
+    left.set_ylabel(f"accuracy in % (axis cut at {low:.1f})")
     for (name, (x, y)), (colour, marker, dash) in zip(by_settings.items(), _LINES):
         right.plot(x, y * 100, dash, color=colour, marker=marker, label=name)
     right.axhline(0, color=GREY, linestyle=":")
     right.set(
         xlabel="settings to choose from", ylabel="claimed minus held, in points", title="Optimism of the selection"
     )
+    right.set_xlim(0)
+    right.set_xticks(sorted({int(v) for x, _ in by_settings.values() for v in x}))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
     return figure

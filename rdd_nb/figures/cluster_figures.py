@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
@@ -68,28 +69,28 @@ def voronoi_cells(
         notes: for each cell what to write beside it.
     """
     figure = Figure(figsize=(9.5, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
     low, high = points.min(0) - 0.3, points.max(0) + 0.3
-    high[1] += 0.25 * (high[1] - low[1])  # space for the legend
     x, y = (np.linspace(low[k], high[k], 240) for k in (0, 1))
     plane = np.stack(np.meshgrid(x, y), -1)
-    nearest = np.square(plane[:, :, None] - centres).sum(-1).argmin(-1)
+    distance = np.square(plane[:, :, None] - centres).sum(-1)
     for cell in range(len(centres)):  # a line between two cells is drawn twice, as one
-        left.contour(x, y, (nearest == cell).astype(float), levels=[0.5], colors=GREY, linewidths=1)
-    left.plot(*points[~rare].T, "o", color=BLUE, alpha=0.4, markersize=3.5, mew=0, label="common real points")
-    left.plot(*points[rare].T, "D", color=ORANGE, markersize=4.5, mew=0, label="rare real points")
-    left.plot(*centres.T, "*", color="black", markersize=15, mec="white", label="synthetic points")
+        others = np.delete(distance, cell, -1).min(-1, initial=np.inf)
+        left.contour(x, y, distance[..., cell] - others, levels=[0], colors=GREY, linewidths=1)
+    left.plot(*points[~rare].T, "o", color=BLUE, alpha=0.4, markersize=3.5, mew=0, label="common real")
+    left.plot(*points[rare].T, "D", color=ORANGE, markersize=4.5, mew=0, label="rare real")
+    left.plot(*centres.T, "*", color="black", markersize=15, mec="white", label="synthetic")
     left.set(xlabel="first coordinate", ylabel="second coordinate", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    left.set_title(f"{len(centres)} synthetic points and their cells")
-    left.legend(loc="upper left", framealpha=1, edgecolor="none", fontsize=9)
+    left.set_title(f"{len(centres)} synthetic points and their cells", pad=28)
+    left.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, handletextpad=0.2)
     columns, side = max(map(len, rows)), rows[0].shape[-1]
     blank = np.full((1, *rows[0].shape[1:]), 255, np.uint8)
     full = [np.concatenate([row, blank.repeat(columns - len(row), 0)]) for row in rows]
     image_sheet(right, np.concatenate(full), columns, notes)
     _frame(right, [r * columns + k for r, marks in enumerate(framed) for k in np.flatnonzero(marks)], columns, side)
     right.axvline(side + 0.5, color="black", linewidth=1.4)
-    right.set_title("Each row a cell: the medoid first")
-    right.set_xlabel("real images, the nearest first")
+    right.set_title("A cell a row, its medoid first")
+    right.set_xlabel("real images, nearest first")
     right.set_ylabel("images in the cell (part that is minority)")
     return figure
 
@@ -104,7 +105,7 @@ def clustering_spaces(
         ids: space → ``[n]``, the cluster of each.
         minority: bool ``[n]``.
     """
-    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.9), layout="constrained")
     grid = figure.subplots(2, len(planes), height_ratios=(1.35, 1), squeeze=False)
     for column, (name, (plane, kept)) in enumerate(planes.items()):
         top, bottom = grid[0, column], clean_axes(grid[1, column])
@@ -114,21 +115,20 @@ def clustering_spaces(
         middles = np.stack([plane[ids[name] == k].mean(0) for k in used])
         top.plot(*middles.T, "+", color="black", markersize=10, mew=1.8)
         top.set(xticks=[], yticks=[], xlabel="first principal direction", ylabel="second")
-        top.set_title(f"{name} ({kept:.0%} of the variance)", fontsize=11)
+        top.set_title(f"{name} ({kept:.0%} of variance)")
         sizes = np.array([(ids[name] == k).sum() for k in used])
         few = np.array([minority[ids[name] == k].sum() for k in used])
         order, place = np.argsort(-sizes, kind="stable"), np.arange(1, len(used) + 1)
         part = 100 * few[order] / sizes[order]
         bottom.bar(place, part, color=ORANGE, hatch="//", edgecolor="white", linewidth=0)
         bottom.bar(place, 100 - part, bottom=part, color=BLUE)
-        for x, size in zip(place, sizes[order]):
-            bottom.annotate(f"{size:,}", (x, 100), (0, 2), textcoords="offset points", ha="center", fontsize=7)
-        bottom.set(xlabel="cluster, the largest first", ylabel="in % of the cluster", ylim=(0, 115))
-        bottom.set_title(f"its {len(used)} clusters, with their sizes", fontsize=11)
-        bottom.set_xticks(place)
+        bottom.set(xlabel=f"{len(used)} clusters, by their size", ylim=(0, 100))
+        bottom.set_xticks(place, [f"{size:,}" for size in sizes[order]], rotation=90)
+        if column == 0:
+            bottom.set_ylabel("in % of the cluster")
     keys = ((BLUE, "o", names[0]), (ORANGE, "D", f"{names[1]} (below: hatched)"), ("black", "+", "cluster centres"))
     handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label, mew=1.5) for c, m, label in keys]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=10)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
@@ -157,7 +157,7 @@ def cluster_composition(
         if table.shape[1:] != (len(group_names),):
             raise RddError(f"{name!r}: a table of {list(table.shape)} needs {len(group_names)} columns, one a group")
     figure = Figure(figsize=(9.5, 4.0), layout="constrained")
-    *maps, right = figure.subplots(1, len(tables) + 1, width_ratios=[1] * len(tables) + [1.25])
+    *maps, right = figure.subplots(1, len(tables) + 1, width_ratios=[1.1] * len(tables) + [1])
     for axes, (name, counts) in zip(maps, tables.items()):
         table = counts[counts.sum(1) > 0]
         table = table[np.argsort(-table.sum(1), kind="stable")]
@@ -166,22 +166,23 @@ def cluster_composition(
         for (row, column), value in np.ndenumerate(part):
             if value >= 0.5:
                 ink = "white" if value > 55 else "black"
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=ink)
-        axes.set_xticks(range(len(group_names)), [shortened(g) for g in group_names], rotation=90, fontsize=8)
-        axes.set_yticks(range(len(table)), [f"{n:,}" for n in table.sum(1)], fontsize=8)
+                told = f"{value:.0f}" if value < 99.5 else "all"  # no cell has space for three digits
+                axes.text(column, row, told, ha="center", va="center", color=ink)
+        axes.set_xticks(range(len(group_names)), [shortened(g) for g in group_names], rotation=90)
+        axes.set_yticks(range(len(table)), [f"{n:,}" for n in table.sum(1)])
         axes.tick_params(length=0)
-        axes.set_xlabel("named group")
-        axes.set_title(f"{name}: in % of the cluster", fontsize=11)
-    maps[0].set_ylabel("clusters, by their number of images")
+        axes.set_xlabel("named group, in % of the cluster")
+        axes.set_title(name)
+    maps[0].set_ylabel("clusters, by their size")
     for place, (name, values) in enumerate(mass.items()):
         colour, dash, _ = _line(name, place)
         clean_axes(right).plot(powers, np.asarray(values) * 100, color=colour, linestyle=dash, label=name)
     right.axvline(chosen, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
     right.plot([1], [share * 100], "o", color=GREY, markersize=7, zorder=3)
-    right.set(ylim=(0, 102), xlabel="power γ of its size with which a group counts")
+    right.set(ylim=(0, 102), xlabel="power γ of a group's size")
     right.set_ylabel("minority in what is matched, in %")
-    right.set_title("Minority share", fontsize=11)
-    right.legend(frameon=False, fontsize=9, loc="upper right")
+    right.set_title("Minority share")
+    right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
     return figure
 
 
@@ -209,13 +210,13 @@ def stability_and_mass(
         axes.axhline(shares[name] * 100, color="black", linestyle="--", linewidth=1)
         axes.annotate(
             "share in the data", (0.01, shares[name] * 100), (0, -4), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="top", fontsize=9,
+            textcoords="offset points", va="top",
         )  # fmt: skip
         axes.set(xlim=(0, 1.02), xlabel="agreement of two seeds, adjusted Rand index")
         axes.set_title(name)
     panels[0].set_ylim(0, max(100 * max(max(m) for _, m in s.values()) for s in measured.values()) * 1.15)
     panels[0].set_ylabel("minority in what is matched, in %")
-    panels[0].legend(frameon=False, fontsize=9, loc="upper left")
+    panels[0].legend(frameon=False, loc="upper left")
     return figure
 
 
@@ -252,10 +253,10 @@ def exemplars(
             [truth.mean() * 100], [seen.mean() * 100], "P", color=ORANGE, markersize=11, mec="white", label="mean"
         )
         axes.set(xlim=(-4, 104), ylim=(-4, 104), xlabel=f"{minority} in the cluster, in %")
-        axes.set_title(f"Share among {kind} exemplars", fontsize=11)
+        axes.set_title(f"{kind} exemplars")
         if column == 0:
-            axes.set_ylabel("among the exemplars, in %")
-            axes.legend(frameon=False, fontsize=9, loc="upper left")
+            axes.set_ylabel(f"{minority} among\nthe exemplars, in %")
+            axes.legend(frameon=False, loc="upper left")
     return figure
 
 
@@ -279,7 +280,7 @@ def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) 
         axes.set(ylim=(0, 102), xlabel="radius, in typical distances of two images of a class")
         axes.set_title(f"{side} images")
     panels[0].set_ylabel("within the radius, in %")
-    panels[1].legend(frameon=False, fontsize=9, loc="lower right")
+    panels[1].legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -307,12 +308,13 @@ def learnability(
         mine = kind == k
         left.plot(parts[mine], learnable[mine], marker, color=colour, markersize=5, alpha=0.8, label=f"mostly {name}")
     clean_axes(left).set(xscale="log", xlabel="the group's part of its class (log scale)")
+    left.xaxis.set_minor_formatter(NullFormatter())
     if raised:
         left.plot([parts.min(), 1], [parts.min(), 1], ":", color=GREY, label="as in the data")
         left.set(yscale="log", ylabel="its part of what is matched (log scale)", title="What each group counts for")
     else:
         left.set(ylim=(-0.04, 1.04), ylabel="learnability λ", title="Learnability of each group")
-    left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    left.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
     begun = np.zeros(len(matched))
     for k, (name, colour, hatch) in enumerate(zip(kinds, (BLUE, ORANGE, GREY), ("", "//", "xx"))):
         wide = np.array([row[k] for row in matched.values()])
@@ -321,12 +323,12 @@ def learnability(
         )
         boxed = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}  # the hatch ends at the text
         told = [f"{w:.0%}" for w in wide]
-        right.bar_label(bars, told, label_type="center", color="white", fontweight="bold", fontsize=9, bbox=boxed)
+        right.bar_label(bars, told, label_type="center", color="white", fontweight="bold", bbox=boxed)
         begun = begun + wide
     right.invert_yaxis()
     right.spines[["top", "right", "left"]].set_visible(False)
     right.tick_params(axis="y", length=0)
     right.set(xlabel="part of what is matched, %", xlim=(0, 100))
     right.set_title("Composition of what is matched", pad=24)
-    right.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9, handlelength=1.2)
+    right.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, handlelength=1.2)
     return figure

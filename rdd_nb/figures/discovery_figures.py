@@ -34,6 +34,6 @@ def group_exemplars(
         image_sheet(axes, sheet.reshape(-1, *shape), columns, () if place else names)
         if place:
             axes.set_yticks([])
-        axes.set_title(way, fontsize=11)
+        axes.set_title(way)
         axes.set_xlabel(told)
     return figure

@@ -6,6 +6,7 @@ behind every colour.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ _STYLES = (
     (GREY, "xxxx", "^", ":"),
 )
 
+_MAGNIFIED = 5  # differences of images, which would be too faint
+
 
 def signed_as_grey(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Numbers of either sign ``[C, H, W]`` as a picture: 0 is middle grey, the largest magnitude black or full.
@@ -55,10 +58,10 @@ def image_row(images: Mapping[str, NDArray[np.uint8]], title: str) -> Figure:
         images: name → uint8 ``[C, H, W]``.
         title: above all.
     """
-    figure = Figure(figsize=(2.1 * len(images), 2.75), layout="constrained")
+    figure = Figure(figsize=(2.1 * len(images), 3.1), layout="constrained")
     for axes, (name, image) in zip(np.atleast_1d(figure.subplots(1, len(images))), images.items()):
         image_sheet(axes, image[None], 1)
-        axes.set_title(name, fontsize=9.5)
+        axes.set_title(textwrap.fill(name, 20))
     figure.suptitle(title)
     return figure
 
@@ -77,14 +80,15 @@ def layer_distances(distances: Mapping[str, Mapping[str, float]]) -> Figure:
         place = np.arange(len(names)) + (k - (len(distances) - 1) / 2) * width
         heights = [values[layer] for layer in names]
         bars = axes.bar(place, heights, width * 0.92, color=colour, hatch=hatch, edgecolor="white", label=name)
-        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
-    axes.axhline(1, color="black", linewidth=1, linestyle="--")
+        paper = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # the line ends at a number
+        axes.bar_label(bars, fmt="%.2f", padding=3, bbox=paper)
+    axes.axhline(1, color="black", linewidth=1, linestyle="--", zorder=0.9)
     axes.set_xticks(range(len(names)), names)
-    axes.set_ylim(0, 1.5)
+    axes.set_ylim(0, 1.25)
     axes.set_xlabel("layer, from input to output")
     axes.set_ylabel("1 − cosine, mean over outputs")
-    axes.set_title("Distance between gradients (0: same direction, dashed: orthogonal)")
-    axes.legend(frameon=False, fontsize=9, ncols=len(distances), loc="upper center")
+    axes.set_title("Distance between gradients (0: same direction, dashed: orthogonal)", pad=26)
+    axes.legend(frameon=False, ncols=len(distances), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
@@ -124,7 +128,7 @@ def sample_weights(
         axes.axhline(1, color="black", linewidth=1, linestyle=":")
         share = float(np.asarray(values)[marked].sum())
         told = f"{name}: {share:.0%} of the weight on {names[1]} images" if marked.any() else name
-        axes.set_title(told, fontsize=10, loc="left")
+        axes.set_title(told, loc="left")
         clean_axes(axes, "y")
     panels[-1].set_xlim(-0.8, count - 0.2)
     panels[-1].set_xticks([])
@@ -132,7 +136,7 @@ def sample_weights(
     panels[len(rows) // 2].set_ylabel("weight, in multiples of the plain one")
     patches = [Patch(facecolor=c, hatch=h, edgecolor="white", label=n) for n, (c, h, _, _) in zip(names, _STYLES)]
     if marked.any():
-        figure.legend(handles=patches, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+        figure.legend(handles=patches, loc="outside upper right", ncols=2, frameon=False)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -161,14 +165,14 @@ def loss_curve(losses: Sequence[float], what: str) -> Figure:
     axes.set_xlabel("iteration")
     axes.set_ylabel("matching loss, summed over classes")
     axes.set_title(f"{what.capitalize()} matching: the loss of each new network")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False)
     return figure
 
 
 def image_evolution(
-    snapshots: Mapping[int, NDArray[np.uint8]], ipc: int, class_names: Sequence[str], each: int = 3
+    snapshots: Mapping[int, NDArray[np.uint8]], ipc: int, class_names: Sequence[str], each: int = 2
 ) -> Figure:
-    """The synthetic images at several iterations, side by side, with how far they have moved.
+    """The synthetic images at several iterations, beside each its difference from the start, five times as large.
 
     Args:
         snapshots: iteration → uint8 ``[C·ipc, channels, H, W]``, sorted by class; the first is the initialisation.
@@ -176,17 +180,19 @@ def image_evolution(
         class_names: of the classes to show, the first ones.
         each: images shown of each class, at most.
     """
-    each, first = min(each, ipc), next(iter(snapshots.values()))
-    figure = Figure(figsize=(9.5, 9.5 / len(snapshots) * len(class_names) / each + 0.9), layout="constrained")
-    for k, (axes, (iteration, images)) in enumerate(
-        zip(np.atleast_1d(figure.subplots(1, len(snapshots))), snapshots.items())
-    ):
-        shown = images.reshape(-1, ipc, *images.shape[1:])[: len(class_names), :each]
-        image_sheet(axes, shown.reshape(-1, *images.shape[1:]), each, class_names if k == 0 else ())
-        moved = np.abs(images.astype(float) - first).mean()
-        told = "start" if k == 0 else f"iteration {iteration:,}\nmoved {moved:.1f} of 255"
-        axes.set_title(told, fontsize=9.5)
-    figure.suptitle("Synthetic images during distillation")
+    each, first = min(each, ipc), next(iter(snapshots.values())).astype(float)
+    wide = [each] + [2 * each] * (len(snapshots) - 1)
+    figure = Figure(figsize=(9.5, 8.6 / sum(wide) * len(class_names) + 1.0), layout="constrained")
+    panels = figure.subplots(1, len(snapshots), width_ratios=wide, squeeze=False)[0]
+    for k, (axes, (iteration, images)) in enumerate(zip(panels, snapshots.items())):
+        change = images - first
+        pair = images, (127.5 + _MAGNIFIED * change).round().clip(0, 255).astype(np.uint8)
+        shown = [part.reshape(-1, ipc, *images.shape[1:])[: len(class_names), :each] for part in pair[: 1 + (k > 0)]]
+        image_sheet(
+            axes, np.concatenate(shown, 1).reshape(-1, *images.shape[1:]), wide[k], class_names if k == 0 else ()
+        )
+        axes.set_title("start" if k == 0 else f"iteration {iteration:,}\nmoved {np.abs(change).mean():.1f} of 255")
+    figure.suptitle(f"Synthetic images, and their difference from the start × {_MAGNIFIED} (grey: none)")
     return figure
 
 
@@ -203,17 +209,18 @@ def throughput(speed: NDArray[np.floating[Any]], parts: Mapping[str, float], wei
     clean_axes(left, "y").plot(np.arange(1, len(speed) + 1), speed, ".", color=GREY, alpha=0.7, label="each iteration")
     left.axhline(float(np.median(speed)), color=BLUE, linewidth=2, label=f"median: {np.median(speed):,.0f}")
     left.set_ylim(0)
+    left.set_xlim(0, len(speed) + 1)
     left.set_xlabel("iteration")
     left.set_ylabel("real images in a second")
-    left.set_title(f"The run, from its history (weights: {weighing:.1%} of its time)", fontsize=10.5)
-    left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="lower right")
+    left.set_title(f"The run (weights: {weighing:.1%} of its time)")
+    left.legend(framealpha=1, edgecolor="none", loc="lower right")
     total = sum(parts.values())
     bars = clean_axes(right, "x").barh(list(parts), [1000 * s for s in parts.values()], color=BLUE)
-    right.bar_label(bars, [f"{s / total:.0%}" for s in parts.values()], padding=3, fontsize=9)
+    right.bar_label(bars, [f"{s / total:.0%}" for s in parts.values()], padding=3)
     right.invert_yaxis()
     right.margins(x=0.14)
     right.set_xlabel("milliseconds")
-    right.set_title("An iteration of distribution matching", fontsize=10.5)
+    right.set_title("One iteration, by the clock")
     return figure
 
 
@@ -230,12 +237,12 @@ def resume_divergence(differences: Mapping[str, NDArray[np.floating[Any]]], cut:
         place = np.arange(cut, cut + len(values) + 1)
         axes.plot(place, [0, *values], linestyle=dash, marker=marker, color=colour, markersize=5, label=name)
     axes.axvline(cut, color="black", linewidth=1, linestyle=":")
-    axes.annotate("interrupted", (cut, axes.get_ylim()[1]), (4, -4), textcoords="offset points", va="top", fontsize=9)
+    axes.annotate("interrupted", (cut, axes.get_ylim()[1]), (4, -4), textcoords="offset points", va="top")
     axes.set_xlim(0)
     axes.set_xlabel("iteration")
     axes.set_ylabel("largest difference of a pixel,\nin standard deviations of the data")
     axes.set_title("Distance to the uninterrupted run")
-    axes.legend(frameon=False, fontsize=9, loc="center left")
+    axes.legend(frameon=False, loc="center left")
     return figure
 
 

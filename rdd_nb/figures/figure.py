@@ -1,7 +1,7 @@
-"""The ``Figure`` of all our figures: every text in it is shown as it is, whatever a user's matplotlibrc says.
+"""The ``Figure`` of all our figures: every text is shown as it is, and large enough, whatever a matplotlibrc says.
 
 Names of classes, groups and runs come from users, so a name such as ``$10k_$50k`` is no formula. Our own formulas are
-written in Unicode.
+written in Unicode. No text is smaller than :data:`SMALLEST`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogFormatter, ScalarFormatter
 
-__all__ = ["Figure", "legend_name", "shortened"]
+__all__ = ["PIXELS_PER_INCH", "SMALLEST", "Figure", "legend_name", "shortened"]
+
+#: CSS pixels that an inch of a figure is given on a page: 9.5 inches, the width of most, fit into a notebook's column.
+PIXELS_PER_INCH = 79
+#: The size of the smallest text, in points of the figure: 9 points on the page, where an inch has 96 pixels.
+SMALLEST = 11.0
 
 _drawing = threading.RLock()  # matplotlib's settings and fonts are shared by all figures, and runs draw in threads
 _LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
@@ -47,7 +52,7 @@ def shortened(name: str, most: int = 24) -> str:
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure in which a name is never a formula and a power of ten is not either, but ``10²``.
+    """A matplotlib figure in which a name is never a formula, a power of ten is ``10²``, and no text is too small.
 
     >>> figure = Figure()
     >>> _ = figure.subplots().set(title="$x_{$", xscale="log", xlim=(0.01, 1))
@@ -66,6 +71,7 @@ class Figure(matplotlib.figure.Figure):
             for text in self.findobj(Text):
                 text.set_parse_math(False)
                 text.set_usetex(False)
+                text.set_fontsize(max(text.get_fontsize(), SMALLEST))
             engine = self.get_layout_engine()
             if self.canvas.is_saving() and isinstance(engine, ConstrainedLayoutEngine):
                 # savefig draws twice: first on what draws nothing, to have the layout; then, with that, without engine.

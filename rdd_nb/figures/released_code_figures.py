@@ -62,7 +62,7 @@ def gradient_alignment(cosines: Mapping[str, Values], norms: Mapping[str, Values
     right.set_xlabel("length, in lengths of the plain gradient")
     left.set_title("Direction")
     right.set_title("Length")
-    left.legend(frameon=False, loc="upper left", fontsize=9)
+    left.legend(frameon=False, loc="upper left")
     return figure
 
 
@@ -91,7 +91,7 @@ def upper_and_lower_tail(
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.set_xlabel("tail t (log scale)")
-        axes.legend(frameon=False, fontsize=9, loc="upper right")
+        axes.legend(frameon=False, loc="upper right")
     left.set_ylabel("nats")
     right.set_ylabel("share of the weight, in %")
     left.set_title("What is averaged")
@@ -133,8 +133,9 @@ def padding_bias(
     right.set_xlabel("images in the cell")
     left.set_title("One population, groups of every size")
     right.set_title("The cells of one real pool")
-    left.legend(frameon=False, fontsize=9, loc="upper left")
-    right.legend(frameon=False, fontsize=9, loc="upper right")
+    left.legend(frameon=False, loc="upper left")
+    right.set_ylim(top=1.35 * right.get_ylim()[1])  # above the cells there is space for the legend
+    right.legend(frameon=False, loc="upper right")
     return figure
 
 
@@ -165,7 +166,7 @@ def best_of_k(
     left.set_xlabel("repeats k")
     left.set_ylabel("best of k minus mean, in points")
     left.set_title("What a maximum adds")
-    left.legend(frameon=False, fontsize=9, loc="upper left")
+    left.legend(frameon=False, loc="upper left")
     left.set_ylim(top=left.get_ylim()[1] * 1.45)
     names = ("the images it was chosen on", "fresh images", "fresh images, fresh nets")
     right.axvline(typical * 100, color="black", linestyle="--", linewidth=1.1, label="the average candidate")
@@ -179,7 +180,7 @@ def best_of_k(
     right.tick_params(axis="y", length=0)
     right.set_xlabel("accuracy in %")
     right.set_title("What a selected set is worth")
-    right.legend(frameon=False, fontsize=8.5, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.2))
+    right.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.2))
     return figure
 
 
@@ -203,7 +204,7 @@ def pass_fail_table(passed: NDArray[np.bool_], tests: Sequence[str], versions: S
         for x, good in enumerate(row):
             axes.text(
                 x, y, "✓ passes" if good else "✗ fails", ha="center", va="center", color=BLUE if good else "white",
-                fontweight="bold", fontsize=10,
+                fontweight="bold",
                 bbox={"boxstyle": "round,pad=0.45", "facecolor": "white" if good else ORANGE, "edgecolor": "none"},
             )  # fmt: skip
     axes.set_xlim(-0.5, len(versions) - 0.5)

@@ -48,11 +48,9 @@ def counts(cells: Mapping[str, Ints], classes: Sequence[str], groups: Sequence[s
         for (row, column), n in np.ndenumerate(shown):
             text = f"{n:,}" if n else "none"
             colour = "white" if shades[row, column] > 0.85 else "black" if n else "#A04000"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-        axes.set_xticks(
-            range(columns), [shortened(g, 14) for g in groups[:columns]], rotation=60 if columns > 5 else 0, fontsize=8
-        )
-        axes.set_yticks(range(rows), [shortened(c) for c in classes[:rows]], fontsize=8)
+            axes.text(column, row, text, ha="center", va="center", color=colour)
+        axes.set_xticks(range(columns), [shortened(g, 14) for g in groups[:columns]], rotation=60 if columns > 5 else 0)
+        axes.set_yticks(range(rows), [shortened(c) for c in classes[:rows]])
         axes.tick_params(length=0)
         axes.set(xlabel="group", title=f"{title}: {table.sum():,} images")
     figure.axes[0].set_ylabel("class")
@@ -83,11 +81,11 @@ def leaks(copies: Ints, shown: Mapping[str, Floats], fresh: Mapping[str, float],
             label=f"{name}: on fresh scenes",
         )
     axes.axhline(guess * 100, color=GREY, linestyle=":")
-    axes.text(copies[0], guess * 100 + 1.5, "a guess", color=GREY, fontsize=9)
+    axes.text(copies[0], guess * 100 + 1.5, "a guess", color=GREY)
     axes.set_xticks(copies)
     axes.set(xlabel="shots of each scene", ylabel="accuracy of the nearest neighbour in %", ylim=(0, 103))
     axes.set_title("What a split shows where scenes were shot several times")
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -105,7 +103,7 @@ def reach(sizes: Ints, curves: Mapping[str, Floats], groups: Mapping[str, int], 
     for (name, values), (colour, _, dash) in zip(curves.items(), _LINES):
         axes.plot(sizes, values * 100, dash, color=colour, label=name)
     axes.axhline(wanted * 100, color="black", linewidth=0.8, linestyle=":")
-    axes.text(sizes[0], wanted * 100 + 1, f"±{wanted * 100:g} points", fontsize=9)
+    axes.text(sizes[0], wanted * 100 + 1, f"±{wanted * 100:g} points")
     first = next(iter(curves.values())) * 100
     for names, low, high in _heaps(groups)[:most]:
         middle = float(np.sqrt(max(low, 1) * max(high, 1)))
@@ -114,14 +112,14 @@ def reach(sizes: Ints, curves: Mapping[str, Floats], groups: Mapping[str, int], 
         told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         told += f" ({low:,})" if low == high else f" ({low:,} to {high:,})"
         side = "right" if middle >= 2 * sizes[0] else "left"  # below the curve, and not over the axis
-        axes.annotate(told, (middle, there), (-1, -16), textcoords="offset points", fontsize=8, ha=side)
+        axes.annotate(told, (middle, there), (-1, -16), textcoords="offset points", ha=side)
     axes.set_xscale("log")
     ticks = [t for t in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000) if sizes[0] <= t <= sizes[-1]]
     axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
     axes.minorticks_off()
     axes.set(xlabel="test images in the group (log scale)", ylabel="half of the interval, in points of %", ylim=(0, 62))
     axes.set_title("How well can a group's accuracy be known?")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False)
     return figure
 
 
@@ -151,7 +149,7 @@ def agreement(shares: Mapping[str, Floats], sizes: Mapping[str, Ints], names: Se
         raise RddError(f"{len(names)} named groups cannot be told apart in bars: merge them to {len(_FILLS)} at most")
     columns = min(3, len(shares))
     rows = -(-len(shares) // columns)
-    figure = Figure(figsize=(9.5, 1.65 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.75 * rows + 0.9), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, (title, table) in zip(grid.ravel(), shares.items()):
         size = sizes[title]
@@ -171,16 +169,12 @@ def agreement(shares: Mapping[str, Floats], sizes: Mapping[str, Ints], names: Se
             )
             bottom += table[:, g] * 100
         axes.set(xlim=(0, max(size.sum(), 1)), ylim=(0, 100), title=shortened(title))
-        axes.title.set_fontsize(10)
-        axes.tick_params(labelsize=8)
-    for axes in grid[-1]:
-        axes.set_xlabel("images, found group by found group", fontsize=8)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("named, in %", fontsize=8)
+    figure.supxlabel("images; each bar is a found group, as wide as it is large")
+    figure.supylabel("named groups in it, in %")
     for axes in grid.ravel()[len(shares) :]:
         axes.set_visible(False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(names), frameon=False)
     return figure
 
 

@@ -67,14 +67,14 @@ def loss_distribution(losses: Losses, minority: NDArray[np.bool_], names: tuple[
     left.axvline(losses.mean(), color="black", linestyle="--", linewidth=1.2)
     left.annotate(
         f"the mean, {losses.mean():.2f}", (losses.mean(), 0.99), (-5, 0), xycoords=("data", "axes fraction"),
-        textcoords="offset points", ha="right", va="top", fontsize=9,
+        textcoords="offset points", ha="right", va="top",
     )  # fmt: skip
     left.set_ylim(top=left.get_ylim()[1] * 1.12)
     left.set_xscale("log")
     left.set_xlabel("loss of an image, in nats (log scale)")
     left.set_ylabel("images")
     left.set_title("Distribution of the losses")
-    left.legend(frameon=False, loc="upper left", fontsize=9)
+    left.legend(frameon=False, loc="upper right")
     worst = np.argsort(-losses, kind="stable")
     share = np.arange(len(losses) + 1) / len(losses)
     carried = np.concatenate([[0], losses[worst].cumsum()]) / losses.sum()
@@ -90,7 +90,7 @@ def loss_distribution(losses: Losses, minority: NDArray[np.bool_], names: tuple[
     right.set_xlabel("worst images, in % of all")
     right.set_ylabel("share of the summed loss, in %")
     right.set_title("Concentration of the loss")
-    right.legend(frameon=False, loc="lower right", fontsize=9)
+    right.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -121,14 +121,14 @@ def cvar_two_ways(losses: Losses, tail: float) -> Figure:
     left.set_xlabel("image, the worst first")
     left.set_ylabel("loss in nats")
     left.set_title(f"{count} real losses: the worst {tail:.0%} are {tail * count:.3g} images")
-    left.legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
+    left.legend(frameon=False, ncols=2, loc="upper right")
     top = values.max().item()
     eta = torch.linspace(0, top, 401, dtype=values.dtype)
     right.plot(eta, risk.rockafellar_uryasev(values, tail, eta), color="black")
     right.axhline(level, color=ORANGE, linewidth=1.2)
     right.axvline(edge, color="black", linestyle="--", linewidth=1)
     right.plot([edge], [level], "o", color=ORANGE, markersize=9, label="least value: CVaR,\nat the tail's edge")
-    right.legend(loc="upper right", framealpha=1, edgecolor="none", fontsize=9)
+    right.legend(loc="upper right", framealpha=1, edgecolor="none")
     right.set_xlabel("threshold η in nats")
     right.set_ylabel("η + mean of (loss − η)₊ / t, in nats")
     right.set_title("The same number by minimising")
@@ -158,7 +158,7 @@ def cvar_as_worst_case(
         last = tail > 0.7  # there is no space below the curve
         axes.annotate(
             f"{name}: {loss:.2f}", (tail, loss), (0, 36) if last else (-9, -4), textcoords="offset points",
-            ha="right", va="bottom" if last else "top", fontsize=9,
+            ha="right", va="bottom" if last else "top",
             arrowprops={"arrowstyle": "-", "color": GREY, "shrinkB": 5} if last else None,
         )  # fmt: skip
     axes.set_xscale("log")
@@ -169,7 +169,7 @@ def cvar_as_worst_case(
     axes.set_xlabel("tail t: nothing may become more than 1/t times as frequent (log scale)")
     axes.set_ylabel("mean loss in nats")
     axes.set_title("The worst-case mean within a density ratio of 1/t")
-    axes.legend(frameon=False, loc="upper right", fontsize=9)
+    axes.legend(frameon=False, loc="upper right")
     return figure
 
 
@@ -191,7 +191,7 @@ def group_dro(
     left.set_xlabel("training step")
     left.set_ylabel("in % of all")
     left.set_title(f"Weight on {names[1]} images")
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False)
     _sides(right, losses, names)
     right.set_title("Mean loss by group")
     return figure
@@ -209,7 +209,7 @@ def _sides(axes: Axes, losses: Mapping[str, Sequence[float]], names: tuple[str, 
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("mean loss on unseen images, in nats")
-    axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=2)
+    axes.legend(frameon=False, loc="lower right", ncols=2)
 
 
 def double_objective(
@@ -239,7 +239,7 @@ def double_objective(
     left.set_xlabel("power γ of its size with which a group counts")
     left.set_ylabel(f"weight on {names[1]} images, in %")
     left.set_title("Weight on the minority")
-    left.legend(framealpha=1, edgecolor="none", fontsize=9, loc="upper right")
+    left.legend(framealpha=1, edgecolor="none", loc="upper right")
     _sides(right, losses, names)
     right.set_title("Trained with each objective")
     return figure
@@ -265,7 +265,7 @@ def disappointment(sizes: Losses, log_chance: Mapping[float, Losses]) -> Figure:
     axes.set_xlabel("number of samples N")
     axes.set_ylabel("probability of disappointment (log scale)")
     axes.set_title("A ball of radius r disappoints less often than exp(−rN)")
-    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    axes.legend(frameon=False, loc="lower left")
     return figure
 
 
@@ -293,5 +293,5 @@ def minibatch_bias(
     axes.set_xlabel("batch size")
     axes.set_ylabel("mean over batches, in % of the true value")
     axes.set_title(f"CVaR of the worst {tail:.0%}, estimated from mini-batches")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, loc="lower right")
     return figure

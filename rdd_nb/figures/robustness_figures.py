@@ -41,7 +41,7 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top, parted by thin lines."""
     clean_axes(axes, "x").spines["left"].set_visible(False)
-    axes.set_yticks(range(len(names)), list(names), fontsize=9)
+    axes.set_yticks(range(len(names)), list(names))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     for y in range(1, len(names)):
@@ -78,7 +78,7 @@ def evaluation_table(tables: Mapping[str, pd.DataFrame]) -> Figure:
             axes.hlines(place, low, high, color=colour, linewidth=2)
             axes.plot(value, place, marker, color=colour, markersize=6.5, linestyle="none", label=name)
         axes.set(xlim=(-2, 102), xlabel="accuracy in %, with 95 % intervals")
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title)
     _legend(figure, figure.axes[0])
     return figure
 
@@ -130,7 +130,7 @@ def cross_architecture(panels: Mapping[str, Mapping[str, pd.DataFrame]], chance:
                 table[name] * 100, np.arange(len(names)) + shift, marker, color=colour, markersize=6.5, label=name
             )
         axes.set_xlim(0, 100)
-        axes.set_title(f"{sides[r]}: {ways[c]}" if len(sides) > 1 else ways[c], fontsize=10)
+        axes.set_title(f"{sides[r]}: {ways[c]}" if len(sides) > 1 else ways[c])
         if r == len(sides) - 1:
             axes.set_xlabel("accuracy in %")
     _legend(figure, grid[0, 0])
@@ -168,14 +168,14 @@ def protocol_effects(
         width = np.nan_to_num([values[s] * 100 for s in sources])
         bars.barh(place, width, height * 0.9, color=colour, hatch=hatch, edgecolor="white", label=side)
         for y, value in zip(place, width):
-            bars.text(value + 0.3, y, f"{value:.1f}", va="center", fontsize=8)
+            bars.text(value + 0.3, y, f"{value:.1f}", va="center")
         if noise is not None and np.isfinite(noise[side]):
             y = place[sources.index("both")]
             label = "" if "noise alone" in bars.get_legend_handles_labels()[1] else "noise alone"
             bars.vlines(noise[side] * 100, y - height * 0.45, y + height * 0.45, "black", linewidth=2, label=label)
     bars.set_xlim(0, max(max(v[s] for s in sources if v[s] == v[s]) for v in parts.values()) * 118 + 0.5)
     bars.set(xlabel="standard deviation in points", title="Sources of variation")
-    bars.legend(frameon=False, fontsize=9, loc="lower right")
+    bars.legend(frameon=False, loc="lower right")
     _legend(figure, panels[0])
     return figure
 

@@ -96,15 +96,15 @@ def sensitivity_figure(
         if not words and low > 0 and high / low > 19.99:
             axes.set_xscale("log")
             axes.minorticks_off()
-        axes.set_xticks([float(where[at]) for at in ticks], [at if words else f"{at:g}" for at in ticks], fontsize=8)
+        axes.set_xticks([float(where[at]) for at in ticks], [at if words else f"{at:g}" for at in ticks])
         if words and len(ticks) > 3:
             axes.tick_params(axis="x", rotation=25)
         axes.set(xlabel=parameter.replace("_", " "), ylim=(0, 100))
-        axes.set_title(panel, fontsize=10)
+        axes.set_title(panel)
         axes.grid(color="#EEEEEE")
         below = -0.32 if words and len(ticks) > 3 else -0.2  # beside the lines there is no space
-        axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below))
-    figure.supylabel("accuracy in %", fontsize=10)
+        axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below))
+    figure.supylabel("accuracy in %")
     return figure
 
 
@@ -176,17 +176,15 @@ def selection_figure(table: pd.DataFrame, along: str = "group_power", scenarios:
             axes.plot(xs, ys, dash, marker="o", markersize=4.5, color=colour, label=name)
             for at, here, there in zip(ats, xs, ys):
                 said_at = f"{at:g}" if isinstance(at, float) else at
-                axes.annotate(
-                    said_at, (here, there), xytext=beside[name], textcoords="offset points", fontsize=7, color=colour
-                )
+                axes.annotate(said_at, (here, there), xytext=beside[name], textcoords="offset points", color=colour)
         if "plain" in x.index:
             axes.plot(x["plain"], y["plain"], "*", color=COLOURS["grey"], markersize=11, label="plain", zorder=3)
         axes.set(xlabel=f"{across.label}, %", ylabel=f"{up.label}, %")
-        axes.set_title(scenario, fontsize=10)
+        axes.set_title(scenario)
         axes.margins(0.12)
         _widen(axes)
         axes.grid(color="#EEEEEE")
-    panels[0].legend(frameon=False, fontsize=7, title=f"numbers: {along}, or as said", title_fontsize=7)
+    panels[0].legend(frameon=False, title=f"numbers: {along}, or as said")
     return figure
 
 

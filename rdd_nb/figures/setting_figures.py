@@ -67,10 +67,9 @@ def sensitivity(said: pd.DataFrame, parameter: str) -> Figure:
             axes.set_xticks(levels, [f"{v:g}" for v in levels])
             axes.minorticks_off()
         axes.set(xlabel=parameter, title=shortened(str(name), 30))
-        axes.title.set_fontsize(11)
     if lines != [""]:
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(lines)), frameon=False, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(lines)), frameon=False)
     return figure
 
 
@@ -99,7 +98,7 @@ def front(points: pd.DataFrame, axes_names: Sequence[str]) -> Figure:
     best = points[points["front"]].sort_values("x")
     axes.plot(best["x"], best["y"], color=BLUE, linewidth=1, zorder=1)
     for number, (_, row) in enumerate(best.iterrows(), 1):
-        axes.annotate(str(number), (row["x"], row["y"]), xytext=(6, 5), textcoords="offset points", fontsize=10)
+        axes.annotate(str(number), (row["x"], row["y"]), xytext=(6, 5), textcoords="offset points")
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
-    axes.legend(loc="best", frameon=False, fontsize=9)
+    axes.legend(loc="best", frameon=False)
     return figure

@@ -208,11 +208,10 @@ def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) 
             bbox_to_anchor=(0.5, 0.98),
             ncols=2,
             frameon=False,
-            fontsize=8,
             columnspacing=1,
             handletextpad=0,
         )
-    figure.supxlabel("accuracy in %, with 95 % intervals over seeds", fontsize=10)
+    figure.supxlabel("accuracy in %, with 95 % intervals over seeds")
     return figure
 
 
@@ -258,19 +257,19 @@ def mechanism_figure(mechanism: pd.DataFrame, scenario: str, methods: Sequence[s
         axes.grid(color="#EEEEEE")
     said = f"{solid} solid, {faint} faint" if faint else "all images"
     coverage.set(xlabel="radius (1: typical distance in a class)", ylabel="% of real images within it")
-    coverage.set_title(f"covered: {said}", fontsize=9)
+    coverage.set_title(f"covered: {said}")
     coverage.set_ylim(0, 101)
     cvar.set(xlabel="fraction of largest losses averaged", ylabel="mean of these losses, nats", xscale="log")
     cvar.set_ylim(bottom=0)
-    cvar.set_title(f"lost: {said}", fontsize=9)
-    cvar.legend(frameon=False, fontsize=8)
+    cvar.set_title(f"lost: {said}")
+    cvar.legend(frameon=False)
     figure.suptitle(scenario)
     return figure
 
 
 def _mass(axes: Axes, mine: pd.DataFrame, methods: Sequence[str]) -> None:
     held = mine[mine["quantity"] == "mass"].set_index("method")
-    axes.set_title("matched", fontsize=9)
+    axes.set_title("matched")
     if held.empty:
         axes.text(0.5, 0.5, "no minority is marked", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
@@ -279,7 +278,7 @@ def _mass(axes: Axes, mine: pd.DataFrame, methods: Sequence[str]) -> None:
     shares = [float(held.loc[method, "value"]) * 100 for method, _ in styled]
     reach = [float(np.nan_to_num(held.loc[method, "sd"])) * 100 for method, _ in styled]
     bars = axes.bar([m for m, _ in styled], shares, color=[c for _, c in styled], yerr=reach, width=0.65)
-    axes.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=2)
+    axes.bar_label(bars, [f"{share:.0f}" for share in shares], padding=2)
     if len(styled) > 4:
         axes.tick_params(axis="x", rotation=25)
     axes.set_ylabel(f"{held['side'].iloc[0]} in what is matched, %")

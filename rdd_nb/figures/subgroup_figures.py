@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, clean_axes, image_sheet, two_panels
+from rdd_nb.figures import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, captioned_sheet, clean_axes, two_panels
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = [
@@ -41,7 +40,7 @@ _LINES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."), (PINK, "^",
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first on top."""
     clean_axes(axes, "x").spines["left"].set_visible(False)
-    axes.set_yticks(range(len(names)), list(names), fontsize=9)
+    axes.set_yticks(range(len(names)), list(names))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
@@ -89,8 +88,8 @@ def lollipops(tables: Mapping[str, pd.DataFrame], nulls: Mapping[str, tuple[Floa
         axes.scatter(value, place, size, color=ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
         axes.set(xlim=(-2, 102), xlabel="test accuracy in %")
         title = shortened(title, 28)
-        axes.set_title(title if count == groups else f"{title}: the worst {count} of {groups}", fontsize=11)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        axes.set_title(title if count == groups else f"{title}: the worst {count} of {groups}")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -120,8 +119,8 @@ def paired_differences(accuracy: pd.DataFrame, change: pd.DataFrame) -> Figure:
         right.plot(value[mine], place[mine], "s", markersize=7, label=label, **_hollow(hollow, "black"))
     right.axvline(0, color=GREY, linestyle=":")
     right.set(xlabel="difference in points of %, with 95 % interval", title="After minus before, on the same images")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=9)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
     return figure
 
 
@@ -145,7 +144,6 @@ def _map(axes: Axes, values: Floats, counts: Ints, least: int, colours: str, low
             text,
             ha="center",
             va="center",
-            fontsize=6 if counted else 7.5,
             color="white" if dark else "black",
         )
     return picture
@@ -170,15 +168,15 @@ def class_group_heat_map(
         _map(right, change * 100, counts, least, "PuOr", -reach, False),
     )
     for axes, picture, label in zip((left, right), pictures, ("accuracy in %", "difference in points of %")):
-        figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.02).set_label(label, fontsize=8)
+        figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.02).set_label(label)
         short = [shortened(g, 20) for g in groups]
         each = [f"{g}\n{n:,}" for g, n in zip(short, counts.sum(0))] if len(groups) < 4 else short
-        axes.set_xticks(range(len(groups)), each, rotation=90 if len(groups) > 3 else 0, fontsize=8)
+        axes.set_xticks(range(len(groups)), each, rotation=90 if len(groups) > 3 else 0)
         axes.tick_params(length=0)
         held = "in brackets: test images" if differ else f"each cell {counts.max():,} test images"
-        axes.set_xlabel(f"group ({held})", fontsize=9)
+        axes.set_xlabel(f"group ({held})")
         axes.set_aspect("auto")
-    left.set_yticks(range(len(classes)), [_counted(c, n) for c, n in zip(classes, counts.sum(1))], fontsize=8)
+    left.set_yticks(range(len(classes)), [_counted(c, n) for c, n in zip(classes, counts.sum(1))])
     left.set(ylabel="class (test images)", title="Accuracy")
     right.set(title="Change under the other set")
     return figure
@@ -204,14 +202,14 @@ def worst_group_bias(
         axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
         axes.minorticks_off()
     left.set_title("The worst of equal groups")
-    left.legend(frameon=False, fontsize=9, loc="lower right")
+    left.legend(frameon=False, loc="lower right")
     for k, (kind, values) in enumerate(held.items()):
         colour, marker, dash = _LINES[k % len(_LINES)]
         right.plot(counts, values * 100, dash, color=colour, marker=marker, label=kind)
     right.axhline(95, color="black", linewidth=1, label="nominal: 95 %")
     right.set(xlabel="number of groups (log scale)", ylabel="covers the truth, in % of draws")
     right.set(ylim=(-3, 103), title="Coverage of the intervals")
-    right.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+    right.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     return figure
 
 
@@ -236,11 +234,11 @@ def cvar_and_calibration(tails: Curves, trust: Curves) -> Figure:
     left.minorticks_off()
     left.set_ylim(0)
     right.plot([0, 100], [0, 100], ":", color=GREY)
-    right.text(30, 34, "perfectly calibrated", color=GREY, fontsize=9, rotation=40, ha="center")
+    right.text(30, 34, "perfectly calibrated", color=GREY, rotation=40, ha="center")
     _by_side(right, {n: {s: (x * 100, y * 100) for s, (x, y) in by.items()} for n, by in trust.items()}, markers=True)
     right.set(xlabel="confidence of the network in %, mean of a bin", ylabel="accuracy in the bin, in %")
     right.set(xlim=(0, 102), ylim=(-2, 102), title="Calibration")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -257,7 +255,6 @@ def coverage_and_accuracy(
     left.axvline(radius, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="radius, 1 is a typical distance within a class", ylabel="test images covered, in %", ylim=(0, 102))
     left.set_title("Coverage by group")
-    left.legend(frameon=False, fontsize=8, loc="lower right")
     for (side, both), (colour, marker, _) in zip(points.items(), _LINES):
         x, y = (values * 100 for values in both)
         for k in range(len(x)):
@@ -267,6 +264,7 @@ def coverage_and_accuracy(
             right.plot(x[:, k], y[:, k], marker, markersize=7, label=f"{side}: {name}", **_hollow(k == 0, colour))
     right.set(xlabel=f"covered within {radius:g}, in %", ylabel="test accuracy in %", xlim=(-4, 104), ylim=(-4, 104))
     right.set_title("Accuracy against coverage, by class")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -281,21 +279,15 @@ def confusion_matrices(
         images: uint8 ``[k, C, H, W]``, at least one.
         words: k captions, of three lines at most.
     """
-    figure = Figure(figsize=(9.5, 0.3 * len(classes) + 3.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.3 * len(classes) + 1.9, 1.5))[:, 0]
+    figure = Figure(figsize=(9.5, 0.3 * len(classes) + 3.9), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.3 * len(classes) + 2.1, 1.8))[:, 0]
     panels, short = above.subplots(1, len(matrices), sharey=True, squeeze=False)[0], [shortened(c) for c in classes]
     for axes, (title, matrix) in zip(panels, matrices.items()):
         picture = axes.imshow(matrix * 100, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-        axes.set_xticks(range(len(classes)), short, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(classes)), short, fontsize=8)
+        axes.set_xticks(range(len(classes)), short, rotation=90)
+        axes.set_yticks(range(len(classes)), short)
         axes.set(xlabel="predicted class", title=title)
     panels[0].set_ylabel("true class")
     above.colorbar(picture, ax=list(panels), shrink=0.8, pad=0.02, label="share of its class, in %")
-    axes = below.subplots()
-    height, width = images.shape[2:]
-    margin = int(0.4 * height)  # under each image, for its words
-    sheet = torch.nn.functional.pad(torch.from_numpy(images), (0, 0, 0, margin), value=255).numpy()
-    image_sheet(axes, sheet, len(images))
-    for k, text in enumerate(words):
-        axes.text(k * (width + 2) + width / 2, height + 1, text, ha="center", va="top", fontsize=6.5, linespacing=1)
+    captioned_sheet(below.subplots(), images, len(images), words)
     return figure

@@ -1,6 +1,8 @@
+import io
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from matplotlib.patches import Rectangle
@@ -81,3 +83,29 @@ def test_show_puts_out_a_picture_with_alternative_text_and_a_caption(monkeypatch
     assert picture.data[:4] == b"\x89PNG"
     assert "what is to be seen" in json.dumps(picture._repr_mimebundle_()[1])
     assert caption.data == "*The caption.*"
+
+
+@pytest.mark.parametrize("inches", [3, 9.5])
+def test_show_gives_an_inch_its_pixels_and_keeps_colours(monkeypatch, inches):
+    """Median cuts gave a title in the majority's blue some other blue, where images had most of the 256 colours."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *objects: shown.extend(objects))
+    figure = figures.Figure(figsize=(inches, 2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    figures.image_sheet(left, np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), np.uint8), 3)
+    right.set_facecolor(figures.BLUE)
+    figures.show(figure, "The caption.", alt="what is to be seen")
+    picture = PIL.Image.open(io.BytesIO(shown[0].data)).convert("RGB")
+    assert shown[0].width / picture.width == pytest.approx(figures.PIXELS_PER_INCH / 100, abs=0.01)
+    colours = {colour for _, colour in picture.getcolors(100_000)}
+    for wanted in ((255, 255, 255), (0, 114, 178)):
+        assert min(max(abs(a - b) for a, b in zip(wanted, colour)) for colour in colours) <= 4
+
+
+def test_words_stand_under_the_images_they_are_about():
+    axes = figures.Figure().subplots()
+    figures.captioned_sheet(axes, np.zeros((5, 1, 10, 10), np.uint8), 3, list("abcde"), margin=0.5)
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places == {"a": (5, 10), "b": (17, 10), "c": (29, 10), "d": (5, 27), "e": (17, 27)}
+    canvas = np.asarray(axes.images[0].get_array())
+    assert canvas.shape == (32, 34, 3) and (canvas[10:17] == 255).all() and (canvas[17:27, :10] == 0).all()

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 import rdd_nb
 from rdd_nb.figures import setting_figures, subgroup_figures
-from rdd_nb.figures.figure import Figure, legend_name, shortened
+from rdd_nb.figures.figure import PIXELS_PER_INCH, SMALLEST, Figure, legend_name, shortened
 
 HOSTILE = ("$10k_$50k", "C$x_{$", r"\frac{", "%d", "a|b", "<b>", "$", "long " * 40, "🦓", "ثوب", "_hidden", r"$\alpha$")
 SURPRISES = {
@@ -82,6 +82,41 @@ def test_powers_of_ten_are_in_unicode(settings):
     assert {"10⁻³", "10¹", "10⁵", "2×10⁰", "6×10⁰", "2⁻²", "2²"} <= set(texts)
     assert not any(sign in text for text in texts for sign in "$\\{}^")
     assert figure.axes[1].yaxis.get_offset_text().get_text().replace("-", "−") in ("1e−9", "×10⁻⁹")
+
+
+def sizes_on_the_page(figure):
+    """Points that the texts have where an inch of the figure is given PIXELS_PER_INCH, by what they say."""
+    seen = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return {text.get_text(): text.get_fontsize() * PIXELS_PER_INCH / 96 for text in seen}
+
+
+@pytest.mark.parametrize("settings", [{}, {"font.size": 5, "xtick.labelsize": 4, "legend.fontsize": "xx-small"}])
+def test_no_text_is_smaller_than_nine_points_on_a_page(settings):
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(9.5, 4), layout="constrained")
+        above, below = figure.subfigures(2, 1)
+        axes, other = above.subplots(1, 2)
+        axes.plot([0, 1], [2, 3], label="a line")
+        axes.legend(title="a legend", fontsize=3, title_fontsize=3)
+        axes.set_xlabel("x", fontsize=6)
+        axes.annotate("a note", (0.5, 2.5), fontsize=4)
+        figure.colorbar(other.imshow([[0, 1]]), ax=other).set_label("colours", fontsize=2)
+        below.text(0.5, 0.5, "in large", fontsize=30)
+        drawn(figure)
+    shown = sizes_on_the_page(figure)
+    assert {"a line", "a legend", "x", "a note", "colours", "in large", "0.0", "2.0"} <= set(shown)
+    assert min(shown.values()) >= 9
+    assert shown["in large"] == 30 * PIXELS_PER_INCH / 96, "what is large stays as it is"
+
+
+def test_a_text_that_grows_is_given_its_space():
+    """The sizes are set before the layout is made, or a label of four points would leave no space for one of eleven."""
+    figures = [Figure(figsize=(3, 2), layout="constrained") for _ in range(2)]
+    for figure, size in zip(figures, (4, SMALLEST)):
+        figure.subplots().set_xlabel("a label", fontsize=size)
+        figure.savefig(io.BytesIO(), format="png")
+    first, second = (figure.axes[0].get_position().bounds for figure in figures)
+    np.testing.assert_allclose(first, second)
 
 
 def test_drawing_again_changes_nothing():

@@ -19,7 +19,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import stream
 from rdd_nb.course.widgets.explorer import INKS, MARKERS, Explorer, choice
 from rdd_nb.data.dataset import ImageDataset
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import image_sheet
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = ["ClusterExplorer", "ClusterState", "principal_plane"]
@@ -191,12 +191,18 @@ class ClusterExplorer(Explorer[ClusterState]):
 
     def draw(self, state: ClusterState) -> Figure:
         """The class in its principal plane, and the selected cluster's images."""
-        figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+        figure = Figure(figsize=(9.6, 5.2), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=(1.2, 1), height_ratios=(1.25, 1))
-        self._scatter(figure.add_subplot(grid[:, 0]), state)
+        points = figure.add_subplot(grid[:, 0])
+        self._scatter(points, state)
+        marks, names = points.get_legend_handles_labels()
+        if names:
+            figure.legend(
+                marks, names, title="named groups (shape)", loc="outside lower center", ncols=5, frameon=False
+            )
         rows = [np.resize(part, len(state.near)) for part in (state.near, state.far, state.chance)]
         strip = figure.add_subplot(grid[0, 1])
-        strip.set_title(f"Images of cluster {state.cluster + 1}", fontsize=10)
+        strip.set_title(f"Images of cluster {state.cluster + 1}")
         if len(state.near):
             image_sheet(strip, self._data.images[np.concatenate(rows)].numpy(), len(rows[0]), ("near", "far", "random"))
         else:
@@ -208,13 +214,15 @@ class ClusterExplorer(Explorer[ClusterState]):
         y = np.arange(len(state.sizes))
         few = np.zeros(len(y)) if state.minority_share is None else np.nan_to_num(state.minority_share) * state.sizes
         named = state.minority_share is not None
-        axes.barh(y, few, color=COLOURS["minority"], hatch="///", edgecolor="white", linewidth=0)
-        axes.barh(y, state.sizes - few, left=few, color=COLOURS["majority"] if named else COLOURS["grey"])
+        axes.barh(
+            y, few, color="black", hatch="///", edgecolor="white", linewidth=0
+        )  # colours tell clusters apart here
+        axes.barh(y, state.sizes - few, left=few, color="#AAAAAA")
         for k, size in enumerate(state.sizes):
-            axes.annotate(f"{size:,}", (size, k), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(f"{size:,}", (size, k), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_yticks(y, [str(k + 1) for k in y])
         axes.get_yticklabels()[state.cluster].set_fontweight("bold")
-        axes.set_title("Sizes" + (f"; hatched: {self._data.minority_names[1]}" if named else ""), fontsize=10)
+        axes.set_title("Sizes" + (f"; hatched: {self._data.minority_names[1]}" if named else ""))
         axes.set(xlabel="images", ylabel="cluster", xlim=(0, 1.12 * state.sizes.max()))
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
@@ -245,8 +253,6 @@ class ClusterExplorer(Explorer[ClusterState]):
         name = shortened(self._data.class_names[state.label])
         axes.set_title(f"{name} in {state.space} ({state.kept:.0%} of the variance)")
         axes.set(xlabel="first principal direction", ylabel="second", xticks=[], yticks=[])
-        if any(names):
-            axes.legend(title="named groups (shape)", fontsize=8, title_fontsize=8, ncols=2, framealpha=0.85)
 
     def _shapes(self, state: ClusterState) -> tuple[NDArray[np.int64], list[str]]:
         """Which marker each image has, and what the markers mean."""

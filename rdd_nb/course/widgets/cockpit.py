@@ -273,7 +273,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         images = state.images.reshape(classes, ipc, *state.images.shape[1:])[:, :each]
         image_sheet(right, images.reshape(-1, *state.images.shape[1:]), each, self._data.class_names)
         some = "" if each == ipc else f" ({each} of {ipc} per class)"
-        right.set_title(f"The images after {state.iteration} iterations{some}", fontsize=11)
+        right.set_title(f"The images after {state.iteration} iterations{some}")
         return figure
 
     def describe(self, state: CockpitState) -> str:

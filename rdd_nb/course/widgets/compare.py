@@ -20,13 +20,14 @@ from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.paired_tests import Difference
 from rdd_nb.evaluation.scores import Scores, scores_of
-from rdd_nb.figures import COLOURS, image_sheet
+from rdd_nb.figures import COLOURS, captioned_sheet, image_sheet
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 
 __all__ = ["CompareState", "RunComparer"]
 
 _GROUPS_SHOWN = 12
 _SHEET_COLUMNS = 10
+_SINGLE_COLUMNS = 5  # of sets with one image a class
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +113,10 @@ class RunComparer(Explorer[CompareState]):
     def draw(self, state: CompareState) -> Figure:
         """The two sets above, accuracies and differences below."""
         height = 0.34 * len(state.shown) + 1.4
-        figure = Figure(figsize=(9.6, 4.6 + height), layout="constrained")
-        parts: Any = figure.subfigures(2, 1, height_ratios=(4.6, height))
+        single = all(self._runs[name][0].ipc == 1 for name in (state.left, state.right))
+        sheets = 0.6 + 1.2 * -(-self._runs[state.left][0].num_classes // _SINGLE_COLUMNS) if single else 4.6
+        figure = Figure(figsize=(9.6, sheets + height), layout="constrained")
+        parts: Any = figure.subfigures(2, 1, height_ratios=(sheets, height))
         above, below = parts
         for axes, name, ink in zip(above.subplots(1, 2), (state.left, state.right), _inks()):
             self._sheet(axes, name)
@@ -127,7 +130,11 @@ class RunComparer(Explorer[CompareState]):
         synthetic = self._runs[name][0]
         each = min(synthetic.ipc, _SHEET_COLUMNS)
         order = synthetic.labels.argsort(stable=True).view(synthetic.num_classes, synthetic.ipc)[:, :each].flatten()
-        image_sheet(axes, synthetic.to_uint8()[order].numpy(), each, synthetic.class_names)
+        images, classes = synthetic.to_uint8()[order].numpy(), synthetic.class_names
+        if each == 1:  # a column of single images would be small, beside much white
+            captioned_sheet(axes, images, _SINGLE_COLUMNS, [shortened(name, 12) for name in classes], margin=0.3)
+        else:
+            image_sheet(axes, images, each, classes)
         name = shortened(name, 40)
         axes.set_title(name if each == synthetic.ipc else f"{name} ({each} of {synthetic.ipc} per class)")
 
@@ -174,9 +181,9 @@ def _dumbbells(axes: Axes, state: CompareState) -> None:
     ):
         axes.hlines(y + shift, table["low"] * 100, table["high"] * 100, ink, linewidth=1.5)
         axes.plot(table["accuracy"] * 100, y + shift, marker, color=ink, markersize=7, label=legend_name(name))
-    axes.set_yticks(y, [shortened(name, 40) for name in state.shown], fontsize=9)
+    axes.set_yticks(y, [shortened(name, 40) for name in state.shown])
     axes.set(ylim=(len(y) - 0.4, -0.6), xlim=(-1.5, 101.5), xlabel="test accuracy in %, 95% intervals")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     _bare(axes)
 
 
@@ -189,7 +196,7 @@ def _differences(axes: Axes, state: CompareState) -> None:
     axes.plot(rows["difference"][sure] * 100, y[sure], "s", color="#000000", markersize=6)
     axes.plot(rows["difference"][~sure] * 100, y[~sure], "s", color="#000000", markersize=6, markerfacecolor="white")
     axes.set_xlabel("right − left in points; filled: 0 is outside")
-    axes.set_title("Paired difference", fontsize=10)
+    axes.set_title("Paired difference")
     _bare(axes)
 
 

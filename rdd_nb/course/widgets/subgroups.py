@@ -18,7 +18,7 @@ from rdd_nb.course.widgets.explorer import INKS, MARKERS, Explorer, choice
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.scores import Scores
-from rdd_nb.figures import image_sheet
+from rdd_nb.figures import captioned_sheet
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 from rdd_nb.models import risk
 
@@ -26,7 +26,7 @@ __all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "permuta
 
 METRICS = ("accuracy", "CVaR of the loss")
 _GROUPS_SHOWN = 16
-_COLUMNS, _IMAGES = 4, 12
+_COLUMNS, _IMAGES = 3, 6
 
 
 def groupings(scores: Scores) -> tuple[str, ...]:
@@ -218,6 +218,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
         figure = Figure(figsize=(9.6, max(4.8, 0.32 * len(state.shown) + 1.6)), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         self._lollipops(left, state)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
         self._gallery(right, state)
         return figure
 
@@ -240,7 +241,7 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             axes.hlines(y, rows["low_simultaneous"] * scale, rows["high_simultaneous"] * scale, ink, linewidth=1)
             axes.hlines(y, rows["low"] * scale, rows["high"] * scale, ink, linewidth=3.5, alpha=0.55)
             axes.plot(rows["value"] * scale, y, marker, color=ink, markersize=7, label=legend_name(run))
-        axes.set_yticks(range(len(places)), [shortened(name, 40) for name in places], fontsize=9)
+        axes.set_yticks(range(len(places)), [shortened(name, 40) for name in places])
         axes.set_ylim(len(places) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         if state.metric == "accuracy":
@@ -250,29 +251,23 @@ class SubgroupExplorer(Explorer[SubgroupState]):
             axes.set_xlim(left=0)
         axes.grid(axis="x", color="#E5E5E5")
         axes.set_axisbelow(True)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
         axes.spines[["top", "right", "left"]].set_visible(False)
 
     def _gallery(self, axes: Axes, state: SubgroupState) -> None:
         group, run = shortened(state.group), shortened(next(iter(state.tables)))
-        axes.set_title(f"{group}: what {run!r} confuses most\n(in brackets: share of its nets that err)", fontsize=9)
+        axes.set_title(f"{group}: most often wrong under\n{run!r} (share of nets that err)")
         axes.set_anchor("N")
         chosen = state.images[:_IMAGES]
         if not len(chosen):
             axes.text(0.5, 0.5, "no test image", ha="center", transform=axes.transAxes)
             axes.set_axis_off()
             return
-        images = self._test.images[torch.from_numpy(chosen)]
-        height, width = images.shape[2:]
-        margin = int(0.75 * height)  # under each image, for its predicted class
-        image_sheet(axes, torch.nn.functional.pad(images, (0, 0, 0, margin), value=255).numpy(), _COLUMNS)
-        names = self._test.class_names
-        for k, (index, said, wrong) in enumerate(zip(chosen, state.said, state.wrong)):
-            x = (k % _COLUMNS) * (width + 2) + width / 2
-            y = (k // _COLUMNS) * (height + margin + 2) + height
-            truth = names[int(self._test.labels[index])]
-            words = f"{_short(truth)}\n" + (f"→ {_short(names[said])}\n({wrong:.0%})" if wrong else "right")
-            axes.text(x, y, words, ha="center", va="top", fontsize=7, linespacing=1.0)
+        names, labels = self._test.class_names, self._test.labels.numpy()
+        words = [
+            f"{_short(names[labels[index]])}\n" + (f"→ {_short(names[said])}\n({wrong:.0%})" if wrong else "right")
+            for index, said, wrong in zip(chosen, state.said, state.wrong)
+        ]
+        captioned_sheet(axes, self._test.images[torch.from_numpy(chosen)].numpy(), _COLUMNS, words)
 
     def describe(self, state: SubgroupState) -> str:
         """The selected group under each run, its place among the groups, and its commonest confusion."""

@@ -177,7 +177,7 @@ def _draw_losses(axes: Axes, state: TailState) -> None:
     ):
         axes.axhline(value, linestyle=style, color=ink, linewidth=1.8, label=f"{name} {value:.3g}")
     axes.set(ylabel="loss", title=f"The worst {state.tail:.0%} of {count:,} losses", xlim=(0, 1))
-    axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -202,7 +202,7 @@ def _draw_groups(axes: Axes, state: TailState) -> None:
         rows, aspect="auto", cmap="Greys", vmin=0, vmax=1, extent=(0, 1, len(shown), 0), interpolation="nearest"
     )
     axes.axvline(state.tail, color=COLOURS["minority"], linewidth=1.8)
-    axes.set_yticks(np.arange(len(shown)) + 0.5, [shortened(state.group_names[g]) for g in shown], fontsize=8)
+    axes.set_yticks(np.arange(len(shown)) + 0.5, [shortened(state.group_names[g]) for g in shown])
     axes.tick_params(axis="y", length=0)
 
 
