@@ -202,13 +202,12 @@ def methods_figure(table: pd.DataFrame, scenarios: Sequence[str] | None = None) 
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#EEEEEE")
         axes.spines["left"].set_visible(False)
-        axes.set_title(scenario, pad=20)
+        axes.set_title(scenario, pad=38)
         axes.legend(
             loc="lower center",
             bbox_to_anchor=(0.5, 0.98),
-            ncols=2,
             frameon=False,
-            columnspacing=1,
+            labelspacing=0.1,
             handletextpad=0,
         )
     figure.supxlabel("accuracy in %, with 95 % intervals over seeds")
