@@ -14,6 +14,13 @@ from rdd_nb.models.protocol import MOST
 __all__ = ["DistillConfig"]
 
 
+#: What counts for trajectories alone.
+_TRAJECTORY = {
+    *("expert_objective", "num_experts", "expert_epochs", "match_epochs", "max_start_epoch", "first_max_start_epoch"),
+    *("student_steps", "student_batch", "student_lr", "lr_step"),
+}
+
+
 class DistillConfig(pydantic.BaseModel):
     """Everything that decides a distillation, checked when it is made.
 
@@ -31,7 +38,9 @@ class DistillConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ipc: int = pydantic.Field(10, ge=1, le=1_000_000, description="synthetic images per class")
-    matching: Literal["distribution", "gradient"] = pydantic.Field("distribution", description="what is matched")
+    matching: Literal["distribution", "gradient", "trajectory"] = pydantic.Field(
+        "distribution", description="what is matched"
+    )
     objective: Literal["erm", "robust", "group", "density"] = pydantic.Field(
         "robust", description="how real samples are weighted on the real side (R2, R3, R4; erm is plain)"
     )
@@ -45,16 +54,48 @@ class DistillConfig(pydantic.BaseModel):
         0.3, ge=0, le=1, description="a learnable group counts as its size to this power: 0 alike, 1 as in the data"
     )
     iterations: int | None = pydantic.Field(
-        None, ge=1, le=10**9, description="networks met; default 200 (gradient: 60)"
+        None, ge=1, le=10**9, description="networks met; default 200 (gradient: 60; trajectory: 300 students)"
     )
     outer: int = pydantic.Field(1, ge=1, le=10**9, description="matches in the life of one network")
     inner: int = pydantic.Field(1, ge=0, le=10**9, description="epochs the network is trained for between two matches")
     inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
     batch_real: int = pydantic.Field(64, ge=1, le=10**9, description="real images per class in one match")
-    lr_img: float | None = pydantic.Field(None, gt=0, description="step size of the pixels; default 5 (gradient: 1)")
+    lr_img: float | None = pydantic.Field(
+        None, gt=0, description="step size of the pixels; default 5 (gradient: 1; trajectory: 100)"
+    )
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
-    lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches")
-    batch_net: int = pydantic.Field(256, ge=1, le=10**9, description="batch of the network's training between matches")
+    lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches, and of experts")
+    batch_net: int = pydantic.Field(
+        256, ge=1, le=10**9, description="batch of the network's training between matches, and of experts"
+    )
+    expert_objective: Literal["auto", "erm", "robust", "cvar", "group-dro"] = pydantic.Field(
+        "auto",
+        description="trajectory: how experts are trained; auto is erm where objective is, else robust: batches drawn "
+        "by the groups' shares",
+    )
+    num_experts: int = pydantic.Field(5, ge=1, le=10_000, description="trajectory: networks trained on the real data")
+    expert_epochs: int = pydantic.Field(20, ge=1, le=10_000, description="trajectory: epochs of an expert, each kept")
+    match_epochs: int = pydantic.Field(2, ge=1, le=10_000, description="trajectory: epochs that a student makes up for")
+    max_start_epoch: int | None = pydantic.Field(
+        None, ge=0, le=10_000, description="trajectory: the last epoch that a student starts from; default half of them"
+    )
+    first_max_start_epoch: int | None = pydantic.Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="trajectory: that epoch at first, growing evenly over the first half of the iterations; default "
+        "as max_start_epoch",
+    )
+    student_steps: int = pydantic.Field(20, ge=1, le=10_000, description="trajectory: steps of a student")
+    student_batch: int | None = pydantic.Field(
+        None, ge=1, le=10**9, description="trajectory: synthetic images in a student's step; default all"
+    )
+    student_lr: float = pydantic.Field(
+        0.02, gt=0, description="trajectory: step size of a student at first; it is learnt with the images"
+    )
+    lr_step: float = pydantic.Field(
+        0.05, ge=0, description="trajectory: step size of the logarithm of a student's step size; 0 keeps it"
+    )
     augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
     init: Literal["auto", "real", "noise", "medoids", "groups"] = pydantic.Field(
         "auto",
@@ -88,6 +129,8 @@ class DistillConfig(pydantic.BaseModel):
                 "reference=robust trains the network on real data between matches: set outer ≥ 2, inner ≥ 1 and "
                 "inner_data=real"
             )
+        if self.matching == "trajectory":
+            self._check_trajectory()
         if self.mean_weight + self.max_weight == 0:
             raise ValueError("mean_weight and max_weight are both 0: nothing is left of the risk")
         if self.network not in networks.available():
@@ -97,20 +140,58 @@ class DistillConfig(pydantic.BaseModel):
         augmentation.parse(self.augment)
         return self
 
+    def _check_trajectory(self) -> None:
+        if self.outer > 1 or self.reference == "robust":
+            raise ValueError(
+                "matching=trajectory has its networks trained before (expert_objective says how): leave outer=1 and "
+                "reference=erm"
+            )
+        if self.match_epochs + self.last_start > self.expert_epochs:
+            raise ValueError(
+                f"a student that starts at epoch {self.last_start} and makes up for {self.match_epochs} ends beyond "
+                f"the experts' last epoch ({self.expert_epochs}): lower max_start_epoch or match_epochs"
+            )
+        if self.first_max_start_epoch is not None and self.first_max_start_epoch > self.last_start:
+            raise ValueError(
+                f"first_max_start_epoch={self.first_max_start_epoch} is above max_start_epoch={self.last_start}"
+            )
+        if self.norm == "batch":
+            raise ValueError("norm=batch keeps running statistics, which are no weights to match: use another norm")
+
     @pydantic.model_serializer(mode="wrap")
     def _told(self, told: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Runs and tables from before there was a choice of precision stay known by the settings they were made with.
-        return {k: v for k, v in told(self).items() if (k, v) != ("precision", "float32")}
+        # Runs and tables from before there was a choice of precision, or trajectories, stay known by the settings they
+        # were made with.
+        left = set() if self.matching == "trajectory" else _TRAJECTORY
+        return {k: v for k, v in told(self).items() if (k, v) != ("precision", "float32") and k not in left}
+
+    @property
+    def last_start(self) -> int:
+        """The last epoch of an expert that a student starts from, with its default filled in."""
+        if self.max_start_epoch is not None:
+            return self.max_start_epoch
+        return max(0, min(self.expert_epochs // 2, self.expert_epochs - self.match_epochs))
+
+    def start_epochs(self, iteration: int) -> int:
+        """The last epoch that a student of this iteration (from 0) may start from.
+
+        >>> grows = DistillConfig(matching="trajectory", iterations=100, max_start_epoch=10, first_max_start_epoch=2)
+        >>> [grows.start_epochs(i) for i in (0, 25, 50, 99)]
+        [2, 6, 10, 10]
+        """
+        first = self.last_start if self.first_max_start_epoch is None else self.first_max_start_epoch
+        part = min(1.0, 2 * iteration / self.num_iterations)
+        return first + int(part * (self.last_start - first))
 
     @property
     def num_iterations(self) -> int:
         """Iterations with the matching's default filled in."""
-        return self.iterations or {"distribution": 200, "gradient": 60}[self.matching]
+        return self.iterations or {"distribution": 200, "gradient": 60, "trajectory": 300}[self.matching]
 
     @property
     def step_size(self) -> float:
         """Step size of the pixels with the matching's default filled in."""
-        return self.lr_img or {"distribution": 5.0, "gradient": 1.0}[self.matching]
+        return self.lr_img or {"distribution": 5.0, "gradient": 1.0, "trajectory": 100.0}[self.matching]
 
     def matched(self, classes: int) -> int:
         """How many images, real and synthetic, are matched in one iteration on a data set of ``classes`` classes.
@@ -118,6 +199,8 @@ class DistillConfig(pydantic.BaseModel):
         >>> DistillConfig(ipc=10, batch_real=64).matched(10)
         740
         """
+        if self.matching == "trajectory":
+            return self.student_steps * min(self.student_batch or classes * self.ipc, classes * self.ipc)
         return self.outer * classes * (self.batch_real + self.ipc)
 
 

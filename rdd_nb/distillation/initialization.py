@@ -32,6 +32,8 @@ class State:
         seconds: wall-clock time of each completed iteration.
         weighing: the part of ``seconds`` spent on the risk: losses, groups and weights of the real samples. On a GPU it
             counts until the work is under way, not until it is done.
+        step_sizes: trajectory matching: a student's learnt step size after each completed iteration.
+        step_momentum: of the logarithm of that step size.
     """
 
     iteration: int
@@ -40,6 +42,8 @@ class State:
     losses: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
     weighing: tuple[float, ...] = ()
+    step_sizes: tuple[float, ...] = ()
+    step_momentum: float = 0.0
 
 
 def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> Tensor:

@@ -21,6 +21,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import Experts, expert_bytes, load_or_train_experts
 from rdd_nb.distillation.initialization import State, check, fingerprint, initial_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
@@ -51,6 +52,7 @@ def distill(
     device: str = "auto",
     progress: bool | str = True,
     source: dict[str, Any] | None = None,
+    experts: str | Path | None = None,
 ) -> Run:
     """Distil ``data`` into ``config.ipc`` images per class.
 
@@ -63,12 +65,13 @@ def distill(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         progress: show a bar on stderr; a string becomes its label.
         source: how to get the data again (such as its name and scenario); kept in the run's ``config.json``.
+        experts: of trajectory matching: a folder for experts that runs share; by default ``experts`` in ``out``.
 
     Raises:
         RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written.
     """
     if out is None:
-        return _run(data, config, groups, None, device, progress)
+        return _run(data, config, groups, None, device, progress, experts)
     pick_device(device)
     check(data, config, groups)  # before there is a folder: the mended command may want the same one
     said = {"distill": config.model_dump(mode="json"), "data": fingerprint(data, groups), "source": source or {}}
@@ -79,7 +82,7 @@ def distill(
             return Run(folder.load_synthetic(), config, _history(folder), folder.path)
         if groups is not None and groups.report and not folder.files.there(GROUPS):
             folder.files.write(GROUPS, groups_to_bytes(groups))
-        return _run(data, config, groups, folder, device, progress)
+        return _run(data, config, groups, folder, device, progress, experts or folder.files.part("experts").path)
 
 
 def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, source: dict[str, Any]) -> None:
@@ -92,7 +95,9 @@ def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, so
     told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}
     folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
     images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
-    folder.files.probe(3 * images + 100 * config.num_iterations)  # checkpoint (images and momentum), set, history
+    experts = expert_bytes(data, config) if config.matching == "trajectory" else 0
+    # Checkpoint (images and momentum), set, history; and the experts, wherever they are kept.
+    folder.files.probe(3 * images + 100 * config.num_iterations + experts)
 
 
 def kept_groups(folder: RunFolder, data: ImageDataset) -> Groups | None:
@@ -124,7 +129,9 @@ def _run(
     folder: RunFolder | None,
     device: str,
     progress: bool | str,
+    experts: str | Path | None,
 ) -> Run:
+    followed = _experts(data, config, groups, experts, device, progress) if config.matching == "trajectory" else None
     if folder is not None and folder.has_checkpoint:
         state = saved_state(folder, data, config)
     else:
@@ -144,7 +151,7 @@ def _run(
         unit="it",
     )
     try:
-        for state in steps(data, config, groups, state, device):  # noqa: B020 (the last one is what counts)
+        for state in steps(data, config, groups, state, device, followed):  # noqa: B020 (the last one is what counts)
             bar.update()
             recent = state.seconds[-RECENT:]
             rate = config.matched(data.num_classes) * len(recent) / max(sum(recent), 1e-9)  # a coarse clock may tell 0
@@ -166,6 +173,7 @@ def _run(
         "reference": config.reference,
         "groups": "none" if groups is None else groups.source,
         "seed": str(config.seed),
+        **({"step_size": f"{state.step_sizes[-1]:.6g}"} if state.step_sizes else {}),
     }
     synthetic = SyntheticSet(
         images=state.images.cpu(),
@@ -182,6 +190,7 @@ def _run(
             "loss": state.losses,
             "seconds": state.seconds,
             "weighing": state.weighing,
+            **({"step_size": state.step_sizes} if state.step_sizes else {}),
         }
     )
     if folder is not None:
@@ -197,6 +206,24 @@ def _run(
             }
         )
     return Run(synthetic, config, history, folder.path if folder else None)
+
+
+def _experts(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None,
+    out: str | Path | None,
+    device: str,
+    progress: bool | str,
+) -> Experts:
+    """The experts of trajectory matching, with a bar while they are trained."""
+    with tqdm(desc="experts", unit="epoch", disable=not progress, mininterval=2.0) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return load_or_train_experts(data, config, groups, out=out, device=device, progress=tell)
 
 
 def _found(groups: Groups) -> dict[str, Any]:
@@ -218,6 +245,9 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
         fits = all(_is_whole(each, shape) for each in (state.images, state.momentum))
         fits &= type(state.iteration) is int and 0 <= state.iteration <= config.num_iterations
         fits &= all(len(each) == state.iteration and all(type(v) is float for v in each) for each in told)
+        learnt = state.iteration if config.matching == "trajectory" else 0
+        fits &= len(state.step_sizes) == learnt and all(type(v) is float and v > 0 for v in state.step_sizes)
+        fits &= type(state.step_momentum) is float
     except (TypeError, AttributeError):
         fits = False
     if not fits:

@@ -9,6 +9,7 @@ state of a run. That is what a checkpoint holds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,10 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import Experts, load_or_train_experts
 from rdd_nb.distillation.initialization import State, check, initial_state, sampling_weights
+from rdd_nb.distillation.sampling import Sampler
+from rdd_nb.distillation.trajectory_step import Students
 from rdd_nb.models import augmentation, networks, risk
 from rdd_nb.models.training import descend
 
@@ -36,33 +40,6 @@ MAP_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}
 #: The largest feature map of real images whose gradient is wanted, over the classes that are taken together. A graph
 #: keeps some four of that size: 8 GB, of the 16 that a small card has.
 GRAPH_BYTES = {"cuda": 2 * 2**30}
-
-
-class _Sampler:
-    """Class-balanced batches of real indices ``[C, B]``, each class by its own probabilities, without a sync.
-
-    Systematic sampling: one uniform point in each of B equal slices of the class's cumulative distribution. With the
-    samples ordered by group, each group gets its share of every batch to within one sample.
-    """
-
-    def __init__(self, labels: Tensor, num_classes: int, probabilities: Tensor, order: Tensor, device: torch.device):
-        members = [order[labels[order] == c] for c in range(num_classes)]
-        longest = max(map(len, members))
-        self.index = torch.zeros(num_classes, longest, dtype=torch.int64)
-        self.cdf = torch.full((num_classes, longest), 2.0, dtype=torch.float64)
-        self.last = torch.tensor([[len(m) - 1] for m in members], device=device)
-        for c, m in enumerate(members):
-            mass = probabilities[m].double()
-            self.index[c, : len(m)] = m
-            self.cdf[c, : len(m)] = (mass / mass.sum()).cumsum(0)
-        self.index, self.cdf = self.index.to(device), self.cdf.to(device)
-
-    def draw(self, batch: int, generator: torch.Generator) -> Tensor:
-        classes, device = len(self.index), self.index.device
-        points = torch.rand(classes, batch, generator=generator, device=device, dtype=torch.float64)
-        points = (points + torch.arange(batch, device=device)) / batch
-        where = torch.searchsorted(self.cdf, points, right=True).minimum(self.last)
-        return self.index.gather(1, where)
 
 
 class _Problem:
@@ -87,7 +64,7 @@ class _Problem:
             shares = clustering.group_shares(groups, data.labels, self.classes, config.group_power)
             self.group_shares = shares.to(device)
             order = order[groups.ids[order].argsort(stable=True)]
-        self.sampler = _Sampler(data.labels, self.classes, mass, order, device)
+        self.sampler = Sampler(data.labels, self.classes, mass, order, device)
 
     def real(self, index: Tensor) -> Tensor:
         """The images at ``index`` (any shape), normalised, ``[index.numel(), channels, H, W]``."""
@@ -134,10 +111,12 @@ def steps(
     groups: Groups | None = None,
     state: State | None = None,
     device: str = "auto",
+    experts: Experts | None = None,
 ) -> Iterator[State]:
     """Distil, one iteration at a time: yields the state after each, starting from ``state`` or from the beginning.
 
-    The same data, config, groups and state give the same bits on the same machine.
+    The same data, config, groups and state give the same bits on the same machine. ``experts`` are those of trajectory
+    matching (:func:`rdd_nb.distillation.experts.load_or_train_experts`), trained here where none are given.
 
     Raises:
         RddError: ``ipc`` too large, groups missing or of the wrong length, a loss that is no longer finite.
@@ -146,10 +125,14 @@ def steps(
     where = pick_device(device)
     check(data, config, groups)
     state = state or initial_state(data, config, groups)
-    problem = _Problem(data, config, groups, where)
     state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
+    if config.matching == "trajectory":
+        experts = experts or load_or_train_experts(data, config, groups, device=where)
+        step = Students(data, config, experts, where).step
+    else:
+        step = functools.partial(_step, _Problem(data, config, groups, where))
     while state.iteration < config.num_iterations:
-        state = _step(problem, state)
+        state = step(state)
         yield state
 
 

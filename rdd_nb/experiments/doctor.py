@@ -20,6 +20,7 @@ from rdd_nb.core.processes import THREAD_NAMES, cores, gpus, memory
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import epoch_seconds, expert_bytes, made_up_experts
 from rdd_nb.distillation.step import steps
 from rdd_nb.models.protocol import PROFILES, Protocol
 from rdd_nb.models.training import train
@@ -58,6 +59,8 @@ class Expected:
         images: real and synthetic images that are matched in a second.
         evaluation: seconds to train as many networks as were asked for on the set.
         nets: how many these are.
+        experts: seconds that the experts of trajectory matching take, all of them, unless they are there already.
+        expert_bytes: what they take on the disk, and in memory.
     """
 
     iteration: float
@@ -65,11 +68,13 @@ class Expected:
     images: float
     evaluation: float
     nets: int
+    experts: float = 0.0
+    expert_bytes: int = 0
 
     @property
     def seconds(self) -> float:
-        """Of the whole distillation."""
-        return self.iteration * self.iterations
+        """Of the whole distillation, the experts' included."""
+        return self.iteration * self.iterations + self.experts
 
 
 def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
@@ -110,8 +115,9 @@ def iteration(data: ImageDataset, config: DistillConfig, device: str = "auto") -
         RddError: as :func:`rdd_nb.distillation.step.steps`.
     """
     where = pick_device(device)
-    groups = Groups(torch.arange(len(data)) % 10, 10, "random") if config.objective in ("robust", "group") else None
-    going = steps(data, config.model_copy(update={"iterations": 10**9}), groups, device=device)
+    experts = made_up_experts(data, config) if config.matching == "trajectory" else None
+    endless = config.model_copy(update={"iterations": 10**9})
+    going = steps(data, endless, _random_groups(data, config), device=device, experts=experts)
     taken = [seconds(lambda: next(going), where)]  # the first one also warms up
     while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
         taken.append(seconds(lambda: next(going), where))
@@ -144,7 +150,17 @@ def expected(
     few = replace(protocol, epochs=max(2, protocol.epochs // 20))
     judged = seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
     judged *= protocol.epochs / few.epochs * nets / min(nets, 2)
-    return Expected(middle, config.num_iterations, config.matched(data.num_classes) / middle, judged, nets)
+    taught, size = 0.0, 0
+    if config.matching == "trajectory":
+        epochs, size = config.num_experts * config.expert_epochs, expert_bytes(data, config)
+        taught = epochs * epoch_seconds(data, config, _random_groups(data, config), where)
+    images = config.matched(data.num_classes) / middle
+    return Expected(middle, config.num_iterations, images, judged, nets, taught, size)
+
+
+def _random_groups(data: ImageDataset, config: DistillConfig) -> Groups | None:
+    """In place of those that the config would have discovered."""
+    return Groups(torch.arange(len(data)) % 10, 10, "random") if config.objective in ("robust", "group") else None
 
 
 def findings(device: str = "auto") -> list[str]:

@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import seed_of
+from rdd_nb.models.normalisation import InstanceNorm
 
 __all__ = ["NORMS", "Network", "available", "batched", "build"]
 
@@ -200,7 +201,7 @@ def batched(net: nn.Module, precision: str = "float32") -> Callable[[Mapping[str
 
 def _norm(norm: str, channels: int) -> nn.Module:
     if norm == "instance":
-        return nn.GroupNorm(channels, channels)
+        return InstanceNorm(channels)
     if norm == "layer":
         return nn.GroupNorm(1, channels)
     if norm == "group":

@@ -29,7 +29,7 @@ from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.risk.online import GroupDRO
 from rdd_nb.models.risk.tail_risk import group_cvar
 
-__all__ = ["SGD", "SMALL_BATCH", "cosine", "descend", "train"]
+__all__ = ["SGD", "SMALL_BATCH", "balanced_order", "cosine", "descend", "dro_weights", "train"]
 
 SMALL_BATCH = 128  # images: with more, one network at a time on the CPU
 
@@ -233,7 +233,7 @@ def _batches(
     images, labels = data.images.to(device), data.labels.to(device)
     mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
     while True:
-        order = torch.randperm(len(labels), generator=draw) if cells is None else _balanced(cells, draw)
+        order = torch.randperm(len(labels), generator=draw) if cells is None else balanced_order(cells, draw)
         for part in order.split(protocol.batch):
             transform = augmentation.draw(protocol.augment, len(part), draw, device=device)
             part = part.to(device)
@@ -243,7 +243,7 @@ def _batches(
             yield transform(x), labels[part], part
 
 
-def _balanced(cells: Tensor, draw: torch.Generator) -> Tensor:
+def balanced_order(cells: Tensor, draw: torch.Generator) -> Tensor:
     """Samples ``[N]`` for one epoch: round after round of all cells in a random order, a random member of each."""
     sizes = torch.bincount(cells)
     rounds = -(-len(cells) // len(sizes))
@@ -259,7 +259,7 @@ def _cells(data: SyntheticSet | ImageDataset, protocol: Protocol) -> Tensor | No
     return (data.labels * data.num_groups + data.groups).cpu().unique(return_inverse=True)[1]
 
 
-def _group_weights(dro: GroupDRO, losses: Tensor, cells: Tensor) -> Tensor:
+def dro_weights(dro: GroupDRO, losses: Tensor, cells: Tensor) -> Tensor:
     """Moves ``dro`` by the losses ``[B]`` and says how much each of them counts, ``[B]``, summing to 1."""
     risk = group_cvar(losses.detach(), cells, dro.num_groups, tail=1.0)
     share = dro.update(risk.values, risk.present) * risk.present
@@ -304,7 +304,7 @@ def _fit(
         losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1)
         if cells is None:
             return losses.mean(1)
-        counts = torch.stack([_group_weights(*one) for one in zip(dro, losses, cells[which])])
+        counts = torch.stack([dro_weights(*one) for one in zip(dro, losses, cells[which])])
         return (counts * losses).sum(1)
 
     def slow_down(step: int, optimiser: SGD) -> None:

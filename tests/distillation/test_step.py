@@ -7,7 +7,8 @@ from rdd_nb.clustering.groups import Groups
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import initial_state
 from rdd_nb.distillation.loop import distill
-from rdd_nb.distillation.step import _Sampler, steps
+from rdd_nb.distillation.sampling import Sampler
+from rdd_nb.distillation.step import steps
 from tests.distillation.helpers import DATA, GROUPS, TINY, final
 
 
@@ -81,7 +82,7 @@ def test_groups_decide_how_much_of_the_minority_is_matched():
 def test_the_sampler_stays_in_its_class_and_follows_the_probabilities():
     labels = torch.tensor([0, 1, 0, 1, 1, 0, 0])
     mass = torch.tensor([1.0, 1.0, 2.0, 0.0, 3.0, 0.0, 1.0])
-    sampler = _Sampler(
+    sampler = Sampler(
         labels, 2, mass, torch.randperm(7, generator=torch.Generator().manual_seed(1)), torch.device("cpu")
     )
     drawn = torch.stack([sampler.draw(4, torch.Generator().manual_seed(s)) for s in range(500)])

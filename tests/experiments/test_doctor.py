@@ -11,6 +11,7 @@ from rdd_nb import cli
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import loading
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import load_or_train_experts
 from rdd_nb.distillation.loop import distill
 from rdd_nb.experiments import doctor
 from rdd_nb.models.protocol import Protocol
@@ -46,6 +47,17 @@ def test_what_is_expected_is_about_what_it_takes(objective):
     assert wanted.images == pytest.approx(10 * 9 / wanted.iteration) and wanted.evaluation > 0
     taken = distill(data, config, progress=False, device="cpu").history.seconds.sum()
     assert taken / 8 < wanted.seconds < 8 * taken, "within the noise of a busy machine"
+
+
+def test_experts_count_to_what_is_expected():
+    data = loading.load("digits", size=8).train
+    config = DistillConfig(matching="trajectory", num_experts=2, expert_epochs=3, iterations=7, **SMALL)
+    wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=2, width=4), nets=1)
+    assert wanted.seconds == pytest.approx(7 * wanted.iteration + wanted.experts)
+    assert wanted.images == pytest.approx(config.matched(10) / wanted.iteration)
+    made = load_or_train_experts(data, config, device="cpu")
+    assert wanted.expert_bytes == sum(path.nbytes for path in made.paths)
+    assert made.seconds / 20 < wanted.experts < 20 * made.seconds, "within the noise of a busy machine"
 
 
 def test_it_minds_what_slows_the_machine_down(monkeypatch):

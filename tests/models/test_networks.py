@@ -8,6 +8,7 @@ from torch import nn
 from rdd_nb.core.errors import RddError
 from rdd_nb.models import networks
 from rdd_nb.models.networks import build
+from rdd_nb.models.normalisation import InstanceNorm
 
 
 def images(shape, n=2):
@@ -43,7 +44,7 @@ def test_convnet_is_the_reference(shape, depth, side):
     net = build("convnet", shape, 10, width=6, depth=depth)
     assert net.embedding_size == 6 * side * side
     kinds = [type(layer) for stage in net.body for layer in stage]
-    assert kinds == [networks.Stem, *[nn.GroupNorm, nn.ReLU, networks.AveragePool, nn.Conv2d] * depth][:-1]
+    assert kinds == [networks.Stem, *[InstanceNorm, nn.ReLU, networks.AveragePool, nn.Conv2d] * depth][:-1]
     norm = net.body[0][1]
     assert (norm.num_groups, norm.num_channels, norm.affine) == (6, 6, True)
     sides = [f.shape[-1] for f in net.features(images(shape))]

@@ -12,7 +12,7 @@ from rdd_nb.data.dataset import ImageDataset, statistics
 from rdd_nb.evaluation.predictions import evaluate, predict
 from rdd_nb.models import augmentation, networks, training
 from rdd_nb.models.protocol import Protocol
-from rdd_nb.models.training import SGD, _balanced, _fit, train
+from rdd_nb.models.training import SGD, _fit, balanced_order, train
 from tests.evaluation.helpers import SMALL, as_synthetic, parameters, quadrants, same, untrained
 from tests.helpers import rng
 
@@ -219,7 +219,7 @@ def test_no_nets_is_an_error():
 DRO = Protocol(epochs=3, lr=0.05, width=4, depth=1, batch=7, objective="group-dro", group_step=0.5)
 
 
-def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
+def test_group_dro_is_the_papers_algorithm_onbalanced_order_batches():
     """Written out with Python's own exponentials: q moves by the losses of the groups first, then the net by q."""
     data = quadrants(20, groups=True)
     pairs = [(int(c), int(g)) for c, g in zip(data.labels, data.groups)]
@@ -232,7 +232,7 @@ def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
         for epoch in range(3):
             if epoch == 2:
                 optimiser = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4)
-            for part in _balanced(cells, draw).split(7):
+            for part in balanced_order(cells, draw).split(7):
                 losses = F.cross_entropy(net(data.normalised(part)), data.labels[part], reduction="none")
                 means = {k: losses[cells[part] == k].mean() for k in sorted(set(cells[part].tolist()))}
                 held = sum(q[k] for k in means)
@@ -248,13 +248,13 @@ def test_group_dro_is_the_papers_algorithm_on_balanced_batches():
 
 def test_batches_for_group_dro_hold_every_group_alike():
     cells = torch.tensor([0] * 50 + [1] * 7 + [2] + [3] * 20)
-    order = _balanced(cells, rng())
+    order = balanced_order(cells, rng())
     assert order.shape == (78,), "a pass is as long as a plain one"
     met = cells[order]
     for start in range(0, 76, 4):
         assert sorted(met[start : start + 4].tolist()) == [0, 1, 2, 3], "round after round of all"
     assert (order[met == 2] == 57).all() and len(order[met == 0].unique()) > 10
-    again = torch.cat([_balanced(cells, rng(s)) for s in range(200)])
+    again = torch.cat([balanced_order(cells, rng(s)) for s in range(200)])
     share = torch.bincount(again, minlength=78)[50:57] / (again >= 50).logical_and(again < 57).sum()
     assert float((share - 1 / 7).abs().max()) < 0.02, "each member alike"
 

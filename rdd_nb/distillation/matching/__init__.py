@@ -16,14 +16,19 @@ of each of ``C`` classes.
 from rdd_nb.distillation.matching.distribution import coverage_losses, distribution_loss
 from rdd_nb.distillation.matching.gradient import gradient_distance, gradient_loss, gradient_losses
 from rdd_nb.distillation.matching.objectives import OBJECTIVES, group_means_weights, objective_weights
+from rdd_nb.distillation.matching.trajectory import TrajectoryMatch, flat_parameters, match_trajectory, student_path
 
 __all__ = [
     "OBJECTIVES",
+    "TrajectoryMatch",
     "coverage_losses",
     "distribution_loss",
+    "flat_parameters",
     "gradient_distance",
     "gradient_loss",
     "gradient_losses",
     "group_means_weights",
+    "match_trajectory",
     "objective_weights",
+    "student_path",
 ]

@@ -40,7 +40,8 @@ __all__ = [
     "slug",
 ]
 
-OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv"}  # what a study writes beside its scenarios' folders
+#: What a study writes beside its scenarios' folders.
+OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv", "groups", "experts"}
 
 
 @dataclass(frozen=True)

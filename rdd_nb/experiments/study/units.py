@@ -123,7 +123,7 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
     splits = _prepared(_data_key(unit))
     groups, discovery = _groups(unit, splits.train, out, device)
     began = time.perf_counter()
-    trained_on, weighing = _images(unit, splits.train, groups, folder, device)
+    trained_on, weighing = _images(unit, splits.train, groups, folder, device, Folder(out).part("experts").path)
     made = time.perf_counter() - began if weighing is None else weighing["seconds"]
     began = time.perf_counter()
     test = matched(trained_on, splits.test)
@@ -217,7 +217,7 @@ def _begin(folder: Folder, unit: Unit) -> None:
 
 
 def _images(
-    unit: Unit, data: ImageDataset, groups: Groups | None, folder: Folder, device: str
+    unit: Unit, data: ImageDataset, groups: Groups | None, folder: Folder, device: str, experts: Path
 ) -> tuple[SyntheticSet | ImageDataset, dict[str, Any] | None]:
     """What the nets are trained on; for a distillation also its seconds and the share of them spent on weighing."""
     kind = unit.made["kind"]
@@ -229,7 +229,7 @@ def _images(
         return chosen, None
     config = DistillConfig(**{**unit.made["config"], "seed": unit.seed})
     source = {"study": unit.study, "scenario": unit.made["scenario"], "options": unit.made["options"]}
-    run = distill(data, config, groups, out=folder.path, device=device, progress=False, source=source)
+    run = distill(data, config, groups, out=folder.path, device=device, progress=False, source=source, experts=experts)
     seconds = float(run.history["seconds"].sum())
     share = None
     if "weighing" in run.history:

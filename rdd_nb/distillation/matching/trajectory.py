@@ -1,0 +1,138 @@
+"""Trajectory matching: a student trained on the synthetic set is to arrive where an expert on real data did.
+
+From an expert's weights θ*_t a student takes N steps of gradient descent on synthetic mini-batches. Its distance to the
+expert's later weights θ*_{t+M}, relative to the way the expert went, is the loss (MTT, Cazenavette et al., 2203.11932,
+equation 2): ‖θ_N − θ*_{t+M}‖² / ‖θ*_t − θ*_{t+M}‖². It is 1 where the student stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rdd_nb.core.device import phase
+from rdd_nb.core.errors import RddError
+
+__all__ = ["TrajectoryMatch", "flat_parameters", "match_trajectory", "student_path"]
+
+#: A student's step: which of the images (int64 ``[B]``), and what is done to them before the network sees them.
+Batch = tuple[Tensor, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryMatch:
+    """The loss of one student, ``[]``, and its gradients: of the images ``[M, C, H, W]``, the labels, the step ``[]``.
+
+    ``labels`` is None where they are hard.
+    """
+
+    loss: Tensor
+    images: Tensor
+    labels: Tensor | None
+    step: Tensor
+
+
+def flat_parameters(net: nn.Module) -> Tensor:
+    """All weights of a network in one vector ``[P]``, in the order of ``net.parameters()``, detached.
+
+    >>> flat_parameters(nn.Linear(3, 2)).shape
+    torch.Size([8])
+    """
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def _loss(net: nn.Module, parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    names = (name for name, _ in net.named_parameters())
+    return F.cross_entropy(functional_call(net, dict(zip(names, parameters)), (images,)), labels)
+
+
+def _split(net: nn.Module, flat: Tensor) -> list[Tensor]:
+    """``flat`` as parameters of their shapes, each a leaf that wants a gradient."""
+    shapes = [p.shape for p in net.parameters()]
+    parts = flat.detach().split([shape.numel() for shape in shapes])
+    return [part.view(shape).requires_grad_() for part, shape in zip(parts, shapes)]
+
+
+def _flat(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])
+
+
+def student_path(
+    net: nn.Module, start: Tensor, images: Tensor, labels: Tensor, batches: Sequence[Batch], step: Tensor
+) -> list[Tensor]:
+    """The weights ``[P]`` of a student before its first step and after each: θ_{i+1} = θ_i − step · ∇ℓ(θ_i).
+
+    Args:
+        net: gives the architecture; its own weights are not used.
+        start: ``[P]``, such as a snapshot of an expert.
+        images: ``[M, C, H, W]``.
+        labels: int64 ``[M]``, or soft ones, float ``[M, K]``.
+        batches: one for each step.
+        step: ``[]``, above 0.
+
+    Raises:
+        RddError: the network keeps running statistics (BatchNorm), which are no weights and would be left behind.
+    """
+    if any(True for _ in net.buffers()):
+        raise RddError("trajectories are of weights alone, and this network keeps running statistics: use another norm")
+    path = [start]
+    for chosen, transform in batches:
+        parameters = _split(net, path[-1])
+        with torch.no_grad():
+            seen = transform(images[chosen])
+        with phase("synthetic side"):
+            gradient = torch.autograd.grad(_loss(net, parameters, seen, labels[chosen]), parameters)
+        path.append(path[-1] - step * _flat(gradient))
+    return path
+
+
+def match_trajectory(
+    net: nn.Module,
+    start: Tensor,
+    target: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    batches: Sequence[Batch],
+    step: Tensor,
+) -> TrajectoryMatch:
+    """The distance between where a student arrives and ``target`` ``[P]``, with its exact gradients; see the module.
+
+    The student's weights after each step are kept and no graph is: on the way back each step is computed anew, and the
+    gradient λ of the loss with respect to its end is carried to its beginning, λ ← λ − step · ∂⟨∇ℓ, λ⟩/∂θ. So the
+    memory is that of one step, whatever N is, but for N + 1 weight vectors. The gradient is the full one: also the way
+    in which an image moves the student's later steps is counted.
+
+    Args: as of :func:`student_path`.
+
+    Raises:
+        RddError: ``start`` and ``target`` are the same; see :func:`student_path`.
+    """
+    far = (start - target).square().sum()
+    if not images.is_cuda and not bool(far > 0):
+        raise RddError("an expert that did not move cannot be followed: raise lr_net, or train it for more epochs")
+    path = student_path(net, start, images, labels, batches, step)
+    missing = path.pop() - target
+    loss, carried = missing.square().sum() / far, 2 * missing / far
+    soft = labels.is_floating_point()
+    to_images, to_step = torch.zeros_like(images), torch.zeros_like(step)
+    to_labels = torch.zeros_like(labels) if soft else None
+    for chosen, transform in reversed(batches):
+        parameters = _split(net, path.pop())
+        part, told = images[chosen].detach().requires_grad_(), labels[chosen].detach().requires_grad_(soft)
+        with phase("synthetic side"):
+            gradient = torch.autograd.grad(_loss(net, parameters, transform(part), told), parameters, create_graph=True)
+            along = (_flat(gradient) * carried).sum()
+        with phase("backward"):
+            wanted = [*parameters, part, *([told] if soft else [])]
+            back = torch.autograd.grad(along, wanted, materialize_grads=True)
+        to_step -= along.detach()
+        to_images.index_add_(0, chosen, back[len(parameters)], alpha=-float(step))
+        if to_labels is not None:
+            to_labels.index_add_(0, chosen, back[-1], alpha=-float(step))
+        carried = carried - step * _flat(back[: len(parameters)])
+    return TrajectoryMatch(loss, to_images, to_labels, to_step)

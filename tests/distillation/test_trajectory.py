@@ -1,0 +1,280 @@
+"""Trajectory matching: its gradients, its memory, and whom it follows."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from rdd_nb.core.errors import RddError
+from rdd_nb.distillation import matching
+from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import expert_bytes, expert_key, load_or_train_experts
+from rdd_nb.distillation.loop import distill
+from rdd_nb.distillation.step import steps
+from rdd_nb.models import networks
+from tests.distillation.helpers import DATA, GROUPS
+
+SMALL = {
+    **{"matching": "trajectory", "ipc": 2, "width": 4, "depth": 2, "iterations": 3, "checkpoint_every": 1},
+    **{"num_experts": 2, "expert_epochs": 3, "match_epochs": 1, "batch_net": 16, "lr_net": 0.05},
+    **{"student_steps": 3, "student_batch": 3, "augment": "flip_crop"},
+}
+
+
+def problem(soft: bool = False, steps: int = 4):
+    """A small student in double precision."""
+    draw = torch.Generator().manual_seed(0)
+    net = networks.build("convnet", (1, 8, 8), 3, width=4, depth=2).double()
+    start = matching.flat_parameters(net)
+    target = start + 0.05 * torch.randn(start.shape, generator=draw, dtype=torch.float64)
+    images = torch.randn(6, 1, 8, 8, generator=draw, dtype=torch.float64)
+    labels = torch.arange(3).repeat_interleave(2)
+    if soft:
+        labels = (3 * F.one_hot(labels, 3).double() + torch.randn(6, 3, generator=draw, dtype=torch.float64)).softmax(1)
+    batches = [(torch.randperm(6, generator=draw)[:4], lambda x: 1.1 * x.flip(3)) for _ in range(steps)]
+    return net, start, target, images, labels, batches, torch.tensor(0.3, dtype=torch.float64)
+
+
+def unrolled(net, start, target, images, labels, batches, step):
+    """The same loss, with the graph of all steps kept: the reference."""
+    wanted = [images.clone().requires_grad_(), step.clone().requires_grad_()]
+    if labels.is_floating_point():
+        wanted.append(labels.clone().requires_grad_())
+    names, shapes = zip(*((name, p.shape) for name, p in net.named_parameters()))
+    theta = start
+    for chosen, transform in batches:
+        theta = theta.requires_grad_() if theta is start else theta
+        parts = [t.view(s) for t, s in zip(theta.split([s.numel() for s in shapes]), shapes)]
+        said = functional_call(net, dict(zip(names, parts)), (transform(wanted[0][chosen]),))
+        loss = F.cross_entropy(said, (wanted[2] if len(wanted) == 3 else labels)[chosen])
+        theta = theta - wanted[1] * torch.autograd.grad(loss, theta, create_graph=True)[0]
+    loss = (theta - target).square().sum() / (start - target).square().sum()
+    return loss, torch.autograd.grad(loss, wanted)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_gradients_are_those_of_the_whole_unrolled_training(soft):
+    given = problem(soft)
+    found = matching.match_trajectory(*given)
+    loss, (images, step, *labels) = unrolled(*given)
+    torch.testing.assert_close(found.loss, loss.detach())
+    torch.testing.assert_close(found.images, images)
+    torch.testing.assert_close(found.step, step)
+    assert (found.labels is None) != soft
+    if soft:
+        torch.testing.assert_close(found.labels, labels[0])
+    assert images.abs().max() > 1e-4  # there is something to compare
+
+
+def test_a_student_that_stands_still_has_loss_one_and_one_that_arrives_none():
+    net, start, target, images, labels, batches, step = problem()
+    still = matching.match_trajectory(net, start, target, images, labels, batches, torch.zeros_like(step))
+    assert float(still.loss) == pytest.approx(1)
+    end = matching.student_path(net, start, images, labels, batches, step)[-1]
+    there = matching.match_trajectory(net, start, end, images, labels, batches, step)
+    assert float(there.loss) == 0
+    assert there.images.abs().max() == 0
+
+
+def test_the_first_steps_of_a_student_are_those_of_gradient_descent():
+    net, start, _, images, labels, batches, step = problem()
+    path = matching.student_path(net, start, images, labels, batches[:2], step)
+    torch.nn.utils.vector_to_parameters(start.clone(), net.parameters())
+    descent = torch.optim.SGD(net.parameters(), lr=float(step))
+    for index, (chosen, transform) in enumerate(batches[:2]):
+        descent.zero_grad()
+        F.cross_entropy(net(transform(images[chosen])), labels[chosen]).backward()
+        descent.step()
+        torch.testing.assert_close(path[index + 1], matching.flat_parameters(net))
+
+
+def test_an_expert_that_did_not_move_and_running_statistics_are_refused():
+    net, start, _, images, labels, batches, step = problem()
+    with pytest.raises(RddError, match="did not move"):
+        matching.match_trajectory(net, start, start, images, labels, batches, step)
+    batch = networks.build("convnet", (1, 8, 8), 3, width=4, depth=2, norm="batch").double()
+    with pytest.raises(RddError, match="running statistics"):
+        matching.student_path(batch, matching.flat_parameters(batch), images, labels, batches, step)
+
+
+def test_no_graph_is_kept_from_step_to_step(monkeypatch):
+    """What is alive on the way back is one step's graph, whatever the number of steps."""
+    alive, most = 0, 0
+    whole = matching.trajectory._loss
+
+    class Counted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            nonlocal alive, most
+            ctx.held = _Held()
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    class _Held:
+        def __init__(self):
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr(matching.trajectory, "_loss", lambda *given: Counted.apply(whole(*given)))
+    matching.match_trajectory(*problem(steps=3))
+    few = most
+    alive = most = 0
+    matching.match_trajectory(*problem(steps=30))
+    assert most == few <= 2
+
+
+@pytest.mark.parametrize("objective", ["erm", "robust", "group", "density"])
+def test_a_distillation_moves_images_and_step_and_repeats_to_the_bit(objective):
+    config = DistillConfig(objective=objective, **SMALL)
+    first, again = (list(steps(DATA, config, GROUPS, device="cpu"))[-1] for _ in range(2))
+    assert torch.equal(first.images, again.images)
+    assert first.step_sizes == again.step_sizes
+    assert len(set(first.step_sizes)) == config.iterations
+    other = list(steps(DATA, config.model_copy(update={"seed": 1}), GROUPS, device="cpu"))[-1]
+    assert not torch.equal(first.images, other.images)
+
+
+def test_a_state_taken_up_again_ends_with_the_same_bits():
+    config = DistillConfig(objective="robust", **SMALL)
+    states = list(steps(DATA, config, GROUPS, device="cpu"))
+    again = list(steps(DATA, config, GROUPS, states[0], device="cpu"))[-1]
+    assert torch.equal(states[-1].images, again.images)
+    assert states[-1].step_sizes == again.step_sizes
+
+
+def test_the_step_size_follows_its_slope(monkeypatch):
+    """Its logarithm goes down the slope, with momentum, by no more than half at once; lr_step=0 keeps it."""
+    slope = 2.0
+
+    def match(net, start, target, images, labels, batches, step):
+        return matching.TrajectoryMatch(torch.tensor(1.0), torch.zeros_like(images), None, torch.tensor(slope))
+
+    monkeypatch.setattr(matching, "match_trajectory", match)
+    config = DistillConfig(**{**SMALL, "lr_step": 0.1, "student_lr": 0.5, "momentum_img": 0.5})
+    first, second, _ = (state.step_sizes[-1] for state in steps(DATA, config, device="cpu"))
+    assert math.log(first / 0.5) == pytest.approx(-0.1 * 2 * 0.5)
+    assert math.log(second / first) == pytest.approx(-0.1 * (0.5 * 2 * 0.5 + 2 * first))
+    slope = -1e9
+    assert next(steps(DATA, config, device="cpu")).step_sizes == (pytest.approx(0.75),)
+    kept = list(steps(DATA, config.model_copy(update={"lr_step": 0.0}), device="cpu"))[-1]
+    assert kept.step_sizes == (0.5, 0.5, 0.5)
+
+
+def test_the_loss_falls():
+    config = DistillConfig(
+        **{**SMALL, "objective": "erm", "iterations": 60, "augment": "none", "student_steps": 8, "init": "noise"},
+        lr_img=30,
+        max_start_epoch=0,
+    )
+    history = distill(DATA, config, progress=False, device="cpu").history
+    assert history.loss[-10:].mean() < 0.9 * history.loss[:10].mean()
+
+
+@pytest.mark.parametrize("kind", ["erm", "robust", "cvar", "group-dro"])
+def test_experts_are_made_once_and_gone_on_with_to_the_same_bits(tmp_path, monkeypatch, kind):
+    config = DistillConfig(expert_objective=kind, **SMALL)
+    fresh = load_or_train_experts(DATA, config, GROUPS, device="cpu")
+    assert [p.shape[0] for p in fresh.paths] == [4, 4]
+    assert not torch.equal(fresh.paths[0], fresh.paths[1])
+    monkeypatch.setattr("rdd_nb.distillation.experts.SAVE_EVERY", -1)
+
+    def stop(done, total):
+        assert total == 6
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_or_train_experts(DATA, config, GROUPS, out=tmp_path, device="cpu", progress=stop)
+    seen = []
+    again = load_or_train_experts(
+        DATA, config, GROUPS, out=tmp_path, device="cpu", progress=lambda done, total: seen.append(done)
+    )
+    assert seen[:2] == [3, 4]  # the first was whole, the second had one epoch
+    assert all(torch.equal(a, b) for a, b in zip(fresh.paths, again.paths))
+    files = sorted(p.name for p in tmp_path.glob("experts-*/[!.]*"))
+    assert files == ["expert-000.safetensors", "expert-001.safetensors", "manifest.json"]
+    size = sum(p.stat().st_size for p in tmp_path.glob("experts-*/expert-*"))
+    assert 0 <= size - expert_bytes(DATA, config) < 2000
+
+
+def test_experts_are_shared_by_what_decides_them():
+    def key(groups=GROUPS, **changed):
+        return expert_key(DATA, DistillConfig(**{**SMALL, **changed}), groups)[0]
+
+    assert key() == key(student_steps=7, lr_img=3.0, iterations=9, ipc=1)
+    assert key(expert_objective="erm") == key(None, expert_objective="erm")  # plain experts see no groups
+    different = [
+        key(),
+        key(None),
+        key(seed=1),
+        key(expert_epochs=4),
+        key(expert_objective="cvar"),
+        key(objective="erm"),
+    ]
+    different += [key(group_power=0.0), key(expert_objective="group-dro")]
+    assert len(set(different)) == len(different)
+    assert key(expert_objective="robust", tail=0.5) == key(expert_objective="robust", tail=0.2)
+    assert key(expert_objective="cvar", tail=0.5) != key(expert_objective="cvar", tail=0.2)
+
+
+def test_a_foreign_or_damaged_expert_is_named(tmp_path):
+    config = DistillConfig(**SMALL)
+    load_or_train_experts(DATA, config, GROUPS, out=tmp_path, device="cpu")
+    (first, _) = sorted(tmp_path.glob("experts-*/expert-*"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:50])
+    with pytest.raises(RddError, match="is truncated or no safetensors file"):
+        load_or_train_experts(DATA, config, GROUPS, out=tmp_path, device="cpu")
+    other = config.model_copy(update={"seed": 5})
+    load_or_train_experts(DATA, other, GROUPS, out=tmp_path, device="cpu")
+    key, _ = expert_key(DATA, other, GROUPS)
+    first.write_bytes((tmp_path / f"experts-{key}" / first.name).read_bytes())
+    with pytest.raises(RddError, match="no expert of these data and settings"):
+        load_or_train_experts(DATA, config, GROUPS, out=tmp_path, device="cpu")
+    assert json.loads((first.parent / "manifest.json").read_text())["settings"]["seed"] == 0
+
+
+def test_robust_experts_draw_the_rare_group_and_group_dro_all_pairs_alike():
+    from rdd_nb.distillation.experts import _network, _Training
+
+    rare = GROUPS.ids.bool()
+    for kind, low, high in (("erm", 0.15, 0.25), ("robust", 0.45, 0.55), ("group-dro", 0.45, 0.55)):
+        config = DistillConfig(**SMALL, expert_objective=kind, group_power=0.0)
+        training = _Training(_network(DATA, config, 0), DATA, config, GROUPS, 0, torch.device("cpu"))
+        drawn = torch.cat([part for e in range(60) for part, _ in training._batches(torch.Generator().manual_seed(e))])
+        assert low < float(rare[drawn].float().mean()) < high, kind
+
+
+def test_settings_that_do_not_fit_are_one_line():
+    for wrong, said in (
+        ({"outer": 2}, "outer=1"),
+        ({"max_start_epoch": 3}, "beyond the experts' last epoch"),
+        ({"max_start_epoch": 1, "first_max_start_epoch": 2}, "first_max_start_epoch=2 is above"),
+        ({"norm": "batch"}, "running statistics"),
+    ):
+        with pytest.raises(RddError, match=said) as error:
+            DistillConfig(**{**SMALL, **wrong})
+        assert "\n" not in str(error.value)
+    with pytest.raises(RddError, match="no longer finite at iteration 1: lower lr_img"):
+        list(steps(DATA, DistillConfig(**{**SMALL, "student_lr": 1e30}), device="cpu"))
+    with pytest.raises(RddError, match="expert 0 diverged in epoch 1: lower lr_net"):
+        load_or_train_experts(DATA, DistillConfig(**{**SMALL, "lr_net": 1e30}), device="cpu")
+
+
+def test_configs_of_other_matchings_say_nothing_of_trajectories():
+    told = DistillConfig(matching="distribution").model_dump(mode="json")
+    assert "num_experts" not in told and "student_steps" not in told
+    told = DistillConfig(**SMALL).model_dump(mode="json")
+    assert told["num_experts"] == 2
+    assert DistillConfig(**told) == DistillConfig(**SMALL)
