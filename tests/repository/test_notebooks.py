@@ -1,6 +1,9 @@
 """Every notebook runs at profile=smoke, and has the shape that the course asks of a notebook."""
 
 import ast
+import base64
+import importlib.util
+import io
 import json
 import re
 import shutil
@@ -16,10 +19,14 @@ from rdd_nb.course.cleaning import WIDGET_VIEW, clean
 from rdd_nb.course.exercise import exercises_of
 from rdd_nb.experiments.notebook import run_notebook
 from rdd_nb.experiments.parameters import inspect
+from rdd_nb.figures.figure import PIXELS_PER_INCH
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+_spec = importlib.util.spec_from_file_location("times", ROOT / "notebooks" / "times.py")
+times = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(times)
 DISTILS = {"00_quickstart", "03_distillation"}  # notebooks whose run leaves a distilled set
 
 #: What a notebook does not meet, and why. Everything else holds for all of them.
@@ -140,10 +147,52 @@ def test_shape(path):
     assert all(f"| {row} |" in second.source for row in ("Before this", "Time", "Hardware", "Data"))
     titles = [c.source.splitlines()[0] for c in notebook.cells if c.cell_type == "markdown" and c.source[:2] == "##"]
     assert titles[-1] == "## Summary"
-    summary = next(k for k, c in enumerate(notebook.cells) if c.source == "## Summary")
+    summary = next(k for k, c in enumerate(notebook.cells) if c.source.startswith("## Summary"))
     after = notebook.cells[summary + 1 :]
     assert any("Markdown(" in c.source and c.cell_type == "code" for c in after), "a summary computes its numbers"
     assert after[-1].cell_type == "markdown" and "**Further reading**" in after[-1].source
+
+
+@by_name
+def test_each_section_says_how_hard_it_is_and_how_long_it_takes(path):
+    """By `notebooks/times.py`, which also has the minutes that a text of 200 words and an exercise take."""
+    notebook = read(path)
+    found = list(times.sections(notebook))
+    for section in found:
+        assert section.mark, f"{section.title}: *Core · 1 minute* in the line below, then `python notebooks/times.py`"
+        assert int(section.mark[2]) == section.minutes(), f"{section.title}: run `python notebooks/times.py`"
+        whole = section.title == "## Exercises"
+        assert (section.mark[1] == "Core and advanced") == whole, section.title
+    assert any(section.mark[1] == "Core" for section in found)
+    assert f"| Time | {times.total(notebook)};" in notebook.cells[1].source
+
+
+def test_times_are_words_running_and_exercises():
+    def text(words, tags=(), head=""):
+        cell = nbformat.v4.new_markdown_cell(head + "word " * words)
+        cell.metadata["tags"] = list(tags)
+        return cell
+
+    hidden, told = (nbformat.v4.new_code_cell("word " * 300) for _ in range(2))
+    hidden.metadata["jupyter"] = {"source_hidden": True}
+    hidden.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": "word " * 198})]
+    told.metadata["papermill"] = {"duration": 61.2}
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        text(500),
+        text(0, head="## 1. A?\n\n*Advanced · 9 minutes, 7 s of them running*\n\n"),
+        hidden,
+        text(100, head="### Part\n"),
+        told,
+        text(0, head="## Exercises\n\n*Core and advanced · 1 minute*"),
+        text(194, ["exercise"], "### Exercise 1: b\n\n*Core · 1 minute*\n\n"),
+        text(594, ["exercise"], "### Exercise 2: c\n\n*Advanced · 1 minute*\n\n"),
+    ]
+    by_title = {section.title: section for section in times.sections(notebook)}
+    assert [(s.minutes(), s.running()) for s in by_title.values()] == [(4, 61), (5, 0), (7, 0), (12, 0)]
+    del told.metadata["papermill"]
+    assert by_title["## 1. A?"].running() == 7, "as it was measured before"
+    assert times.total(notebook) == "advanced 9 minutes, exercises 1 minute"
 
 
 @by_name
@@ -281,7 +330,11 @@ def test_every_figure_has_alternative_text_and_a_caption(path):
         for k, output in enumerate(outputs):
             if "image/png" in output.get("data", {}):
                 pictures += 1
-                assert len(output.metadata["image/png"]["alt"]) > 30
+                said = output.metadata["image/png"]
+                assert len(said["alt"]) > 30
+                with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
+                    wide = picture.width / 100  # inches: show() draws a hundred pixels to each
+                assert said["width"] >= 0.99 * PIXELS_PER_INCH * wide, "smaller, and a text has less than 9 points"
                 assert re.fullmatch(r"\*.+\*", outputs[k + 1].data["text/markdown"], re.DOTALL), "a caption below it"
     assert pictures >= 2
 
