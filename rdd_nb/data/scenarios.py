@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,8 @@ def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Spl
         options: of the scenario, e.g. ``bias=0.95``.
 
     Returns:
-        New splits with ``groups``, ``group_names``, ``minority`` and ``minority_names`` set.
+        New splits with ``groups``, ``group_names``, ``minority`` and ``minority_names`` set. A validation set is left
+        out, but by ``"none"``, and a ``UserWarning`` says so.
 
     Raises:
         RddError: an unknown scenario or option, an option out of range, images or classes that it cannot shift.
@@ -103,7 +105,11 @@ def scenario(splits: Splits, name: str, *, seed: int = 0, **options: Any) -> Spl
     for option, value in {**options, "seed": seed}.items():
         if isinstance(value, int) and abs(value) >= LARGEST:  # too large to be a float, and to be shown
             raise RddError(f"{option} of scenario {name!r} has more than 18 digits: give a smaller number")
-    return function(splits, seed=seed, **options)
+    shifted = function(splits, seed=seed, **options)
+    if splits.validation is not None and shifted.validation is None:
+        told = f"{splits.name}: left out {len(splits.validation):,} validation images"
+        warnings.warn(f"{told}, as scenario {name!r} shifts training and test set alone", UserWarning, stacklevel=2)
+    return shifted
 
 
 def noisy(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:

@@ -520,3 +520,13 @@ def test_mistakes_are_told_in_one_line(call, words):
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_validation_set_is_left_out_aloud():
+    toy = make()
+    with_validation = dataclasses.replace(toy, validation=toy.test)
+    assert scenario(with_validation, "none").validation is toy.test
+    with pytest.warns(
+        UserWarning, match="validation images, as scenario 'coloured' shifts training and test set alone"
+    ):
+        assert scenario(with_validation, "coloured").validation is None
