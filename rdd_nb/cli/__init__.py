@@ -25,8 +25,9 @@ import typer
 
 from rdd_nb.cli.course import command_copy, command_grade
 from rdd_nb.cli.discover import command_discover
-from rdd_nb.cli.distill import command_distill, command_evaluate
+from rdd_nb.cli.distill import command_distill
 from rdd_nb.cli.doctor import command_doctor
+from rdd_nb.cli.evaluate import command_evaluate
 from rdd_nb.cli.export import command_export
 from rdd_nb.cli.options import Json, Reading, Root, complain, is_own, load, reads_data, say
 from rdd_nb.cli.study import command_run, command_study

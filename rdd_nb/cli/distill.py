@@ -1,10 +1,8 @@
-"""The commands about one run: ``rdd-nb distill`` makes it, ``rdd-nb evaluate`` says whom it serves."""
+"""The command that makes a run: ``rdd-nb distill``."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +23,6 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
-    complain,
     is_own,
     load,
     pair,
@@ -33,7 +30,7 @@ from rdd_nb.cli.options import (
     source_of,
 )
 from rdd_nb.core.errors import RddError, unknown
-from rdd_nb.core.escaping import csv_text, terminal
+from rdd_nb.core.escaping import terminal
 from rdd_nb.core.files import plain_name
 from rdd_nb.core.folders import LARGEST_JSON, parse_json, read_regular
 
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from rdd_nb.data.dataset import Splits
     from rdd_nb.distillation.config import DistillConfig
 
-__all__ = ["command_distill", "command_evaluate", "settings_of"]
+__all__ = ["command_distill", "settings_of"]
 
 
 def command_distill(
@@ -67,6 +64,14 @@ def command_distill(
         typer.Option(
             metavar="DIR",
             help="The run folder; by default runs/DATA-SCENARIO-MATCHING-OBJECTIVE-sSEED.",
+            rich_help_panel=WORK,
+        ),
+    ] = None,
+    experts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For matching=trajectory: keep its experts here, where other runs find them; by default in the run.",
             rich_help_panel=WORK,
         ),
     ] = None,
@@ -123,7 +128,8 @@ def command_distill(
     report = found.report if found is not None else ""
     if report and not quiet:
         print(terminal(report.splitlines()[0]), file=sys.stderr)
-    run = distill(splits.train, settings, found, out=folder, device=device, progress=not quiet, source=source)
+    how: dict[str, Any] = {"out": folder, "device": device, "progress": not quiet, "experts": experts}
+    run = distill(splits.train, settings, found, source=source, **how)
     if report:
         RunFolder(folder).files.write("groups.md", report + "\n")
     seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])
@@ -136,139 +142,6 @@ def command_distill(
         f"{len(run.synthetic.images)} images ({settings.ipc} a class) in {folder}: {len(run.history)} iterations in "
         f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
     )
-
-
-def command_evaluate(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `rdd-nb distill`.", metavar="RUN")],
-    profile: Annotated[
-        str,
-        typer.Option(
-            metavar="smoke|quick|full", help="How the nets are trained: to try, on a laptop, as in the papers."
-        ),
-    ] = "quick",
-    nets: Annotated[int, typer.Option(help="How many fresh nets.")] = 5,
-    seed: Annotated[int, typer.Option(help="Decides their weights and batches.")] = 0,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also the worst cluster, and accuracy under noise, blur, inversion.")
-    ] = False,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Test on these data instead of those the run names.", rich_help_panel=SOURCE),
-    ] = None,
-    scenario: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Likewise, the scenario.", rich_help_panel=SOURCE)
-    ] = None,
-    option: Options = None,
-    data_seed: Annotated[
-        int | None, typer.Option(help="Likewise, the scenario's seed.", rich_help_panel=SOURCE)
-    ] = None,
-    reading: Reading = None,
-    root: Root = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the table, tidy, as CSV here as well.", rich_help_panel=WORK),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="float32|bfloat16", help="Arithmetic of the training.", rich_help_panel=WORK)
-    ] = "float32",
-    device: Device = "auto",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train fresh nets on a run's images and say how right they are about whom, with 95 % intervals.
-
-    Keeps every prediction in RUN/scores.npz, and the table under "evaluation" in RUN/metrics.json. A run may come from
-    somebody else: a folder of images is read, and a data set downloaded, only where --data names it here.
-
-    \b
-    Example: rdd-nb evaluate runs/demo --profile quick --nets 5
-    """
-    from tqdm import tqdm
-
-    from rdd_nb.core.device import pick_device
-    from rdd_nb.core.environment import describe
-    from rdd_nb.core.files import atomic_write
-    from rdd_nb.distillation.initialization import fingerprint
-    from rdd_nb.distillation.run_contents import contents
-    from rdd_nb.distillation.run_folder import RunFolder
-    from rdd_nb.evaluation.predictions import matched, predict
-    from rdd_nb.evaluation.subgroups import gap, worst_group
-    from rdd_nb.models.protocol import PROFILES
-    from rdd_nb.models.training import train
-    from rdd_nb.reporting.export import accuracies, group_tables
-
-    if profile not in PROFILES:
-        raise unknown("profile", profile, PROFILES)
-    if nets < 1 or nets > 10_000:
-        raise RddError(f"--nets {nets}: give a number from 1 to 10,000; five are a good number")
-    if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):  # before minutes of training
-        raise RddError(f"cannot write --csv {csv}: give the path of a file in a folder that is there")
-    protocol, where = dataclasses.replace(PROFILES[profile], precision=precision), pick_device(device)
-    folder = RunFolder.open(run)
-    _, synthetic, told = folder.metrics, folder.load_synthetic(), contents(folder)
-    source = told.source.model_dump(exclude_none=True)
-    given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, **reading}
-    given["options"] = dict(pair(text, "--option") for text in option) if option else None
-    source |= {key: value for key, value in given.items() if value is not None}
-    splits = _named_data(run, source, root, unasked=data is None)
-    test = matched(synthetic, splits.test)
-    same = fingerprint(splits.train, None)["digest"] == told.data.digest
-    if not same:
-        complain("these are not the data that the run was distilled from", word="note")
-    with folder.lock(), tqdm(desc=f"{nets} nets", unit="step", disable=quiet, mininterval=2.0) as bar:
-        folder.files.probe(12 * nets * len(test) + 100_000)  # what will be written, before minutes of training
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        trained = train(synthetic, protocol, nets=nets, seed=seed, device=device, progress=show)
-        scores = predict(trained, test)
-        tables = group_tables(scores)
-        by = [name for name in tables if name != "all"]
-        said: dict[str, Any] = {
-            "id": secrets.token_hex(8),  # ties scores.npz to it
-            "profile": profile,
-            "protocol": vars(protocol),
-            "nets": nets,
-            "seed": seed,
-            "source": source,
-            "same_data": same,
-            "accuracy": scores.accuracy.tolist(),
-            "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
-            "worst": {name: worst_group(scores, name)._asdict() for name in by},
-            "gap": {name: gap(tables[name]["accuracy"] * tables[name]["n"], tables[name]["n"]) for name in by},
-            "machine": describe(where),
-        }
-        if robustness:
-            said["robustness"] = _robustness(trained, test, seed)
-        dataclasses.replace(scores, evaluation=said["id"]).save(folder.path / "scores.npz")
-        names = {str(name) for table in tables.values() for name in table["group"]}
-        folder.write_metrics({**folder.metrics, "evaluation": said}, names=names)
-    if csv is not None:
-        atomic_write(csv, csv_text(accuracies(tables, folder.path.resolve().name)))
-    if as_json:
-        print(json.dumps({"run": str(run), **folder.metrics["evaluation"]}))
-    else:
-        _print_evaluation(run, said)
-
-
-def _named_data(run: Path, source: dict[str, Any], root: Path | None, unasked: bool) -> Splits:
-    """The data that a run names; a folder, or a download, only where somebody asked for it here."""
-    name = source.get("data")
-    if not name:
-        raise RddError(f"{run} does not say which data it was made from: pass --data NAME (and --scenario)")
-    if not unasked:
-        return load(source, root)
-    if is_own(name):
-        mend = f"pass --data {name.partition(':')[0]}:PATH"
-        raise RddError(f"{run} was made from {name}, and your folders are not read unasked: {mend}")
-    try:
-        return load(source, root, download=False)
-    except RddError as error:
-        if "download=False" not in str(error):
-            raise
-        raise RddError(f"{run} was made from {name}, which is not here: --data {name} downloads it") from None
 
 
 def settings_of(file: Path | None, assignments: list[str], options: dict[str, str | None]) -> DistillConfig:
@@ -301,44 +174,3 @@ def _groups(
         return clustering.known_groups(splits.train)
     how = {"num_groups": source["num_groups"], "ipc": settings.ipc, "seed": settings.seed, "device": device}
     return clustering.discover_groups(splits.train, **how, progress=progress)
-
-
-def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
-    from rdd_nb.evaluation.corruptions import robustness
-    from rdd_nb.evaluation.intervals import mean_interval
-
-    table = robustness(trained, test, seed)
-    return {str(m): mean_interval(part["value"])._asdict() for m, part in table.groupby("metric", sort=False)}
-
-
-def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
-    protocol = said["protocol"]
-    say(
-        f"{run} on {said['source']['data']}, scenario {said['source'].get('scenario') or 'none'}: {said['nets']} nets, "
-        f"profile {said['profile']} ({protocol['epochs']} epochs, {protocol['network']} of width {protocol['width']})"
-    )
-    if said["profile"] == "smoke":
-        say("Profile smoke only proves that it runs: these numbers mean nothing.")
-    width = max(len(row["group"]) for table in said["tables"].values() for row in table)
-    for name, table in said["tables"].items():
-        say(f"\n{name:{max(width, 8)}}       n  accuracy  95 % interval")
-        for row in table:
-            say(f"{row['group']:{max(width, 8)}} {row['n']:7,}  {_percent(row['accuracy'])}    {_band(row)}")
-        if name in said["worst"]:
-            worst = said["worst"][name]
-            say(
-                f"worst: {worst['group']} {_percent(worst['value'])}, simultaneous band {_band(worst)}; "
-                f"gap {_percent(said['gap'][name])}"
-            )
-    for name, row in said.get("robustness", {}).items():
-        say(f"{name:12} {_percent(row['value'])}    {_band(row)} (over nets)")
-    say(f"\nEvery prediction: {run / 'scores.npz'}")
-
-
-def _percent(share: float | None) -> str:
-    return "  –   " if share is None or share != share else f"{100 * share:4.1f} %"
-
-
-def _band(row: dict[str, Any]) -> str:
-    low, high = row["low"], row["high"]
-    return "–" if low is None or low != low else f"{100 * low:.1f} – {100 * high:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -70,6 +71,14 @@ class SyntheticSet:
             raise RddError(f"ipc is {self.ipc} but the classes have {counts} synthetic images: give ipc of each")
         if not bool(torch.isfinite(images).all()):
             raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
+
+    @property
+    def step_size(self) -> float | None:
+        """The step size that trajectory matching learnt with the images, above 0; None of all other sets."""
+        with contextlib.suppress(ValueError):
+            value = float(self.meta.get("step_size", ""))
+            return value if 0 < value < math.inf else None
+        return None
 
     @property
     def num_classes(self) -> int:

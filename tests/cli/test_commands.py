@@ -198,6 +198,26 @@ def test_precision_is_kept_and_told(capsys):
     assert capsys.readouterr().err == "rdd-nb: unknown precision 'half' in protocol: Known: bfloat16, float32\n"
 
 
+def test_experts_are_shared_and_the_learnt_step_size_is_told(capsys):
+    short = ["--matching", "trajectory", "--objective", "erm", "--num-experts", "1", "--expert-epochs", "2"]
+    short += ["--match-epochs", "1", "--student-steps", "2", "--experts", "kept"]
+    for ipc in ("1", "2"):
+        says(capsys, *COLOURED, *short, "--ipc", ipc, "--out", f"run{ipc}")
+    assert [p.name for p in Path("kept").rglob("*.safetensors")] == ["expert-000.safetensors"]
+    told = json.loads(says(capsys, "evaluate", "run2", "--profile", "smoke", "--nets", "1", "--learnt-step", "--json"))
+    history = RunFolder.open("run2").history
+    assert told["learnt_step"] is True
+    assert told["protocol"]["lr"] == pytest.approx(history.step_size.iloc[-1], rel=1e-5)
+    assert history.step_size.nunique() == 3
+    said = says(capsys, "evaluate", "run2", "--profile", "smoke", "--nets", "1")
+    assert "learnt step" not in said
+    said = says(capsys, "evaluate", "run2", "--profile", "smoke", "--nets", "1", "--learnt-step")
+    assert f"at the learnt step size {told['protocol']['lr']:.3g}" in said
+    says(capsys, *COLOURED, "--objective", "erm", "--out", "other")
+    assert main(["evaluate", "other", "--profile", "smoke", "--nets", "1", "--learnt-step"]) != 0
+    assert "other learnt no step size: only matching=trajectory does" in capsys.readouterr().err
+
+
 def test_without_groups_the_table_is_by_class(capsys):
     says(capsys, "distill", "--data", "digits", *SMALL, "--objective", "erm", "--out", "a")
     said = json.loads(says(capsys, "evaluate", "a", "--profile", "smoke", "--nets", "1", "--quiet", "--json"))
