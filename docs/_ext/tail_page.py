@@ -40,8 +40,8 @@ CONTROLS = """\
 <p class="tail-keys" id="tail-keys">Drag, or press the arrow keys; Page Up and Page Down move by ten, Home and End to
 the ends.</p>
 </div>
-<noscript><p><em>The slider needs JavaScript, which your browser does not run here. The table below has the same
-numbers.</em></p></noscript>
+<p id="tail-without"><em>The slider needs JavaScript, which does not run here. The table below has the same
+numbers.</em></p>
 <script type="application/json" id="tail-data">{data}</script>
 <script src="{script}" defer></script>
 """

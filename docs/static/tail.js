@@ -128,6 +128,7 @@
   }
 
   box.hidden = false;
+  document.getElementById("tail-without").hidden = true;
   slider.addEventListener("input", show);
   let drawn = 0; // the width it was last drawn for; text keeps its size, so another width needs another drawing
   new ResizeObserver(() => {

@@ -28,7 +28,7 @@ CUT = """() => {
     }
     return false;
   };
-  for (const e of document.querySelectorAll("main *")) {
+  for (const e of document.querySelectorAll(".bd-article *")) {
     const place = e.getBoundingClientRect();
     if (place.width && place.right > width + 1 && !e.closest("mjx-assistive-mml") && !boxed(e)) {
       cut.push(`${e.tagName} ${(e.textContent || "").trim().slice(0, 60)}`);
@@ -81,6 +81,7 @@ def test_the_tail_moves_without_a_kernel_and_says_what_python_says(site, browser
             return page.locator("#tail-losses").inner_html(), page.locator("#tail-curve").inner_html()
 
         pictures = [is_at(20)]
+        assert not page.locator("#tail-without").is_visible()
         slider.focus()
         for key, percent in (("ArrowLeft", 19), ("Home", 1), ("ArrowRight", 2), ("End", 100), ("PageDown", 90)):
             page.keyboard.press(key)
