@@ -209,7 +209,10 @@ class _Reader(Walk):
         if not classes:
             tables = [shown(entry.name) for entry in held if suffix(entry.name) in OTHER_TABLES]
             told = f" ({', '.join(tables)}: not read)" * bool(tables)
-            raise RddError(f"{part} has no class folders{told}: make one for the images of each class, or a {TABLE}")
+            other = "; table:PATH and hf:PATH read other tables" * bool(tables)
+            raise RddError(
+                f"{part} has no class folders{told}: make one for the images of each class, or a {TABLE}{other}"
+            )
         self._leave_out_beside([entry for entry in held if not is_dir(entry)], "the class folders")
         for label, place in sorted(classes.items()):
             self.check_inside(place, str(place))
@@ -246,7 +249,8 @@ def _columns(names: list[str], table: Path) -> list[str]:
         names = ["filename" if name == "file_name" else name for name in names]
     for name in names:
         if name not in COLUMNS:
-            raise unknown("column", name, COLUMNS, where=f"{table} line 1")
+            said = unknown("column", name, COLUMNS, where=f"{table} line 1")
+            raise RddError(f"{said}; table:PATH with --label and --group (label=…, group=…) reads any columns")
         if names.count(name) > 1:
             raise RddError(f"{table} line 1 has the column {name!r} {names.count(name)} times: keep one of them")
     for name in COLUMNS[:2]:

@@ -257,7 +257,8 @@ def test_splits_are_found_whatever_their_case(tmp_path):
 def test_a_table_that_is_not_read_is_named_where_nothing_else_is_there(tmp_path):
     picture(tmp_path / "0.png")
     (tmp_path / "metadata.jsonl").write_text("{}")
-    assert f"{tmp_path} has no class folders (metadata.jsonl: not read)" in refused(tmp_path)
+    said = refused(tmp_path)
+    assert f"{tmp_path} has no class folders (metadata.jsonl: not read)" in said and "hf:PATH read other tables" in said
 
 
 def test_a_class_whose_images_lie_deeper_is_refused(tmp_path):

@@ -50,6 +50,10 @@ def read_hugging_face(name: str, reading: Reading) -> Source:
     if not shards:
         mend = "folder:PATH reads folders of classes, table:PATH other tables"
         raise RddError(f"{folder} has no metadata.csv, no metadata.jsonl and no .parquet files: {mend}")
+    if reading.images is not None:
+        raise RddError(
+            f"{folder} has its images in Parquet files, and not in --images {reading.images!r}: leave it out"
+        )
     held = Shards([(path, _split_of(path.relative_to(folder))) for path in shards])
     columns = columns_of(held.columns, reading, str(shards[0]), held.names)
     rows = columns.rows(held.records(held.image_column(reading.file), columns))

@@ -83,6 +83,7 @@ def test_shards_without_features_or_splits(tmp_path):
     [
         ({}, {"label": "words"}, "0.parquet row 0: words is a list, and one plain value is read"),
         ({}, {"label": "lable"}, "unknown column 'lable' in "),
+        ({}, {"images": "img"}, "has its images in Parquet files, and not in --images 'img'"),
         ({}, {"file": "label"}, "row 0: label holds no image's bytes (it is int)"),
         ({"label": [0, 1, 2, 0, 1] * 2}, {}, "row 2: label is '2', which the names of label leave out (0, 1)"),
         ({"label": [None] * 10}, {}, "row 0 has no label: fill it in"),
