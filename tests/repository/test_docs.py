@@ -314,3 +314,49 @@ def test_notebooks_on_the_site_are_as_committed(site):
 def test_the_config_is_described_field_by_field(site):
     page = text_of(site / "docs" / "api" / "distillation.html")
     assert all(f"<strong>{name}</strong>" in page for name in DistillConfig.model_fields)
+
+
+class Linked(HTMLParser):
+    """The links to the glossary on a page: their words, and all elements that one stands in."""
+
+    EMPTY = ("area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr")
+
+    def __init__(self, page):
+        super().__init__()
+        self.around, self.places, self.links = [], [], []
+        self.feed(text_of(page))
+
+    def handle_starttag(self, tag, attributes):
+        told = dict(attributes)
+        if "glossary-word" in told.get("class", "").split():
+            self.links.append((told["href"], told.get("title")))
+            self.places.append(set(self.around))
+        if tag not in self.EMPTY:
+            self.around.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.around and self.around.pop() != tag:
+            pass
+
+
+def test_words_of_the_glossary_are_linked_once_on_each_page_of_the_course(site):
+    anchors = set(re.findall(r'<dt id="(term-[^"]+)"', text_of(site / "docs" / "glossary.html")))
+    ever = set()
+    notebooks = sorted((site / "notebooks").glob("[0-9]*.html"))
+    assert len(notebooks) == 9
+    for page in [*notebooks, *(site / "docs" / f"{name}.html" for name in ("before", "tail", "after"))]:
+        linked = Linked(page)
+        targets = [href.partition("#")[2] for href, _ in linked.links]
+        assert len(targets) >= (3 if page.stem == "tail" else 7), page.name
+        assert set(targets) <= anchors and all(title for _, title in linked.links)
+        pairs = [
+            t for t in anchors if "-".join(t.split("-")[1:]) in ("bias-aligned-bias-conflicting", "real-synthetic")
+        ]
+        allowed = {t: 2 for t in [*pairs, "term-DEO_M-DEO_A", "term-inner-outer"]}  # entries of two words
+        assert all(targets.count(t) <= allowed.get(t, 1) for t in targets), page.name
+        for place in linked.places:
+            assert not place & {"a", "code", "pre", "table", "h1", "h2", "h3", "script", "summary"}, page.name
+        ever |= set(targets)
+    assert {"term-group", "term-minority", "term-CVaR", "term-seed", "term-ECE", "term-Wilson-interval"} <= ever
+    elsewhere = [page for page in (site / "docs" / "api").glob("*.html") if Linked(page).links]
+    assert not elsewhere, "pages of reference have links of their own"
