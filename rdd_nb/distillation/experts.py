@@ -144,7 +144,7 @@ def load_or_train_experts(
 
     Args:
         data: the training set.
-        config: of the distillation; see :func:`expert_settings` for the part that counts.
+        config: of the distillation; see `expert_settings` for the part that counts.
         groups: known or discovered; ``robust``, ``cvar`` and ``group-dro`` look at them.
         out: a folder that many runs may share, also at the same time: each kind of experts has a folder of its own in
             it, one safetensors file an expert. One that is under way is kept twice a minute and gone on with.
