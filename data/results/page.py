@@ -32,7 +32,7 @@ from rdd_nb.core.files import atomic_write
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.evaluation import results
 from rdd_nb.evaluation.intervals import mean_interval
-from rdd_nb.figures import sensitivity_figures, study_figures
+from rdd_nb.figures import sensitivity_figures, study_figures, trajectory_figures
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"
@@ -690,6 +690,51 @@ def fairdd(folder: Path) -> Block:
     return f"{_measured_real(table)} ± is the standard deviation over seeds:\n\n{markdown(head, rows)}", {}
 
 
+#: Trajectory matching beside distribution matching: the same objective, start and groups in each pair.
+PAIRS = {"plain": "trajectory plain", "robust": "trajectory robust", "robust alike": "trajectory robust alike"}
+
+
+def trajectories(study: Tables) -> Block:
+    """Each scenario's methods on both sides, what trajectories change by pairs, and the picture of both."""
+    assert study.table is not None
+    rows, fronts = [], {}
+    for name in dict.fromkeys(study.said["scenario"]):
+        marked = study.said[(study.said["scenario"] == name) & (study.said["partition"] == "minority")]
+        rare, usual = study_figures.sides(study.said, name)[1].group, ""
+        usual = next(group for group in marked["group"] if group != rare)
+        of = {
+            m: [study.accuracy(name, m, *c) for c in (("minority", usual), ("minority", rare), ("all", "all"))]
+            for m in dict.fromkeys(marked["method"])
+        }
+        for method, cells in of.items():
+            first = next((a for a, b in PAIRS.items() if b == method), None)
+            beside = [_paired(study.table, name, method, first, *c) for c in (("minority", usual), ("minority", rare))]
+            seeds = str(int(cells[0]["seeds"])) if cells[0] is not None else "0"
+            rows.append([name, method, seeds, *(_accuracy(cell) for cell in cells), *beside])
+        fronts[name] = {
+            family: [(m, of[m][0]["mean"], of[m][1]["mean"]) for m in members if m in of]
+            for family, members in (("distribution", PAIRS), ("trajectory", PAIRS.values()))
+        }
+    head = ("scenario", "method", "seeds", "majority, %", "minority, %", "all, %")
+    head += ("majority: trajectory − distribution", "minority: trajectory − distribution")
+    said = f"{measured(study, 'trajectories.csv')[0]} Differences in points, paired by seed, with 95 % t-intervals:"
+    alt = "Accuracy on the majority against the minority: for each matching a line from plain to robust alike."
+    text = f"{said}\n\n{markdown(head, rows)}\n\n{_picture('trajectories', alt)}"
+    return text, {"trajectories": functools.partial(trajectory_figures.fronts, fronts)}
+
+
+def _paired(table: pd.DataFrame, scenario: str, method: str, base: str | None, partition: str, group: str) -> str:
+    """By how many points a method differs from ``base``, with the interval over the seeds that have both."""
+    mine = table[(table["scenario"] == scenario) & (table["partition"] == partition) & (table["group"] == group)]
+    if base is None or base not in set(mine["method"]):
+        return "–"
+    share = mine.groupby(["seed", "method"])[["correct", "n"]].sum()
+    wide = (100 * share["correct"] / share["n"]).unstack("method")
+    gains = (wide[method] - wide[base]).dropna()
+    told = mean_interval(gains.to_numpy())
+    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(gains) > 1 else "")
+
+
 def _real(folder: Path) -> pd.DataFrame | None:
     path = folder / "real.csv"
     if not path.exists():
@@ -730,7 +775,13 @@ def _gain(part: pd.DataFrame, method: str, measure: str) -> str:
 def read(folder: Path) -> dict[str, Tables]:
     """The tables in ``folder``, by the name of their study."""
     ablations = Tables(folder, "ablations" if (folder / "ablations.csv").exists() else "sensitivity")
-    named = {"study": "study", "selection": "selection", "published": "published-cpu", "replication": "replication"}
+    named = {
+        "trajectories": "trajectories",
+        "study": "study",
+        "selection": "selection",
+        "published": "published-cpu",
+        "replication": "replication",
+    }
     return {**{name: Tables(folder, file) for name, file in named.items()}, "sensitivity": ablations}
 
 
@@ -759,6 +810,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "selection": (held["selection"], selection),
         "published": (held["published"], published),
         "replication": (held["replication"], functools.partial(replication, study=study)),
+        "trajectories": (held["trajectories"], trajectories),
         "sensitivity": (held["sensitivity"], functools.partial(sensitivity, study=study)),
     }
     if name.startswith("results-"):

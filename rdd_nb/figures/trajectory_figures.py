@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdd_nb.figures import BLUE, GREEN, GREY, ORANGE, clean_axes
 from rdd_nb.figures.figure import Figure
 
-__all__ = ["expert_accuracies", "in_a_plane", "paths_in_a_plane"]
+__all__ = ["expert_accuracies", "fronts", "in_a_plane", "paths_in_a_plane"]
 
 _STYLES = ((BLUE, "o", "-"), (ORANGE, "D", "--"), (GREEN, "s", "-."), (GREY, "^", ":"))
 
@@ -61,6 +61,38 @@ def paths_in_a_plane(
     axes.set(title=title, xlabel="first principal component of the weights", ylabel="second")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
     return figure, shown
+
+
+def fronts(accuracies: Mapping[str, Mapping[str, Sequence[tuple[str, float, float]]]]) -> Figure:
+    """What several settings of each matching give the majority and the minority, a panel a scenario.
+
+    Args:
+        accuracies: scenario → matching → (setting, accuracy on the majority, on the minority), from 0 to 1, in an order
+            that makes sense as a line, such as from plain to the most robust.
+    """
+    figure = Figure(figsize=(9.0, 3.9), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(accuracies)))
+    for axes, (scenario, families) in zip(panels, accuracies.items()):
+        clean_axes(axes)
+        for (family, points), (colour, marker, dash) in zip(families.items(), _STYLES):
+            if points:
+                names, majority, minority = zip(*points)
+                axes.plot(
+                    100 * np.array(majority), 100 * np.array(minority), dash, color=colour, marker=marker, label=family
+                )
+                axes.annotate(
+                    names[0].split()[-1],
+                    (100 * majority[0], 100 * minority[0]),
+                    (4, -4),
+                    color=colour,
+                    textcoords="offset points",
+                    va="top",
+                )
+        axes.set(title=scenario, xlabel="majority, %")
+        axes.margins(0.15)
+    panels[0].set_ylabel("minority, %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="matching")
+    return figure
 
 
 def expert_accuracies(accuracies: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
