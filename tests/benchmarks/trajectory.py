@@ -3,7 +3,7 @@
     python tests/benchmarks/trajectory.py [--steps 10 20 40 80] [--width 32] [--ipc 10] [--threads 1] [--tries 4]
 
 Random images of 32 × 32 pixels, three channels, ten classes, all of them in each step, each setting in a process of its
-own. Prints a line of JSON for each: the median of some iterations, the first left out where there are more than one, and
+own. Prints a line of JSON for each: the median of some iterations, the first left out where there are more, and
 the largest resident memory of the process.
 """
 

@@ -15,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from rdd_nb import clustering
 from rdd_nb.core.errors import RddError
+from rdd_nb.course.widgets import cockpit as cockpit_module
 from rdd_nb.course.widgets.clusters import ClusterExplorer, principal_plane
 from rdd_nb.course.widgets.cockpit import DistillationCockpit
 from rdd_nb.course.widgets.compare import RunComparer
@@ -221,10 +222,19 @@ CONFIG = DistillConfig(
 )
 
 
-def test_stopped_and_resumed_it_ends_with_the_bits_of_distill(tmp_path):
+PATHS = CONFIG.model_copy(
+    update={
+        **{"matching": "trajectory", "num_experts": 1, "expert_epochs": 2, "match_epochs": 1, "batch_net": 40},
+        "student_steps": 2,
+    }
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, PATHS], ids=["distribution", "trajectory"])
+def test_stopped_and_resumed_it_ends_with_the_bits_of_distill(tmp_path, config):
     d = data()
-    whole = distill(d, CONFIG, out=tmp_path / "whole", progress=False)
-    cockpit = DistillationCockpit(d, CONFIG, out=tmp_path / "parts")
+    whole = distill(d, config, out=tmp_path / "whole", progress=False)
+    cockpit = DistillationCockpit(d, config, out=tmp_path / "parts")
     assert not cockpit.run_button.disabled and cockpit.resume_button.disabled and cockpit.stop_button.disabled
     before = shown(cockpit)
     cockpit.run(block=True, iterations=3)
@@ -233,7 +243,7 @@ def test_stopped_and_resumed_it_ends_with_the_bits_of_distill(tmp_path):
     assert cockpit.run_button.disabled and not cockpit.resume_button.disabled and cockpit.stop_button.disabled
     assert "3 of 6" in cockpit.words and "Resume" in cockpit.words
 
-    later = DistillationCockpit(d, CONFIG, out=tmp_path / "parts")  # another kernel, another day
+    later = DistillationCockpit(d, config, out=tmp_path / "parts")  # another kernel, another day
     assert later.state.iteration == 3
     assert torch.equal(later.distilled.momentum, cockpit.distilled.momentum)
     later.resume_button.click()
@@ -246,9 +256,26 @@ def test_stopped_and_resumed_it_ends_with_the_bits_of_distill(tmp_path):
     files = [(tmp_path / name / "synthetic.safetensors").read_bytes() for name in ("whole", "parts")]
     assert files[0] == files[1], "the folder is the one that distill makes"
     assert RunFolder.open(tmp_path / "parts").complete
-    again = DistillationCockpit(d, CONFIG, out=tmp_path / "whole")
+    again = DistillationCockpit(d, config, out=tmp_path / "whole")
     assert again.state.status == "done" and again.state.iteration == 6
     assert np.array_equal(again.state.images, later.state.images)
+
+
+def test_experts_can_be_stopped_too_and_are_trained_once(monkeypatch):
+    long = PATHS.model_copy(update={"expert_epochs": 10_000})
+    cockpit = DistillationCockpit(data(), long)
+    cockpit.run_button.click()
+    cockpit.stop(wait=True)
+    assert cockpit.state.status == "stopped" and cockpit.state.iteration == 0 and not cockpit.run_button.disabled
+    short, trained = DistillationCockpit(data(), PATHS), []
+    whole = cockpit_module.load_or_train_experts
+    monkeypatch.setattr(
+        cockpit_module, "load_or_train_experts", lambda *given, **how: trained.append(1) or whole(*given, **how)
+    )
+    for _ in range(2):
+        short.run(block=True, iterations=1)
+    assert short.state.iteration == 2 and trained == [1]
+    assert "synthetic images a second" in short.words
 
 
 def test_the_buttons_run_and_stop_a_thread():

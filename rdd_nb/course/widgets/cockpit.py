@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from rdd_nb.course.widgets.explorer import Explorer
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.distillation.experts import Experts, load_or_train_experts
 from rdd_nb.distillation.initialization import State, fingerprint, initial_state
 from rdd_nb.distillation.loop import distill, saved_state
 from rdd_nb.distillation.run_folder import RunFolder
@@ -35,6 +36,10 @@ _PACE = 20  # iterations over which the speed is averaged
 _EVERY = 0.7  # seconds between two pictures, at least
 
 
+class _Stopped(Exception):
+    """Raised while experts are trained, when they are no longer wanted."""
+
+
 class CockpitState(NamedTuple):
     """What the cockpit shows."""
 
@@ -43,7 +48,9 @@ class CockpitState(NamedTuple):
     total: int
     losses: NDArray[np.float64]  #: ``[iteration]``, the matching loss of each
     images: NDArray[np.uint8]  #: ``[M, C, H, W]``, sorted by class
-    images_per_second: float  #: real images matched, over the last iterations; NaN before the first
+    images_per_second: (
+        float  #: real images matched (trajectory: synthetic ones), of late; NaN before the first
+    )
     seconds_left: float  #: at that speed; NaN before the first iteration
 
 
@@ -88,6 +95,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         self._folder = None if out is None else RunFolder(out)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._experts: Experts | None = None
         self.distilled = self._begin()
         button = {"layout": widgets.Layout(width="110px")}
         self.run_button = widgets.Button(description="Run", icon="play", tooltip="Start from the beginning", **button)
@@ -201,7 +209,11 @@ class DistillationCockpit(Explorer[CockpitState]):
                 raise
 
     def _iterate(self, until: int) -> None:
-        for state in steps(self._data, self._config, self._groups, self.distilled, self._device):
+        if self._config.matching == "trajectory" and self._experts is None:
+            self._experts = self._trained()
+            if self._experts is None:
+                return
+        for state in steps(self._data, self._config, self._groups, self.distilled, self._device, self._experts):
             self.distilled = state
             self.progress.value = state.iteration
             if state.iteration >= until or self._stop.is_set():
@@ -210,6 +222,21 @@ class DistillationCockpit(Explorer[CockpitState]):
                 self._save()
             if time.perf_counter() > self._next:
                 self._show("running")
+
+    def _trained(self) -> Experts | None:
+        """The experts of trajectory matching, kept where ``distill`` looks for them; None where they were stopped."""
+
+        def tell(done: int, total: int) -> None:
+            self.progress.description = "iterations" if done == total else f"experts {done}/{total}"
+            if self._stop.is_set():
+                raise _Stopped
+
+        out = None if self._folder is None else self._folder.files.part("experts").path
+        with suppress(_Stopped):
+            return load_or_train_experts(
+                self._data, self._config, self._groups, out=out, device=self._device, progress=tell
+            )
+        return None
 
     def _save(self) -> None:
         if self._folder is not None and self.distilled.iteration:
@@ -248,6 +275,8 @@ class DistillationCockpit(Explorer[CockpitState]):
         config, last = self._config, distilled.seconds[-_PACE:]
         pace = sum(last) / len(last) if last else np.nan
         matched = self._data.num_classes * config.batch_real * config.outer
+        if config.matching == "trajectory":
+            matched = config.matched(self._data.num_classes)
         return CockpitState(
             status,
             distilled.iteration,
@@ -282,11 +311,11 @@ class DistillationCockpit(Explorer[CockpitState]):
         if state.iteration == 0:
             count = f"{self._data.num_classes} classes of {config.ipc} images, {state.total} iterations"
             return f"{'Starting' if state.status == 'running' else 'Ready'}: {count} of {config.matching} matching."
-        some = min(_PACE, state.iteration)
+        some, learnt = min(_PACE, state.iteration), config.matching == "trajectory"
         words = (
             f"{state.status.capitalize()}: iteration {state.iteration} of {state.total}. Matching loss "
             f"{state.losses[-some:].mean():.4g} over the last {some} iterations, {state.losses[:some].mean():.4g} over "
-            f"the first. {state.images_per_second:,.0f} real images a second"
+            f"the first. {state.images_per_second:,.0f} {'synthetic' if learnt else 'real'} images a second"
         )
         if state.status == "done":
             return f"{words}; {sum(self.distilled.seconds):.0f} s in all."
