@@ -48,9 +48,7 @@ class CockpitState(NamedTuple):
     total: int
     losses: NDArray[np.float64]  #: ``[iteration]``, the matching loss of each
     images: NDArray[np.uint8]  #: ``[M, C, H, W]``, sorted by class
-    images_per_second: (
-        float  #: real images matched (trajectory: synthetic ones), of late; NaN before the first
-    )
+    images_per_second: float  #: real images matched (trajectory: synthetic ones), of late; NaN before the first
     seconds_left: float  #: at that speed; NaN before the first iteration
 
 
