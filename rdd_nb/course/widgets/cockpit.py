@@ -175,8 +175,8 @@ class DistillationCockpit(Explorer[CockpitState]):
         self._folder.create(self._said)  # raises if it is another run's
         if self._folder.complete:
             told, images = self._folder.history, self._folder.load_synthetic().images
-            past = (tuple(map(float, told[name])) for name in ("loss", "seconds", "weighing"))
-            return State(len(told), images, torch.zeros_like(images), *past)
+            losses, seconds, weighing = (tuple(map(float, told[name])) for name in ("loss", "seconds", "weighing"))
+            return State(len(told), images, torch.zeros_like(images), losses, seconds, weighing)
         return saved_state(self._folder, self._data, self._config) if self._folder.has_checkpoint else fresh
 
     def _work(self, until: int, reraise: bool = False) -> None:
