@@ -52,14 +52,14 @@ def paths_in_a_plane(
         The figure, and the share of the scatter that it shows.
     """
     flat, shown = in_a_plane(paths)
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     axes = clean_axes(figure.subplots())
     for (name, points), step, (colour, marker, dash) in zip(flat.items(), steps, _STYLES):
         axes.plot(*points.T, dash, color=colour, marker=marker, ms=5, label=f"{name} (a mark {step})")
         axes.plot(*points[-1], marker, color=colour, ms=11, mec="black")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(title=title, xlabel="first principal component of the weights", ylabel="second")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, shown
 
 
