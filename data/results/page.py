@@ -31,7 +31,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import atomic_write
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.evaluation import results
-from rdd_nb.evaluation.intervals import mean_interval
+from rdd_nb.evaluation.results import gain_told, signed
 from rdd_nb.figures import sensitivity_figures, study_figures, trajectory_figures
 
 HERE = Path(__file__).resolve().parent
@@ -130,12 +130,6 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, its first column to the left and the others to the right."""
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def signed(points: float) -> str:
-    """A difference in points; one that rounds to nothing has no sign."""
-    text = f"{points:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
 
 
 def _accuracy(row: pd.Series | None, gain: pd.Series | None = None) -> str:
@@ -698,19 +692,18 @@ def trajectories(study: Tables) -> Block:
     """Each scenario's methods on both sides, what trajectories change by pairs, and the picture of both."""
     assert study.table is not None
     rows, fronts = [], {}
+    beside = {b: results.differences(study.table, a) for a, b in PAIRS.items() if a in set(study.table["method"])}
     for name in dict.fromkeys(study.said["scenario"]):
         marked = study.said[(study.said["scenario"] == name) & (study.said["partition"] == "minority")]
-        rare, usual = study_figures.sides(study.said, name)[1].group, ""
-        usual = next(group for group in marked["group"] if group != rare)
+        rare = study_figures.sides(study.said, name)[1].group
+        sides = [("minority", next(group for group in marked["group"] if group != rare)), ("minority", rare)]
         of = {
-            m: [study.accuracy(name, m, *c) for c in (("minority", usual), ("minority", rare), ("all", "all"))]
-            for m in dict.fromkeys(marked["method"])
+            m: [study.accuracy(name, m, *c) for c in (*sides, ("all", "all"))] for m in dict.fromkeys(marked["method"])
         }
         for method, cells in of.items():
-            first = next((a for a, b in PAIRS.items() if b == method), None)
-            beside = [_paired(study.table, name, method, first, *c) for c in (("minority", usual), ("minority", rare))]
+            gains = [_row(beside[method], name, method, *c) if method in beside else None for c in sides]
             seeds = str(int(cells[0]["seeds"])) if cells[0] is not None else "0"
-            rows.append([name, method, seeds, *(_accuracy(cell) for cell in cells), *beside])
+            rows.append([name, method, seeds, *map(_accuracy, cells), *map(_interval, gains)])
         fronts[name] = {
             family: [(m, of[m][0]["mean"], of[m][1]["mean"]) for m in members if m in of]
             for family, members in (("distribution", PAIRS), ("trajectory", PAIRS.values()))
@@ -721,18 +714,6 @@ def trajectories(study: Tables) -> Block:
     alt = "Accuracy on the majority against the minority: for each matching a line from plain to robust alike."
     text = f"{said}\n\n{markdown(head, rows)}\n\n{_picture('trajectories', alt)}"
     return text, {"trajectories": functools.partial(trajectory_figures.fronts, fronts)}
-
-
-def _paired(table: pd.DataFrame, scenario: str, method: str, base: str | None, partition: str, group: str) -> str:
-    """By how many points a method differs from ``base``, with the interval over the seeds that have both."""
-    mine = table[(table["scenario"] == scenario) & (table["partition"] == partition) & (table["group"] == group)]
-    if base is None or base not in set(mine["method"]):
-        return "–"
-    share = mine.groupby(["seed", "method"])[["correct", "n"]].sum()
-    wide = (100 * share["correct"] / share["n"]).unstack("method")
-    gains = (wide[method] - wide[base]).dropna()
-    told = mean_interval(gains.to_numpy())
-    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(gains) > 1 else "")
 
 
 def _real(folder: Path) -> pd.DataFrame | None:
@@ -768,8 +749,7 @@ def _gain(part: pd.DataFrame, method: str, measure: str) -> str:
     gains = (wide[method] - wide["plain"]).dropna()
     if gains.empty:
         return "–"
-    told = mean_interval(gains.to_numpy())
-    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(gains) > 1 else "")
+    return gain_told(gains)
 
 
 def read(folder: Path) -> dict[str, Tables]:

@@ -15,7 +15,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from rdd_nb.evaluation.intervals import mean_interval
+from rdd_nb.evaluation.results import gain_told
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,12 +32,6 @@ def summary(notebook: str) -> dict[str, str]:
     told = [out["data"]["text/markdown"] for cell in cells[last:] for out in cell.get("outputs", []) if "data" in out]
     lines = "".join("".join(text) for text in told).splitlines()
     return {m[1]: line for line in lines if (m := re.match(r"- \*\*(.+?)\*\*", line))}
-
-
-def signed(points: float) -> str:
-    """A difference in points with its sign; one that rounds to nothing has none."""
-    text = f"{points:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
 
 
 def real_sets() -> list[tuple[str, str, str, str]]:
@@ -61,8 +55,7 @@ def _gain(part: pd.DataFrame, measure: str) -> str:
     gains = (wide["robust"] - wide["plain"]).dropna().to_numpy()
     if not len(gains):
         return "no groups named"
-    told = mean_interval(gains)
-    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(gains) > 1 else "")
+    return gain_told(gains)
 
 
 class Markdown(SphinxDirective):

@@ -122,14 +122,14 @@ def command_distill(
     splits = load(source, root)
     if not quiet:
         print(terminal(repr(splits.train)), file=sys.stderr)
-    expect_room(RunFolder(folder), splits.train, settings, source)  # before minutes of looking for groups
+    expect_room(RunFolder(folder), splits.train, settings, source, experts)  # before minutes of looking for groups
     kept = kept_groups(RunFolder(folder), splits.train) if source["groups"] == "discovered" else None
     found = kept or _groups(splits, source, settings, device, progress=not quiet)
     report = found.report if found is not None else ""
     if report and not quiet:
         print(terminal(report.splitlines()[0]), file=sys.stderr)
-    how: dict[str, Any] = {"out": folder, "device": device, "progress": not quiet, "experts": experts}
-    run = distill(splits.train, settings, found, source=source, **how)
+    kept_in: dict[str, Any] = {"out": folder, "experts": experts, "source": source}
+    run = distill(splits.train, settings, found, **kept_in, device=device, progress=not quiet)
     if report:
         RunFolder(folder).files.write("groups.md", report + "\n")
     seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])

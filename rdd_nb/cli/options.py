@@ -115,12 +115,10 @@ def _reading(given: dict[str, Any]) -> dict[str, Any]:
         for name in held:
             if name not in given:
                 raise unknown("key", name, given, where=str(file))
-        held = {name: [value] if name in LISTS and isinstance(value, str) else value for name, value in held.items()}
-        said = {**held, **said}
+        for name, value in held.items():
+            several = _READING[name][0] == list[str] | None
+            said.setdefault(name, [value] if several and isinstance(value, str) else value)
     return said
-
-
-LISTS = ("group", "only_classes", "only_groups")
 
 
 def _pairs(text: str, flag: str, example: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import posixpath
 import re
 import secrets
 import stat
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "RESERVED",
     "Busy",
     "atomic_write",
+    "awaited",
     "lock_of",
     "locked",
     "one_line",
@@ -120,6 +122,24 @@ def locked(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def awaited(folder: Path, lock: filelock.FileLock | None = None) -> Iterator[None]:
+    """As :func:`locked`, but for who shares what is made in the folder: wait until nobody else holds it.
+
+    Raises:
+        RddError: as :func:`locked`, but for :class:`Busy`.
+    """
+    lock = lock or lock_of(folder)
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder, lock))
+                break
+            except Busy:
+                time.sleep(0.2)
+        yield
 
 
 def plain_name(text: str, most: int = 80) -> str:

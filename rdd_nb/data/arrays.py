@@ -151,13 +151,13 @@ def resized(images: Tensor, reading: Reading) -> tuple[Tensor, str]:
     Raises:
         RddError: they would not fit into the memory.
     """
-    count, height, width = images.shape[1:]
-    if (reading.size is None or (height, width) == (reading.size,) * 2) and reading.channels in (None, count):
+    channels, height, width = images.shape[1:]
+    if (reading.size is None or (height, width) == (reading.size,) * 2) and reading.channels in (None, channels):
         return images, ""
-    check_memory([Head(width, height, count)] * len(images), reading.size, reading.channels)
+    check_memory([Head(width, height, channels)] * len(images), reading.size, reading.channels)
     first = None
     for place, image in enumerate(images.numpy()):
-        picture = Image.fromarray(image[0] if count == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+        picture = Image.fromarray(image[0] if channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
         array = pixels(picture, reading.size, reading.channels, reading.fit, reading.background)
         if first is None:
             first = np.empty((len(images), *array.shape), np.uint8)

@@ -34,9 +34,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdd_nb.clustering.groups import Groups
-from rdd_nb.core.device import pick_device
+from rdd_nb.core.device import arithmetic, pick_device
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import Busy, lock_of, locked
+from rdd_nb.core.files import awaited
 from rdd_nb.core.folders import Folder
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
@@ -66,7 +66,7 @@ SAVE_EVERY = 30.0  # seconds between two writings of an expert that is under way
 class Experts:
     """Paths of networks through training: ``paths[e]`` is float32 ``[epochs + 1, P]``, before training and after each.
 
-    ``seconds`` is what making them took, those that were found ready not counted.
+    ``seconds`` is what training took just now; of those that lay ready it is not known.
     """
 
     paths: tuple[Tensor, ...]
@@ -154,7 +154,7 @@ def load_or_train_experts(
     Raises:
         RddError: a loss that is not finite, a folder that cannot be written, a file there that is no expert of these.
     """
-    began, paths = time.perf_counter(), []
+    paths, seconds = [], 0.0
     key, told = expert_key(data, config, groups)
     folder = None if out is None else Folder(out).part(f"experts-{key}")
     total = config.num_experts * config.expert_epochs
@@ -166,27 +166,13 @@ def load_or_train_experts(
     with contextlib.ExitStack() as held:
         if folder is not None:
             folder.make()
-            held.enter_context(_alone(folder))
+            held.enter_context(awaited(folder.path))  # another run may make the same
             folder.write("manifest.json", json.dumps(told, indent=2) + "\n")
         for number in range(config.num_experts):
-            kept = _kept(folder, number, key)
-            path = _train(data, config, groups, number, kept, folder, key, device, tell)
-            paths.append(path)
-    return Experts(tuple(paths), time.perf_counter() - began)
-
-
-@contextlib.contextmanager
-def _alone(folder: Folder) -> Iterator[None]:
-    """Wait until no other run makes the same experts."""
-    lock = lock_of(folder.path)
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(folder.path, lock))
-                break
-            except Busy:
-                time.sleep(0.5)
-        yield
+            kept, began = _kept(folder, number, key), time.perf_counter()
+            paths.append(_train(data, config, groups, number, kept, folder, key, device, tell))
+            seconds += time.perf_counter() - began
+    return Experts(tuple(paths), seconds)
 
 
 def _network(data: ImageDataset, config: DistillConfig, number: int) -> nn.Module:
@@ -231,7 +217,8 @@ def _train(
     start = flat_parameters(net)
     path = list(kept["path"]) if kept else [start]
     if len(path) > config.expert_epochs + 1 or any(p.shape != start.shape or not p.isfinite().all() for p in path):
-        raise RddError(f"{_name(number)} is no expert of these data and settings: delete it, and it is trained anew")
+        held_in = _name(number) if folder is None else folder.path / _name(number)
+        raise RddError(f"{held_in} is no expert of these data and settings: delete it, and it is trained anew")
     epochs = config.expert_epochs
     tell(number * epochs + len(path) - 1)
     if len(path) == epochs + 1:
@@ -308,7 +295,9 @@ class _Training:
         part, transform = batch
         index = part.to(self.device)
         pixels = (self.images[index].float() / 255 - self.mean) / self.std
-        losses = F.cross_entropy(self.net(transform(pixels)), self.labels[index], reduction="none")
+        with arithmetic(self.config.precision, self.device):
+            logits = self.net(transform(pixels)).to(pixels.dtype)
+        losses = F.cross_entropy(logits, self.labels[index], reduction="none")
         if self.dro is not None and self.cells is not None:
             return (dro_weights(self.dro, losses, self.cells.to(self.device)[index]) * losses).sum()
         if self.objective == "cvar":

@@ -18,6 +18,7 @@ from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes
 from rdd_nb.core.device import pick_device, release_memory
 from rdd_nb.core.environment import describe
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.folders import Folder
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
@@ -85,8 +86,16 @@ def distill(
         return _run(data, config, groups, folder, device, progress, experts or folder.files.part("experts").path)
 
 
-def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, source: dict[str, Any]) -> None:
+def expect_room(
+    folder: RunFolder,
+    data: ImageDataset,
+    config: DistillConfig,
+    source: dict[str, Any],
+    experts: str | Path | None = None,
+) -> None:
     """Whether a run can be kept in ``folder``, as far as that can be known before there are groups.
+
+    ``experts`` is the folder of its experts, where trajectories are matched and they are not kept in the run.
 
     Raises:
         RddError: too few images in a class, another run in the folder, or too little free space for the run's files.
@@ -95,9 +104,9 @@ def expect_room(folder: RunFolder, data: ImageDataset, config: DistillConfig, so
     told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}
     folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
     images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
-    experts = expert_bytes(data, config) if config.matching == "trajectory" else 0
-    # Checkpoint (images and momentum), set, history; and the experts, wherever they are kept.
-    folder.files.probe(3 * images + 100 * config.num_iterations + experts)
+    folder.files.probe(3 * images + 100 * config.num_iterations)  # checkpoint (images and momentum), set, history
+    if config.matching == "trajectory":
+        (Folder(experts) if experts else folder.files).probe(expert_bytes(data, config))
 
 
 def kept_groups(folder: RunFolder, data: ImageDataset) -> Groups | None:
@@ -201,6 +210,7 @@ def _run(
                 "iterations": state.iteration,
                 "loss": state.losses[-1],
                 "seconds": sum(state.seconds),
+                **({} if followed is None else {"expert_seconds": followed.seconds}),
                 "machine": describe(pick_device(device)),
                 **({} if groups is None or not groups.report else {"groups": _found(groups)}),
             }

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from rdd_nb.core.errors import RddError, unknown
@@ -27,11 +28,13 @@ from rdd_nb.evaluation.subgroups import worst_group
 
 __all__ = [
     "differences",
+    "gain_told",
     "load_table",
     "mechanism_path",
     "overview",
     "read_csv",
     "runs_path",
+    "signed",
     "summary",
 ]
 
@@ -207,6 +210,27 @@ def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.9
         found.append((*key, len(part), value, sd, low, high))
     names = ["scenario", "method", "partition", "group", "seeds", "difference", "sd", "low", "high"]
     return pd.DataFrame(found, columns=names)
+
+
+def signed(points: float) -> str:
+    """A difference in points with its sign, to a tenth; one that rounds to nothing has none.
+
+    >>> signed(1.26), signed(-3), signed(-0.01)
+    ('+1.3', '−3.0', '0.0')
+    """
+    text = f"{points:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
+
+
+def gain_told(gains: ArrayLike) -> str:
+    """What was gained, in points, by seed ``[S]``: the mean, and from two seeds on its 95 % t-interval.
+
+    >>> gain_told([1.0, 3.0]), gain_told([2.0])
+    ('+2.0 [−10.7, +14.7]', '+2.0')
+    """
+    held = np.asarray(gains, np.float64)
+    told = mean_interval(held)
+    return signed(told.value) + (f" [{signed(told.low)}, {signed(told.high)}]" if len(held) > 1 else "")
 
 
 def overview(table: pd.DataFrame, baseline: str = "plain") -> str:

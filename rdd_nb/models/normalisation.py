@@ -1,8 +1,8 @@
 """Instance normalisation whose gradient can be taken twice at little cost.
 
 Matching gradients or trajectories differentiates a network's gradient. PyTorch has a fast kernel for group norm and for
-its gradient, but takes the gradient of the gradient through some 25 operations on whole feature maps, half the time of
-such a step. Written out it is 8:
+its gradient, but takes the gradient of the gradient through some 25 operations on whole feature maps, a third of such a
+step's time. Written out it is 8:
 
 With h = (x − mean) · r, r = (variance + ε)^(−1/2), and P(u) = u − mean(u) − h · mean(h · u), all within one channel of
 one image, the gradient of y = w · h + b is r · P(w · g). For a direction v its own gradients are, with u = w · g,

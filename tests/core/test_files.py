@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import pytest
 
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.files import atomic_write
+from rdd_nb.core.files import Busy, atomic_write, awaited, locked
 from tests.helpers import one_line
 
 
@@ -54,3 +55,25 @@ def test_an_interruption_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         atomic_write(path, "new")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_whoever_shares_a_folder_waits_for_its_turn(tmp_path):
+    """Of two, the second comes in when the first has left, and not before."""
+    inside, waiting, said = threading.Event(), threading.Event(), []
+
+    def second():
+        inside.wait(60)
+        with pytest.raises(Busy), locked(tmp_path):
+            raise AssertionError("the folder is held")
+        waiting.set()
+        with awaited(tmp_path):
+            said.append("second")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with awaited(tmp_path):
+        inside.set()
+        assert waiting.wait(60)
+        said.append("first")
+    other.join(60)
+    assert said == ["first", "second"]

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.folders import Folder
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import expert_bytes, expert_key, load_or_train_experts
-from rdd_nb.distillation.loop import distill
+from rdd_nb.distillation.loop import distill, expect_room
+from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 from rdd_nb.models import networks
 from tests.distillation.helpers import DATA, GROUPS
@@ -254,6 +256,40 @@ def test_robust_experts_draw_the_rare_group_and_group_dro_all_pairs_alike():
         training = _Training(_network(DATA, config, 0), DATA, config, GROUPS, 0, torch.device("cpu"))
         drawn = torch.cat([part for e in range(60) for part, _ in training._batches(torch.Generator().manual_seed(e))])
         assert low < float(rare[drawn].float().mean()) < high, kind
+
+
+def test_experts_are_trained_in_the_precision_that_is_asked_for():
+    """In short numbers a network ends near the one of full ones, and not at it."""
+    config = DistillConfig(**SMALL)
+    full, short = (
+        load_or_train_experts(DATA, config.model_copy(update={"precision": precision}), device="cpu").paths[0]
+        for precision in ("float32", "bfloat16")
+    )
+    assert torch.equal(full[0], short[0])
+    apart, way = (full[-1] - short[-1]).norm(), (full[-1] - full[0]).norm()
+    assert 0 < apart < 0.3 * way
+
+
+def test_the_folder_of_the_experts_is_tried_where_it_is(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(Folder, "probe", lambda self, size=0: tried.append((self.path.name, size)))
+    config, size = DistillConfig(**SMALL), expert_bytes(DATA, DistillConfig(**SMALL))
+    expect_room(RunFolder(tmp_path / "run"), DATA, config, {}, tmp_path / "kept")
+    expect_room(RunFolder(tmp_path / "run"), DATA, config, {})
+    assert [name for name, _ in tried] == ["run", "kept", "run", "run"]
+    assert tried[1][1] == tried[3][1] == size
+    tried.clear()
+    expect_room(RunFolder(tmp_path / "run"), DATA, DistillConfig(ipc=2), {}, tmp_path / "kept")
+    assert len(tried) == 1, "other matchings have no experts"
+
+
+def test_what_the_experts_took_stands_beside_what_the_students_took(tmp_path):
+    run = distill(DATA, DistillConfig(**SMALL), GROUPS, out=tmp_path / "run", progress=False, device="cpu")
+    told = RunFolder.open(run.path).metrics
+    assert told["expert_seconds"] > 0 and told["seconds"] == pytest.approx(run.history.seconds.sum())
+    other = DistillConfig(ipc=2, iterations=1, width=4, depth=2, batch_real=4)
+    plain = distill(DATA, other, GROUPS, out=tmp_path / "plain", progress=False, device="cpu")
+    assert "expert_seconds" not in RunFolder.open(plain.path).metrics
 
 
 def test_settings_that_do_not_fit_are_one_line():

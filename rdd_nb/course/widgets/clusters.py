@@ -214,9 +214,8 @@ class ClusterExplorer(Explorer[ClusterState]):
         y = np.arange(len(state.sizes))
         few = np.zeros(len(y)) if state.minority_share is None else np.nan_to_num(state.minority_share) * state.sizes
         named = state.minority_share is not None
-        axes.barh(
-            y, few, color="black", hatch="///", edgecolor="white", linewidth=0
-        )  # colours tell clusters apart here
+        # Black and grey: here colours tell clusters apart.
+        axes.barh(y, few, color="black", hatch="///", edgecolor="white", linewidth=0)
         axes.barh(y, state.sizes - few, left=few, color="#AAAAAA")
         for k, size in enumerate(state.sizes):
             axes.annotate(f"{size:,}", (size, k), xytext=(4, 0), textcoords="offset points", va="center")

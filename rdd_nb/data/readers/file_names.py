@@ -47,9 +47,8 @@ def expression(pattern: str) -> re.Pattern[str]:
         raise RddError(f"the pattern {pattern!r} has two fields with nothing between: part them by a sign, {example}")
     text = re.escape(literals[0])
     for field, literal in zip(fields, literals[1:]):
-        stop = (
-            "/" + re.escape(literal[0]) if literal else "/"
-        )  # so that there is one way to match, and it is soon found
+        # So that there is one way to match, and it is soon found.
+        stop = "/" + re.escape(literal[0]) if literal else "/"
         text += f"(?P<{field}>[^{stop}]+){re.escape(literal)}"
     return re.compile(text)
 

@@ -51,7 +51,7 @@ READERS = {
     "celeba": Reader(
         "CelebA's images and attribute files: --label Blond_Hair --group Male",
         read_celeba,
-        ("label", "group", "split", "file", "images", "splits", "names"),
+        TABLE,
     ),
     "domains": Reader(
         "PATH/<domain>/<class>/*.jpg, as DomainBed has it: the domain is the group",

@@ -25,15 +25,8 @@ from rdd_nb.data.reading import Reading
 
 __all__ = ["FILES", "Table", "file_column", "images_folder", "listed", "open_table", "read_table"]
 
-FILES = (
-    "filename",
-    "file_name",
-    "img_filename",
-    "image_id",
-    "image_path",
-    "image",
-    "path",
-)  # of columns that name files
+#: What columns that name files are called.
+FILES = ("filename", "file_name", "img_filename", "image_id", "image_path", "image", "path")
 
 
 class Table:

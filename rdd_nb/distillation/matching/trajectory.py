@@ -26,9 +26,9 @@ Batch = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryMatch:
-    """The loss of one student, ``[]``, and its gradients: of the images ``[M, C, H, W]``, the labels, the step ``[]``.
+    """The ``loss`` of one student, ``[]``, and its gradients with respect to what it was trained by.
 
-    ``labels`` is None where they are hard.
+    These are ``images`` ``[M, C, H, W]``, ``labels`` ``[M, K]``, None where they are hard, and ``step`` ``[]``.
     """
 
     loss: Tensor
@@ -131,8 +131,8 @@ def match_trajectory(
             wanted = [*parameters, part, *([told] if soft else [])]
             back = torch.autograd.grad(along, wanted, materialize_grads=True)
         to_step -= along.detach()
-        to_images.index_add_(0, chosen, back[len(parameters)], alpha=-float(step))
+        to_images.index_add_(0, chosen, back[len(parameters)])
         if to_labels is not None:
-            to_labels.index_add_(0, chosen, back[-1], alpha=-float(step))
+            to_labels.index_add_(0, chosen, back[-1])
         carried = carried - step * _flat(back[: len(parameters)])
-    return TrajectoryMatch(loss, to_images, to_labels, to_step)
+    return TrajectoryMatch(loss, -step * to_images, None if to_labels is None else -step * to_labels, to_step)

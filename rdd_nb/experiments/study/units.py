@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ from rdd_nb.core.device import pick_device
 from rdd_nb.core.environment import describe
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text
-from rdd_nb.core.files import Busy, lock_of, locked
+from rdd_nb.core.files import awaited, lock_of
 from rdd_nb.core.folders import Folder
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data import loading
@@ -248,7 +248,7 @@ def _groups(unit: Unit, data: ImageDataset, out: Path, device: str) -> tuple[Gro
     key = hashlib.sha256((_data_key(unit) + found_by).encode()).hexdigest()[:16]
     kept, name = Folder(out).part("groups"), f"{key}.npz"
     kept.make()
-    with _alone(kept, f"{key}.lock"):
+    with awaited(kept.path, lock_of(kept.path, f"{key}.lock")):  # another worker may look for the same
         found = None
         with contextlib.suppress(OSError, RddError):  # where there are none that fit they are found anew
             found = groups_from_bytes(kept.read(name), data)
@@ -269,17 +269,3 @@ def _shuffled(groups: Groups, data: ImageDataset, seed: int) -> Groups:
         members = (data.labels == label).nonzero()[:, 0]
         ids[members] = groups.ids[members[torch.randperm(len(members), generator=draw)]]
     return dataclasses.replace(groups, ids=ids, source=f"shuffled {groups.source}")
-
-
-@contextlib.contextmanager
-def _alone(folder: Folder, name: str) -> Iterator[None]:
-    """Wait until no other worker holds the lock called ``name``."""
-    lock = lock_of(folder.path, name)
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(folder.path, lock))
-                break
-            except Busy:
-                time.sleep(0.2)
-        yield
