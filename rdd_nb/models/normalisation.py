@@ -25,8 +25,8 @@ __all__ = ["InstanceNorm"]
 class InstanceNorm(nn.GroupNorm):
     """Group normalisation with as many groups as channels: the same values and gradients, the second ones faster.
 
-    >>> InstanceNorm(2)(torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]])).round(decimals=3).tolist()
-    [[[[-1.0, 1.0]], [[0.0, 0.0]]]]
+    >>> InstanceNorm(2)(torch.tensor([[[[1.0, 3.0]], [[5.0, 9.0]]]])).round(decimals=3).tolist()
+    [[[[-1.0, 1.0]], [[-1.0, 1.0]]]]
     """
 
     def __init__(self, channels: int) -> None:

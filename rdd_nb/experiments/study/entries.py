@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 #: What a study writes beside its scenarios' folders.
-OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv", "groups", "experts"}
+OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv", "experts"}
 
 
 @dataclass(frozen=True)
