@@ -137,10 +137,11 @@ def command_distill(
         said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
         print(json.dumps({**said, "source": source, "config": settings.model_dump(mode="json")}))
         return
+    parts = "" if settings.formations == 1 else f", which hold {settings.decoded_ipc}"
     then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if own else [])]
     say(
-        f"{len(run.synthetic.images)} images ({settings.ipc} a class) in {folder}: {len(run.history)} iterations in "
-        f"{seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
+        f"{len(run.synthetic.images)} images ({settings.ipc} a class{parts}) in {folder}: {len(run.history)} "
+        f"iterations in {seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
     )
 
 
@@ -172,5 +173,5 @@ def _groups(
         return None
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
-    how = {"num_groups": source["num_groups"], "ipc": settings.ipc, "seed": settings.seed, "device": device}
+    how = {"num_groups": source["num_groups"], "ipc": settings.decoded_ipc, "seed": settings.seed, "device": device}
     return clustering.discover_groups(splits.train, **how, progress=progress)

@@ -61,7 +61,7 @@ def command_export(
     from rdd_nb.reporting.card import card as card_of
 
     folder = RunFolder.open(run)
-    _, synthetic = folder.metrics, folder.load_synthetic()  # the first complains of a run that is not complete
+    _, synthetic = folder.metrics, folder.load_synthetic().decoded  # the first complains of a run that is not complete
     if tensorboard is not None:
         export.needs_tensorboard()  # before anything is written
     if csv is not None:

@@ -21,6 +21,7 @@ from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.formations import check_formations, encode
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
@@ -48,20 +49,23 @@ def coreset(
     groups: Groups | None = None,
     seed: int = 0,
     device: str = "auto",
+    formations: int = 1,
 ) -> SyntheticSet:
     """``ipc`` real images of each class, chosen by ``method``, normalised and sorted by class.
 
     Args:
         data: the training set.
         method: one of :data:`METHODS`.
-        ipc: images per class.
+        ipc: stored images per class.
         groups: for ``balanced`` alone: every group of a class gives as many images, as far as it goes.
         seed: the same seed gives the same images; ``random`` gives those that a distillation with this seed starts at.
         device: where ``herding`` trains its network.
+        formations: each stored image holds so many by so many of the chosen, made smaller
+            (:mod:`rdd_nb.data.formations`).
 
     Raises:
-        RddError: no such method, ``ipc`` above the smallest class, ``balanced`` without groups, or groups without
-            ``balanced``.
+        RddError: no such method, ``ipc · formations²`` above the smallest class, ``balanced`` without groups, groups
+            without ``balanced``, or images too small for the formations.
 
     >>> images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     >>> data = ImageDataset(images, torch.arange(8) % 2, ("even", "odd"), mean=(0.0,), std=(1 / 255,))
@@ -74,9 +78,11 @@ def coreset(
     if (method == "balanced") != (groups is not None):
         mend = "pass groups=…" if groups is None else "pass none, or use 'balanced'"
         raise RddError(f"coreset {method!r} and {'no groups' if groups is None else 'groups'} were given: {mend}")
+    check_formations(formations, *data.shape[1:])
     alike = None if groups is None else dataclasses.replace(groups, learnable=None)
+    chosen = select(data, method, ipc * formations**2, groups=alike, seed=seed, device=device)
     return SyntheticSet(
-        images=data.normalised(select(data, method, ipc, groups=alike, seed=seed, device=device)),
+        images=encode(data.normalised(chosen), formations),
         labels=torch.arange(data.num_classes).repeat_interleave(ipc),
         class_names=data.class_names,
         mean=data.mean,
@@ -88,6 +94,7 @@ def coreset(
             "groups": "none" if groups is None else groups.source,
             "seed": str(seed),
         },
+        formations=formations,
     )
 
 

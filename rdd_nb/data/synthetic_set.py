@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import math
 import os
@@ -18,23 +20,28 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, without_folders
 from rdd_nb.core.folders import read_regular
 from rdd_nb.core.version import __version__
+from rdd_nb.data.formations import check_formations, decode
 
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
 
 FORMAT, FORMAT_VERSION = "rdd_nb.synthetic", "1"
+#: How images may be kept.
+KNOWN = ("pixels", "formations")
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSet:
-    """A distilled set: ``ipc`` images for each class, in the units the networks see.
+    """A distilled set: ``ipc`` stored images for each class, in the units the networks see.
 
     Attributes:
         images: float32 ``[M, C, H, W]``, normalised: ``(pixel / 255 - mean) / std``; ``M = ipc × classes``.
         labels: int64 ``[M]`` in ``0..K-1``; every class occurs exactly ``ipc`` times, in any order.
         class_names: K names.
         mean, std: per channel, of ``pixel / 255``, of the real training set; length C.
-        ipc: images per class.
+        ipc: stored images per class.
         meta: where it comes from (dataset, scenario, matching, objective, seed, …), strings only.
+        formations: each stored image is a grid of so many by so many smaller ones (:mod:`rdd_nb.data.formations`);
+            networks are trained on :attr:`decoded`. With 1 the two are the same.
 
     Raises:
         RddError: shapes, types or ranges that do not fit each other, or pixels that are not finite.
@@ -51,6 +58,7 @@ class SyntheticSet:
     std: tuple[float, ...]
     ipc: int
     meta: dict[str, str] = field(default_factory=dict)
+    formations: int = 1
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -71,6 +79,28 @@ class SyntheticSet:
             raise RddError(f"ipc is {self.ipc} but the classes have {counts} synthetic images: give ipc of each")
         if not bool(torch.isfinite(images).all()):
             raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
+        if type(self.formations) is not int or self.formations < 1:
+            raise RddError(f"formations={self.formations!r}: give a whole number, 1 where each image is one")
+        check_formations(self.formations, *self.shape[1:])
+
+    @functools.cached_property
+    def decoded(self) -> SyntheticSet:
+        """What networks are trained on: ``ipc · formations²`` images for each class, each of the full size.
+
+        >>> stored = SyntheticSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"), (0.5,), (1.0,), 1, {}, 2)
+        >>> stored.decoded.ipc, stored.decoded.labels.tolist()
+        (4, [0, 0, 0, 0, 1, 1, 1, 1])
+        """
+        if self.formations == 1:
+            return self
+        many = self.formations**2
+        return dataclasses.replace(
+            self,
+            images=decode(self.images, self.formations),
+            labels=self.labels.repeat_interleave(many),
+            ipc=self.ipc * many,
+            formations=1,
+        )
 
     @property
     def step_size(self) -> float | None:
@@ -92,22 +122,24 @@ class SyntheticSet:
         return channels, height, width
 
     def to_uint8(self) -> Tensor:
-        """The images as ordinary pixels, uint8 ``[M, C, H, W]`` on the CPU: denormalised, clamped and rounded."""
+        """The stored images as ordinary pixels, uint8 ``[M, C, H, W]`` on the CPU: denormalised, rounded, clamped."""
         mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return ((self.images.detach().cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
         """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU: float32 ``[C, H, W]``, int64 ``[]``.
 
-        The images are normalised, ``(pixel / 255 - mean) / std`` with the ``mean`` and ``std`` of the real training set
-        that are kept here: normalise test images with the same two, and do not normalise these again.
+        These are the decoded images, as networks are trained on them. They are normalised, ``(pixel / 255 - mean) /
+        std`` with the ``mean`` and ``std`` of the real training set that are kept here: normalise test images with the
+        same two, and do not normalise these again.
 
         >>> s = SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("cat", "dog"), (0.5,), (0.25,), ipc=1)
         >>> image, label = s.as_tensor_dataset()[1]
         >>> image.shape, int(label)
         (torch.Size([1, 4, 4]), 1)
         """
-        return torch.utils.data.TensorDataset(self.images.detach().cpu(), self.labels.cpu())
+        whole = self.decoded
+        return torch.utils.data.TensorDataset(whole.images.detach().cpu(), whole.labels.cpu())
 
 
 def _shape(tensor: Tensor) -> str:
@@ -118,8 +150,9 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
     """Write ``synthetic`` as safetensors, atomically; returns the path. Equal sets give equal bytes.
 
     The tensors are ``images`` (float32, normalised) and ``labels`` (int64). The metadata, all strings: ``format``
-    ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation`` ``"pixels"``, ``ipc``, ``class_names``, ``mean``,
-    ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it. Any safetensors reader opens it.
+    ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation`` (``"pixels"``; or ``"formations"``, with how many
+    as ``formations``), ``ipc``, ``class_names``, ``mean``, ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version
+    that wrote it. Any safetensors reader opens it.
 
     Raises:
         RddError: the place is not writable or full.
@@ -128,7 +161,8 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "parameterisation": "pixels",
+        "parameterisation": "pixels" if synthetic.formations == 1 else "formations",
+        **({} if synthetic.formations == 1 else {"formations": str(synthetic.formations)}),
         "ipc": str(synthetic.ipc),
         "class_names": json.dumps(list(synthetic.class_names)),
         "mean": json.dumps(list(synthetic.mean)),
@@ -169,10 +203,11 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
         raise RddError(f"{path} holds tensors that cannot be read ({one_line(error)}): {make}") from None
     if said.get("format") != FORMAT:
         raise RddError(f"{path} holds the tensors {', '.join(names[:4]) or '(none)'}, not a synthetic set: {make}")
-    if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") != "pixels":
+    if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") not in KNOWN:
         raise RddError(
             f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
-            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} (pixels): use the rdd_nb that wrote it"
+            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} ({', '.join(KNOWN)}): use the rdd_nb that "
+            "wrote it"
         )
     try:
         return SyntheticSet(
@@ -183,6 +218,7 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
             std=tuple(map(float, json.loads(said["std"]))),
             ipc=int(said["ipc"]),
             meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
+            formations=int(said["formations"]) if said["parameterisation"] == "formations" else 1,
         )
     except RddError as error:
         raise RddError(f"{path} does not fit together: {error}") from None

@@ -38,6 +38,12 @@ class DistillConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ipc: int = pydantic.Field(10, ge=1, le=1_000_000, description="synthetic images per class")
+    formations: int = pydantic.Field(
+        1,
+        ge=1,
+        le=16,
+        description="each synthetic image holds so many by so many smaller ones, enlarged before use",
+    )
     matching: Literal["distribution", "gradient", "trajectory"] = pydantic.Field(
         "distribution", description="what is matched"
     )
@@ -160,10 +166,20 @@ class DistillConfig(pydantic.BaseModel):
 
     @pydantic.model_serializer(mode="wrap")
     def _told(self, told: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Runs and tables from before there was a choice of precision, or trajectories, stay known by the settings they
-        # were made with.
+        # Runs and tables from before there was a choice of precision, formations or trajectories stay known by the
+        # settings they were made with.
         left = set() if self.matching == "trajectory" else _TRAJECTORY
-        return {k: v for k, v in told(self).items() if (k, v) != ("precision", "float32") and k not in left}
+        first = {"precision": "float32", "formations": 1}
+        return {k: v for k, v in told(self).items() if first.get(k) != v and k not in left}
+
+    @property
+    def decoded_ipc(self) -> int:
+        """How many images per class the networks see: those in all parts of the stored ones.
+
+        >>> DistillConfig(ipc=10, formations=2).decoded_ipc
+        40
+        """
+        return self.ipc * self.formations**2
 
     @property
     def last_start(self) -> int:
@@ -200,8 +216,9 @@ class DistillConfig(pydantic.BaseModel):
         740
         """
         if self.matching == "trajectory":
-            return self.student_steps * min(self.student_batch or classes * self.ipc, classes * self.ipc)
-        return self.outer * classes * (self.batch_real + self.ipc)
+            whole = classes * self.decoded_ipc
+            return self.student_steps * min(self.student_batch or whole, whole)
+        return self.outer * classes * (self.batch_real + self.decoded_ipc)
 
 
 def _say(error: Any) -> str:

@@ -15,9 +15,10 @@ from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.formations import check_formations, encode
 from rdd_nb.distillation.config import DistillConfig
 
-__all__ = ["State", "fingerprint", "initial_state", "sampling_weights"]
+__all__ = ["State", "check", "expect_fit", "fingerprint", "initial_state", "sampling_weights"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class State:
 
     Attributes:
         iteration: how many have been completed.
-        images: ``[C·ipc, channels, H, W]`` in normalised units, sorted by class.
+        images: as they are stored, ``[C·ipc, channels, H, W]`` in normalised units, sorted by class.
         momentum: like ``images``, the pixel optimiser's buffer.
         losses: the matching loss of each completed iteration (mean over its matches).
         seconds: wall-clock time of each completed iteration.
@@ -107,8 +108,8 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
         images = torch.randn(*size, generator=stream(config.seed, "init"))
     else:
         over, power = (groups, config.group_power) if init == "groups" else (None, 0.0)
-        chosen = select(data, _SELECTED[init], config.ipc, groups=over, power=power, seed=config.seed)
-        images = data.normalised(chosen)
+        chosen = select(data, _SELECTED[init], config.decoded_ipc, groups=over, power=power, seed=config.seed)
+        images = encode(data.normalised(chosen), config.formations)
     return State(0, images, torch.zeros_like(images))
 
 
@@ -116,8 +117,23 @@ def check(data: ImageDataset, config: DistillConfig, groups: Groups | None) -> N
     """Whether data, config and groups fit together; before anything is computed or written.
 
     Raises:
-        RddError: see :func:`rdd_nb.clustering.coresets.check_fits`; or ``objective=group`` without groups.
+        RddError: see :func:`expect_fit`; groups of other data; or ``objective=group`` without groups.
     """
-    check_fits(data, config.ipc, groups, of_real=config.init != "noise")
+    expect_fit(data, config, groups)
     if config.objective == "group" and groups is None:
         raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
+
+
+def expect_fit(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> None:
+    """What can be known of :func:`check` before there are groups.
+
+    Raises:
+        RddError: see :func:`rdd_nb.clustering.coresets.check_fits`, whose number counts the parts of stored images; or
+            images too small for as many ``formations``.
+    """
+    check_formations(config.formations, *data.shape[1:])
+    try:
+        check_fits(data, config.decoded_ipc, groups, of_real=config.init != "noise")
+    except RddError as error:
+        more = f" ({config.ipc} images of {config.formations} × {config.formations} parts)"
+        raise error if config.formations == 1 else RddError(f"{error}{more}") from None

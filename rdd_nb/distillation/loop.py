@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rdd_nb.clustering.coresets import check_fits
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes
 from rdd_nb.core.device import pick_device, release_memory
@@ -23,7 +22,7 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, expert_bytes, load_or_train_experts
-from rdd_nb.distillation.initialization import State, check, fingerprint, initial_state
+from rdd_nb.distillation.initialization import State, check, expect_fit, fingerprint, initial_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 
@@ -100,7 +99,7 @@ def expect_room(
     Raises:
         RddError: too few images in a class, another run in the folder, or too little free space for the run's files.
     """
-    check_fits(data, config.ipc, None, of_real=config.init != "noise")
+    expect_fit(data, config)
     told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}
     folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
     images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
@@ -192,6 +191,7 @@ def _run(
         std=data.std,
         ipc=config.ipc,
         meta=meta,
+        formations=config.formations,
     )
     history = pd.DataFrame(
         {

@@ -24,6 +24,7 @@ from rdd_nb.core.device import arithmetic, phase, pick_device, tune_allocator
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.formations import decode, stored_gradient
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, load_or_train_experts
@@ -48,12 +49,13 @@ class _Problem:
     def __init__(self, data: ImageDataset, config: DistillConfig, groups: Groups | None, device: torch.device):
         self.data, self.config, self.device = data, config, device
         self.classes = data.num_classes
-        self.synthetic_labels = torch.arange(self.classes, device=device).repeat_interleave(config.ipc)
+        self.ipc = config.decoded_ipc
+        self.synthetic_labels = torch.arange(self.classes, device=device).repeat_interleave(self.ipc)
         self.mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(1, -1, 1, 1)
         self.images, self.labels = data.images.to(device), data.labels.to(device)
         self.groups = None if groups is None else groups.ids.to(device)
-        self.num_groups = config.ipc if groups is None else groups.num_groups
+        self.num_groups = self.ipc if groups is None else groups.num_groups
         self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
         self.weighing = 0.0
         # Groups of which none is to be raised: robust matching is plain matching.
@@ -76,7 +78,7 @@ class _Problem:
     ) -> tuple[Tensor, Tensor]:
         """:func:`rdd_nb.distillation.matching.objective_weights` of the batch at ``index`` ``[C, B]``.
 
-        ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, ipc, D]``; it is called where no groups are
+        ``features`` gives real and synthetic ones, ``[C, B, D]`` and ``[C, S, D]``; it is called where no groups are
         given and the objective is robust, whose groups are then the cells of the synthetic set (Algorithm 1).
         """
         c, began = self.config, time.perf_counter()
@@ -143,7 +145,7 @@ def _step(problem: _Problem, state: State) -> State:
     net = problem.network(state.iteration)
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
     augment_draw = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
-    images, momentum = state.images.clone().requires_grad_(), state.momentum.clone()
+    stored, momentum = state.images.clone(), state.momentum.clone()
     losses, finite, told = [], [], [0.0]
     for match in range(config.outer):
         with phase("data"):
@@ -151,24 +153,25 @@ def _step(problem: _Problem, state: State) -> State:
         transform = augmentation.draw(config.augment, problem.classes, augment_draw, device=problem.device)
         matched = _match_gradients if config.matching == "gradient" else _match_distributions
         try:
+            images = decode(stored, config.formations).detach().requires_grad_()
             loss, gradient = matched(problem, net, index, images, transform)
         except RddError:  # on the CPU the risk looks at its losses
             raise _lost(config, state.iteration, match, "losses of the real images are") from None
         with torch.no_grad():
-            momentum.mul_(config.momentum_img).add_(gradient)
-            images -= config.step_size * momentum
+            momentum.mul_(config.momentum_img).add_(stored_gradient(gradient, config.formations))
+            stored = stored - config.step_size * momentum
         losses.append(loss.detach())
-        finite.append(images.detach().isfinite().all())
+        finite.append(stored.isfinite().all())
         last = match + 1 == config.outer
-        if last or not images.is_cuda:  # to read them is to wait for the card: there, once an iteration
+        if last or not stored.is_cuda:  # to read them is to wait for the card: there, once an iteration
             told = torch.stack(losses).tolist()
             _check_finite(config, state.iteration, told, torch.stack(finite).tolist())
         if not last and config.inner:
             with phase("training between"):
-                _train_between(problem, net, index, images.detach(), draw, augment_draw)
+                _train_between(problem, net, index, decode(stored, config.formations), draw, augment_draw)
     return State(
         state.iteration + 1,
-        images.detach(),
+        stored,
         momentum,
         (*state.losses, sum(told) / config.outer),
         (*state.seconds, time.perf_counter() - began),
@@ -206,7 +209,7 @@ def _match_distributions(
         found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
         real = found.view(classes, config.batch_real, -1)
     with phase("synthetic side"):
-        made = net.embed(drawn).view(classes, config.ipc, -1)  # type: ignore[operator]
+        made = net.embed(drawn).view(classes, problem.ipc, -1)  # type: ignore[operator]
     weights, shares = problem.weights(
         index, lambda: (real, made.detach()), lambda: matching.coverage_losses(real, made.detach())
     )
@@ -237,11 +240,12 @@ def _match_gradients(
     at_a_time = _classes_at_a_time(problem, net)
     for first in range(0, problem.classes, at_a_time):
         labels = torch.arange(first, min(first + at_a_time, problem.classes), device=device)
-        rows, mine = slice(first, first + len(labels)), slice(first * config.ipc, (first + len(labels)) * config.ipc)
+        rows = slice(first, first + len(labels))
+        mine = slice(first * problem.ipc, (first + len(labels)) * problem.ipc)
         pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
         with phase("augmentation"):
             real = transform(pixels, labels.repeat_interleave(config.batch_real))
-            made = transform(part, labels.repeat_interleave(config.ipc))
+            made = transform(part, labels.repeat_interleave(problem.ipc))
 
         def weigh(
             losses: Tensor, rows: slice = rows, real: Tensor = real, made: Tensor = made

@@ -13,6 +13,7 @@ from rdd_nb.core.device import phase
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.formations import decode, stored_gradient
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts
@@ -30,7 +31,7 @@ class Students:
 
     def __init__(self, data: ImageDataset, config: DistillConfig, experts: Experts, device: torch.device) -> None:
         self.config, self.experts, self.device = config, experts, device
-        self.labels = torch.arange(data.num_classes, device=device).repeat_interleave(config.ipc)
+        self.labels = torch.arange(data.num_classes, device=device).repeat_interleave(config.decoded_ipc)
         c = config
         net: nn.Module = networks.build(
             c.network, data.shape, data.num_classes, width=c.width, depth=c.depth, norm=c.norm
@@ -45,14 +46,15 @@ class Students:
         with phase("data"):
             path = self.experts.paths[expert]
             ends = path[start].to(self.device), path[start + config.match_epochs].to(self.device)
-            batches = [(part.to(self.device), transform) for part, transform in self._batches(len(state.images), draw)]
+            images = decode(state.images, config.formations)
+            batches = [(part.to(self.device), transform) for part, transform in self._batches(len(images), draw)]
         size = state.step_sizes[-1] if state.step_sizes else config.student_lr
         found = matching.match_trajectory(
-            self.net, *ends, state.images, self.labels, batches, torch.tensor(size, device=self.device)
+            self.net, *ends, images, self.labels, batches, torch.tensor(size, device=self.device)
         )
-        momentum = config.momentum_img * state.momentum + found.images
-        images = state.images - config.step_size * momentum
-        fine = images.isfinite().all().to(found.loss)
+        momentum = config.momentum_img * state.momentum + stored_gradient(found.images, config.formations)
+        stored = state.images - config.step_size * momentum
+        fine = stored.isfinite().all().to(found.loss)
         told, slope, well = torch.stack([found.loss, size * found.step, fine]).tolist()  # one wait for the device
         if not (math.isfinite(told) and well):
             raise RddError(
@@ -65,7 +67,7 @@ class Students:
         return dataclasses.replace(
             state,
             iteration=iteration + 1,
-            images=images,
+            images=stored,
             momentum=momentum,
             losses=(*state.losses, told),
             seconds=(*state.seconds, time.perf_counter() - began),

@@ -42,10 +42,11 @@ def coverage_curve(synthetic: SyntheticSet, real: ImageDataset, radii: Sequence[
     points = torch.cat(
         [F.avg_pool2d(real.normalised(part), size).flatten(1) for part in torch.arange(len(real)).split(2048)]
     )
-    made = F.avg_pool2d(synthetic.images, size).flatten(1)
+    made = synthetic.decoded
+    pooled = F.avg_pool2d(made.images, size).flatten(1)
     spreads = [points[real.labels == c].var(0, correction=0).sum() for c in real.labels.unique()]
     unit = max(float(torch.stack(spreads).mul(2).sqrt().mean()), 1e-9)  # images all alike are no distance apart
-    distance = subgroups.nearest_distance(points, real.labels, made, synthetic.labels).numpy() / unit
+    distance = subgroups.nearest_distance(points, real.labels, pooled, made.labels).numpy() / unit
     rows = []
     for side, chosen in _sides(real.minority, real.minority_names, len(real)):
         ordered = np.sort(distance[chosen])

@@ -145,7 +145,8 @@ def expected(
     where, middle = pick_device(device), iteration(data, config, device)
     count = data.num_classes * config.ipc
     labels = torch.arange(data.num_classes).repeat_interleave(config.ipc)
-    held = SyntheticSet(torch.randn(count, *data.shape), labels, data.class_names, data.mean, data.std, config.ipc)
+    names = (data.class_names, data.mean, data.std)
+    held = SyntheticSet(torch.randn(count, *data.shape), labels, *names, config.ipc, formations=config.formations)
     protocol = protocol or PROFILES["quick"]
     few = replace(protocol, epochs=max(2, protocol.epochs // 20))
     judged = seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)

@@ -148,7 +148,7 @@ def train(
     uint8 and is normalised batch by batch.
 
     Args:
-        data: a distilled set, or real images.
+        data: a distilled set (its decoded images), or real images.
         protocol: how; default :class:`Protocol`.
         nets: how many.
         seed: of the initial weights, the order of the samples and the augmentation.
@@ -165,6 +165,7 @@ def train(
     """
     tune_allocator()
     protocol = protocol or Protocol()
+    data = data.decoded if isinstance(data, SyntheticSet) else data
     if nets < 1 or not len(data.labels):
         raise RddError(f"nets={nets} on {len(data.labels)} images: train at least 1 net on at least 1 image")
     if protocol.objective == "group-dro" and (isinstance(data, SyntheticSet) or data.groups is None):

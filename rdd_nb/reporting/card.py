@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from rdd_nb.core.escaping import code_block, markdown, terminal
 from rdd_nb.core.version import __version__
+from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_contents import Evaluation, contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
@@ -131,15 +132,15 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     each = "image" if synthetic.ipc == 1 else "images"
     title = f"{name}, distilled to {synthetic.ipc} {each} a class"
     size = "×".join(map(str, synthetic.shape))
-    count = len(synthetic.images)
+    count = len(synthetic.decoded.images if with_images else synthetic.images)
     made_with = markdown(told.machine.get("rdd_nb") or __version__)
     parts = [
         _head(title, origin, count, objective, with_images),
         f"# {markdown(title)}",
         "## What this is",
-        f"{count} synthetic images of {size} (channels × height × width), {synthetic.ipc} for each of "
+        f"{len(synthetic.images)} synthetic images of {size} (channels × height × width), {synthetic.ipc} for each of "
         f"{synthetic.num_classes} classes: {', '.join(map(markdown, synthetic.class_names))}. They were optimised to "
-        f"stand for the real training images ({markdown(name)}) when a network is trained. "
+        f"stand for the real training images ({markdown(name)}) when a network is trained. {_formations(synthetic)}"
         f"{OBJECTIVES.get(objective, '')}".rstrip(),
         _values(run, with_images),
         "## How it was made",
@@ -163,6 +164,16 @@ def card(run: RunFolder, with_images: bool = False) -> str:
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _formations(synthetic: SyntheticSet) -> str:
+    many = synthetic.formations
+    if many == 1:
+        return ""
+    return (
+        f"Each stored image is a grid of {many} × {many} parts, and each part, enlarged to the full size (bilinear), "
+        f"is an image to train on: {synthetic.decoded.ipc} a class. "
+    )
 
 
 def _origin(data: str) -> Origin:
@@ -196,7 +207,7 @@ def _values(run: RunFolder, with_images: bool) -> str:
     )
     if not with_images:
         return exact
-    lost = rounding(synthetic)
+    lost = rounding(synthetic.decoded)
     return (
         "**These PNG files are rounded.** The distilled values are not whole grey levels and need not lie between "
         "black and white; here they are rounded to 8 bits and clipped. The largest difference is "

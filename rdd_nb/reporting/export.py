@@ -121,7 +121,8 @@ def image_folder(
     same bytes, so that the same call completes a folder whose writing was interrupted.
 
     Args:
-        synthetic: of grey or RGB images.
+        synthetic: of grey or RGB images; those in the parts of a stored one are written one by one, each enlarged, as
+            networks are trained on them.
         folder: a new or empty one, or one that holds nothing but these files.
         card: the text of ``README.md``, see :func:`rdd_nb.reporting.card.card`.
         force: replace files of these names that differ, such as a card that somebody filled in.
@@ -132,7 +133,7 @@ def image_folder(
     Raises:
         RddError: images of another number of channels; the folder holds other files; it cannot be written.
     """
-    channels = synthetic.shape[0]
+    channels, synthetic = synthetic.shape[0], synthetic.decoded
     if channels not in (1, 3):
         raise RddError(f"images of {channels} channels cannot be PNG files: use the synthetic.safetensors of the run")
     names, count = class_folders(synthetic.class_names), [0] * synthetic.num_classes

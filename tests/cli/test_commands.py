@@ -198,6 +198,20 @@ def test_precision_is_kept_and_told(capsys):
     assert capsys.readouterr().err == "rdd-nb: unknown precision 'half' in protocol: Known: bfloat16, float32\n"
 
 
+def test_several_formations_an_image_from_distilling_to_export(capsys):
+    said = says(capsys, *COLOURED, "--objective", "erm", "--ipc", "2", "--formations", "2", "--out", "a")
+    assert "20 images (2 a class, which hold 8) in a" in said
+    says(capsys, "evaluate", "a", "--profile", "smoke", "--nets", "1", "--quiet")
+    said = says(capsys, "export", "a", "--png", "images")
+    assert "80 images in images" in said and len(list(Path("images").rglob("*.png"))) == 80
+    card = Path("images/README.md").read_text("utf-8")
+    assert "20 synthetic images" in card and "a grid of 2 × 2 parts" in card and ": 8 a class" in card
+    says(capsys, "distill", "--data", "folder:images", "--iterations", "1", "--ipc", "8", "--groups", "none", "--quiet")
+    assert main([*COLOURED, "--formations", "3", "--out", "b"]) == 2
+    assert capsys.readouterr().err.startswith("rdd-nb: formations=3 makes parts of 2 × 2 pixels")
+    assert not Path("b").exists()
+
+
 def test_experts_are_shared_and_the_learnt_step_size_is_told(capsys):
     short = ["--matching", "trajectory", "--objective", "erm", "--num-experts", "1", "--expert-epochs", "2"]
     short += ["--match-epochs", "1", "--student-steps", "2", "--experts", "kept"]

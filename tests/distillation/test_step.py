@@ -3,13 +3,17 @@
 import pytest
 import torch
 
+from rdd_nb.clustering.coresets import coreset, select
 from rdd_nb.clustering.groups import Groups
+from rdd_nb.core.errors import RddError
+from rdd_nb.data.formations import encode
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import initial_state
 from rdd_nb.distillation.loop import distill
 from rdd_nb.distillation.sampling import Sampler
 from rdd_nb.distillation.step import steps
 from tests.distillation.helpers import DATA, GROUPS, TINY, final
+from tests.helpers import one_line
 
 
 @pytest.mark.parametrize("matching", ["distribution", "gradient"])
@@ -20,6 +24,56 @@ def test_every_objective_moves_the_images_and_repeats_to_the_bit(matching, objec
     assert torch.equal(first, final(config))
     assert not torch.equal(first, initial_state(DATA, config, GROUPS).images)
     assert not torch.equal(first, final(config.model_copy(update={"seed": 1})))
+
+
+FORMED = {**TINY, "formations": 2}
+SHORT_TRAJECTORY = {"num_experts": 1, "expert_epochs": 2, "match_epochs": 1, "student_steps": 3, "student_batch": 10}
+
+
+@pytest.mark.parametrize(
+    ("matching", "settings"),
+    [
+        *((matching, {}) for matching in ("distribution", "gradient", "trajectory")),
+        *((matching, {"objective": "robust"}) for matching in ("distribution", "gradient", "trajectory")),
+        *((matching, {"outer": 2, "inner_data": "synthetic"}) for matching in ("distribution", "gradient")),
+    ],
+)
+def test_every_matching_takes_several_formations_an_image(tmp_path, matching, settings):
+    more = SHORT_TRAJECTORY if matching == "trajectory" else {}
+    config = DistillConfig(matching=matching, **{**FORMED, "objective": "erm", **more, **settings})
+    run = distill(DATA, config, GROUPS, out=tmp_path / "a", progress=False, device="cpu")
+    made = run.synthetic
+    assert made.images.shape == (3 * 2, 1, 8, 8) and made.decoded.images.shape == (3 * 8, 1, 8, 8)
+    start = initial_state(DATA, config, GROUPS).images
+    assert all(not torch.equal(a, b) for a, b in zip(made.images, start)), "each stored image moves"
+    again = distill(DATA, config, GROUPS, out=tmp_path / "b", progress=False, device="cpu").synthetic
+    assert torch.equal(made.images, again.images) and (again.formations, again.ipc) == (2, 2)
+    first = next(steps(DATA, config, GROUPS, device="cpu"))
+    assert torch.equal(list(steps(DATA, config, GROUPS, first, device="cpu"))[-1].images, made.images)
+
+
+def test_formations_start_from_as_many_real_images_as_they_hold():
+    config = DistillConfig(**{**FORMED, "objective": "erm"})
+    chosen = select(DATA, "random", 8, seed=0)
+    assert torch.equal(initial_state(DATA, config).images, encode(DATA.normalised(chosen), 2))
+    assert torch.equal(coreset(DATA, "random", 2, seed=0, formations=2).images, initial_state(DATA, config).images)
+    assert len(coreset(DATA, "balanced", 2, groups=GROUPS, seed=0, formations=2).decoded.images) == 24
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"ipc": 8}, "ipc=32 is more than class"), ({"formations": 3}, "formations=3 makes parts of 2 × 2 pixels")],
+)
+def test_formations_that_do_not_fit_the_data_are_refused(tmp_path, settings, says):
+    config = DistillConfig(**{**FORMED, **settings})
+    for attempt in (
+        lambda: distill(DATA, config, GROUPS, out=tmp_path / "run", progress=False),
+        lambda: coreset(DATA, "random", config.ipc, formations=config.formations),
+    ):
+        with pytest.raises(RddError) as caught:
+            attempt()
+        assert says in one_line(caught)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("matching", ["distribution", "gradient"])

@@ -1,5 +1,7 @@
 """The one trainer, written out by hand; all networks at once, side by side, in turn; group DRO."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset, statistics
+from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.predictions import evaluate, predict
 from rdd_nb.models import augmentation, networks, training
 from rdd_nb.models.protocol import Protocol
@@ -149,6 +152,15 @@ def test_real_images_and_the_same_ones_distilled_give_the_same_nets():
     a, b = (evaluate(d, test, nets=2, protocol=SMALL, device="cpu") for d in (data, as_synthetic(data)))
     np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4, atol=1e-5)
     assert (a.predictions == b.predictions).all()
+
+
+def test_a_set_of_several_formations_is_trained_on_decoded():
+    data = quadrants(12)
+    names = (data.class_names, data.mean, data.std)
+    stored = SyntheticSet(data.normalised(torch.arange(6)), torch.arange(6) // 2, *names, ipc=2, formations=2)
+    first, second = (train(made, SMALL, nets=2, device="cpu") for made in (stored, stored.decoded))
+    assert all(same(a, b) for a, b in zip(first, second))
+    assert not same(first[0], train(dataclasses.replace(stored, formations=1), SMALL, nets=1, device="cpu")[0])
 
 
 def test_the_nets_come_back_in_evaluation_mode_with_the_network_asked_for():

@@ -288,7 +288,8 @@ class DistillationCockpit(Explorer[CockpitState]):
     def _set(self, distilled: State) -> SyntheticSet:
         data, ipc = self._data, self._config.ipc
         labels = torch.arange(data.num_classes).repeat_interleave(ipc)
-        return SyntheticSet(distilled.images.cpu(), labels, data.class_names, data.mean, data.std, ipc)
+        names = (data.class_names, data.mean, data.std)
+        return SyntheticSet(distilled.images.cpu(), labels, *names, ipc, formations=self._config.formations)
 
     def draw(self, state: CockpitState) -> Figure:
         """The loss curve, and up to ten images of each class."""

@@ -70,6 +70,12 @@ class MethodEntry(Entry[MethodKeys]):
         groups = self.made["groups"]
         return self.protocol.objective == "group-dro" or (groups is not None and groups["kind"] == "known")
 
+    @property
+    def decoded_ipc(self) -> int:
+        """How many images of each class it needs to begin with, 0 where all are taken."""
+        formations = (self.made["config"] or self.made).get("formations", 1)
+        return (self.made["ipc"] or 0) * formations**2
+
 
 def scenario_entries(study: StudyKeys) -> list[ScenarioEntry]:
     """The scenarios, one for each point of their grids; an RddError for what is wrong in them."""
@@ -114,8 +120,9 @@ def _method_entry(
     groups = _groups(keys.groups, point, where)
     rest = {key: value for key, value in point.items() if groups is None or key not in groups["arguments"]}
     made: dict[str, Any] = {"kind": kind, "config": None, "coreset": None, "ipc": None, "groups": groups}
-    if keys.ipc is not None and kind != "coreset":
-        raise RddError(f"{where}: ipc beside {kind} has no effect: write it into the config")
+    for name in ("ipc", "formations"):
+        if getattr(keys, name) is not None and kind != "coreset":
+            raise RddError(f"{where}: {name} beside {kind} has no effect: write it into the config")
     if kind == "whole":
         if groups is not None:
             raise RddError(f"{where}: groups beside whole have no effect: group DRO takes those that the data name")
@@ -134,8 +141,12 @@ def _method_entry(
             made["coreset"], made["ipc"] = keys.coreset, rest.get("ipc", keys.ipc or config.ipc)
             if keys.coreset not in coresets.METHODS:
                 raise unknown("coreset", keys.coreset, coresets.METHODS, where)
-            if set(rest) - {"ipc"}:
-                raise unknown("key of a coreset's grid", next(iter(set(rest) - {"ipc"})), ["ipc"], where)
+            formations = rest.get("formations", keys.formations or config.formations)
+            if formations != 1:  # units from before there was the choice stay known by their settings
+                made["formations"] = formations
+            if set(rest) - {"ipc", "formations"}:
+                other = next(iter(set(rest) - {"ipc", "formations"}))
+                raise unknown("key of a coreset's grid", other, ["ipc", "formations"], where)
             if (keys.coreset == "balanced") != (groups is not None):
                 raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
     return MethodEntry(label(entry, point), entry, keys, made, protocol)

@@ -78,6 +78,7 @@ class MethodKeys(_Keys):
 
     coreset: str | None = None
     ipc: int | None = pydantic.Field(None, ge=1)
+    formations: int | None = pydantic.Field(None, ge=1, le=16)
     config: dict[str, Any] | None = None
     whole: dict[str, Any] | None = None
     groups: str | dict[str, dict[str, Any]] | None = None

@@ -22,6 +22,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.version import __version__
 from rdd_nb.data import loading, scenarios
 from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.data.formations import check_formations
 from rdd_nb.data.readers.registry import kind_of
 from rdd_nb.data.scenarios import noisy
 from rdd_nb.distillation.config import DistillConfig
@@ -188,7 +189,7 @@ def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequ
             told(f"method {method.name!r} on {where}", lambda: _check_start(method, train))  # noqa: B023
             mine.append(method)
             pairs.append((one, method))
-        if any(2 * (method.made["ipc"] or 0) > int(train.class_counts.min()) for method in mine):
+        if any(2 * method.decoded_ipc > int(train.class_counts.min()) for method in mine):
             for seed in study.seeds[1:]:  # which may draw a class that is smaller
                 drawn = told(where, lambda: prepare({**made, "seed": seed}, base[key])).train  # noqa: B023
                 for method in mine:
@@ -218,7 +219,8 @@ def _check_start(method: MethodEntry, train: ImageDataset) -> None:
         None if method.made["groups"] is None else Groups(torch.zeros(len(train), dtype=torch.int64), 1, "planned")
     )
     if method.made["config"] is None:
-        check_fits(train, method.made["ipc"], planned)
+        check_formations(method.made.get("formations", 1), *train.shape[1:])
+        check_fits(train, method.decoded_ipc, planned)
         return
     config = DistillConfig(**method.made["config"])
     check(train, config, planned)

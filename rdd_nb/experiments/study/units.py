@@ -224,7 +224,15 @@ def _images(
     if kind == "whole":
         return data, None
     if kind == "coreset":
-        chosen = coreset(data, unit.made["coreset"], unit.made["ipc"], groups=groups, seed=unit.seed, device=device)
+        chosen = coreset(
+            data,
+            unit.made["coreset"],
+            unit.made["ipc"],
+            groups=groups,
+            seed=unit.seed,
+            device=device,
+            formations=unit.made.get("formations", 1),
+        )
         RunFolder(folder.path).save_synthetic(chosen)
         return chosen, None
     config = DistillConfig(**{**unit.made["config"], "seed": unit.seed})
