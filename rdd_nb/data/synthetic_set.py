@@ -25,8 +25,9 @@ from rdd_nb.data.formations import check_formations, decode
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
 
 FORMAT, FORMAT_VERSION = "rdd_nb.synthetic", "1"
-#: How images may be kept.
-KNOWN = ("pixels", "formations")
+#: How images and labels may be kept; a reader that does not know one of these refuses the file.
+SOFT = ", soft labels"
+KNOWN = ("pixels", "formations", f"pixels{SOFT}", f"formations{SOFT}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class SyntheticSet:
         meta: where it comes from (dataset, scenario, matching, objective, seed, …), strings only.
         formations: each stored image is a grid of so many by so many smaller ones (:mod:`rdd_nb.data.formations`);
             networks are trained on :attr:`decoded`. With 1 the two are the same.
+        soft_labels: None, or float32 ``[M · formations², K]``, each row summing to 1: what networks are trained by in
+            place of the classes, one for each decoded image.
 
     Raises:
         RddError: shapes, types or ranges that do not fit each other, or pixels that are not finite.
@@ -59,6 +62,7 @@ class SyntheticSet:
     ipc: int
     meta: dict[str, str] = field(default_factory=dict)
     formations: int = 1
+    soft_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -82,6 +86,16 @@ class SyntheticSet:
         if type(self.formations) is not int or self.formations < 1:
             raise RddError(f"formations={self.formations!r}: give a whole number, 1 where each image is one")
         check_formations(self.formations, *self.shape[1:])
+        self._check_soft_labels()
+
+    def _check_soft_labels(self) -> None:
+        soft, shape = self.soft_labels, (len(self.images) * self.formations**2, self.num_classes)
+        if soft is None:
+            return
+        if soft.shape != shape or soft.dtype != torch.float32:
+            raise RddError(f"soft labels are {_shape(soft)}: give float32 {list(shape)}, a row for each decoded image")
+        if not bool(((soft >= 0).all(1) & ((soft.sum(1) - 1).abs() < 1e-3)).all()):
+            raise RddError("soft labels must be at least 0 and sum to 1 in each row: give probabilities")
 
     @functools.cached_property
     def decoded(self) -> SyntheticSet:
@@ -111,6 +125,11 @@ class SyntheticSet:
         return None
 
     @property
+    def targets(self) -> Tensor:
+        """What networks are trained by: ``soft_labels`` ``[M, K]`` where there are some, else ``labels`` ``[M]``."""
+        return self.labels if self.soft_labels is None else self.soft_labels
+
+    @property
     def num_classes(self) -> int:
         """How many classes, K."""
         return len(self.class_names)
@@ -129,7 +148,8 @@ class SyntheticSet:
     def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
         """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU: float32 ``[C, H, W]``, int64 ``[]``.
 
-        These are the decoded images, as networks are trained on them. They are normalised, ``(pixel / 255 - mean) /
+        These are the decoded images, as networks are trained on them, with their soft labels (float32 ``[K]``) where
+        the set has such; ``cross_entropy`` takes either. They are normalised, ``(pixel / 255 - mean) /
         std`` with the ``mean`` and ``std`` of the real training set that are kept here: normalise test images with the
         same two, and do not normalise these again.
 
@@ -139,7 +159,7 @@ class SyntheticSet:
         (torch.Size([1, 4, 4]), 1)
         """
         whole = self.decoded
-        return torch.utils.data.TensorDataset(whole.images.detach().cpu(), whole.labels.cpu())
+        return torch.utils.data.TensorDataset(whole.images.detach().cpu(), whole.targets.detach().cpu())
 
 
 def _shape(tensor: Tensor) -> str:
@@ -149,19 +169,24 @@ def _shape(tensor: Tensor) -> str:
 def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Path:
     """Write ``synthetic`` as safetensors, atomically; returns the path. Equal sets give equal bytes.
 
-    The tensors are ``images`` (float32, normalised) and ``labels`` (int64). The metadata, all strings: ``format``
-    ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation`` (``"pixels"``; or ``"formations"``, with how many
-    as ``formations``), ``ipc``, ``class_names``, ``mean``, ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version
-    that wrote it. Any safetensors reader opens it.
+    The tensors are ``images`` (float32, normalised), ``labels`` (int64) and, where there are some, ``soft_labels``
+    (float32). The metadata, all strings: ``format`` ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation``
+    (``"pixels"``; or ``"formations"``, with how many as ``formations``; ``", soft labels"`` after it where there are
+    some), ``ipc``, ``class_names``, ``mean``, ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it.
+    Any safetensors reader opens it.
 
     Raises:
         RddError: the place is not writable or full.
     """
     tensors = {"images": synthetic.images.detach().cpu().contiguous(), "labels": synthetic.labels.cpu().contiguous()}
+    kept = "pixels" if synthetic.formations == 1 else "formations"
+    if synthetic.soft_labels is not None:
+        kept += SOFT
+        tensors["soft_labels"] = synthetic.soft_labels.detach().cpu().contiguous()
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "parameterisation": "pixels" if synthetic.formations == 1 else "formations",
+        "parameterisation": kept,
         **({} if synthetic.formations == 1 else {"formations": str(synthetic.formations)}),
         "ipc": str(synthetic.ipc),
         "class_names": json.dumps(list(synthetic.class_names)),
@@ -206,8 +231,8 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
     if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") not in KNOWN:
         raise RddError(
             f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
-            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} ({', '.join(KNOWN)}): use the rdd_nb that "
-            "wrote it"
+            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} ({', '.join(KNOWN[:2])}): use "
+            "the rdd_nb that wrote it"
         )
     try:
         return SyntheticSet(
@@ -218,7 +243,8 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
             std=tuple(map(float, json.loads(said["std"]))),
             ipc=int(said["ipc"]),
             meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
-            formations=int(said["formations"]) if said["parameterisation"] == "formations" else 1,
+            formations=int(said["formations"]) if said["parameterisation"].startswith("formations") else 1,
+            soft_labels=tensors["soft_labels"] if said["parameterisation"].endswith(SOFT) else None,
         )
     except RddError as error:
         raise RddError(f"{path} does not fit together: {error}") from None

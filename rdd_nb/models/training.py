@@ -148,7 +148,7 @@ def train(
     uint8 and is normalised batch by batch.
 
     Args:
-        data: a distilled set (its decoded images), or real images.
+        data: a distilled set (its decoded images, by its soft labels where it has such), or real images.
         protocol: how; default :class:`Protocol`.
         nets: how many.
         seed: of the initial weights, the order of the samples and the augmentation.
@@ -226,12 +226,13 @@ def _batches(
     device: torch.device,
     cells: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless (images [B, C, H, W], labels [B], which samples [B]) for one net: normalised, shuffled, augmented.
+    """Endless (images [B, C, H, W], labels [B] or soft [B, K], which samples [B]): normalised, shuffled, augmented.
 
     Each epoch is shuffled anew; with ``cells`` (int64 ``[N]``, on the CPU) the batches hold all of these alike instead.
     """
     draw = stream(seed, "evaluation", net, "batches")
-    images, labels = data.images.to(device), data.labels.to(device)
+    images = data.images.to(device)
+    labels = (data.targets if isinstance(data, SyntheticSet) else data.labels).to(device)
     mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
     while True:
         order = torch.randperm(len(labels), generator=draw) if cells is None else balanced_order(cells, draw)
@@ -302,7 +303,7 @@ def _fit(
 
     def loss(batch: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
         x, y, which = (torch.stack(part) for part in zip(*batch))
-        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(), reduction="none").view(len(nets), -1)
+        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(0, 1), reduction="none").view(len(nets), -1)
         if cells is None:
             return losses.mean(1)
         counts = torch.stack([dro_weights(*one) for one in zip(dro, losses, cells[which])])

@@ -26,7 +26,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data import loading
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.scenarios import noisy
-from rdd_nb.data.synthetic_set import load_synthetic
+from rdd_nb.data.synthetic_set import SyntheticSet, load_synthetic
 from rdd_nb.evaluation import results
 from rdd_nb.evaluation.results import differences, load_table, runs_path, summary
 from rdd_nb.evaluation.scores import Scores
@@ -36,6 +36,7 @@ from rdd_nb.experiments.study.run import run_study
 from rdd_nb.experiments.study.tables import collect, write_tables
 from rdd_nb.experiments.study.units import state
 from rdd_nb.models.protocol import PROFILES, Protocol
+from rdd_nb.models.training import train
 
 module = importlib.import_module("rdd_nb.experiments.study.units")
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,25 @@ def run(held: plan.Plan, out="out", **options):
     outcomes = run_study(held, out, **{"workers": 0, "device": "cpu", **options})
     assert not [o.error for o in outcomes if o.error], [o.error for o in outcomes]
     return [f"{o.unit.scenario}/{o.unit.method}/{o.unit.seed}" for o in outcomes]
+
+
+def test_soft_labels_of_one_teacher_are_given_to_every_method_that_asks(monkeypatch):
+    changes = {"scenarios": {"none": {"scenario": "none"}}, "seeds": [0], "teacher": {"steps": 4, "temperature": 2}}
+    methods = {"random": {"coreset": "random"}, "plain": {"config": {"objective": "erm"}}}
+    soft = {f"{name}, soft": {**keys, "labels": "soft"} for name, keys in methods.items()}
+    held = read(methods={**methods, **soft}, **changes)
+    told = [unit.scored.get("teacher") for unit in held.units]
+    assert told[:2] == [None, None] and told[2] == told[3]
+    assert (told[2]["steps"], told[2]["temperature"]) == (4, 2.0)
+    seen = []
+    monkeypatch.setattr(module, "train", lambda data, *a, **k: seen.append(data) or train(data, *a, **k))
+    run(held)
+    sets = [each for each in seen if isinstance(each, SyntheticSet)]
+    assert len(seen) == 5 and len(sets) == 4, "one teacher for both"
+    assert [each.soft_labels is None for each in sets] == [True, True, False, False]
+    assert torch.equal(sets[0].images, sets[2].images) and not torch.equal(sets[2].soft_labels, sets[3].soft_labels)
+    scores = [(Path("out/none") / name / "seed0/scores.npz").read_bytes() for name in ("random", "random-soft")]
+    assert scores[0] != scores[1]
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------
@@ -253,6 +273,10 @@ def shifted(**keys):
         (method(config={"init": "groups"}), "init=groups spreads"),
         (method(config={}, ipc=3), "ipc beside config"),
         (method(config={}, formations=2), "formations beside config"),
+        (method(whole={}, labels="soft"), "whole is all images"),
+        (method(config={}, labels="fuzzy"), "labels"),
+        ({"teacher": {"step": 5}, **method(config={}, labels="soft")}, "did you mean 'steps'"),
+        ({"teacher": {"temperature": 0}, **method(config={}, labels="soft")}, "temperature=0 must be a number above 0"),
         (method(config={"formations": 3}), "formations=3 makes parts of 2 × 2"),
         (method(coreset="random", formations=3), "formations=3 makes parts of 2 × 2"),
         (method(coreset="random", grid={"formations": [1, 2], "ipc": [2, 90]}), "ipc=360 is more than class"),

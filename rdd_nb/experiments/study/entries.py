@@ -25,6 +25,7 @@ from rdd_nb.experiments.study.file import (
     checked,
     label,
     points,
+    teacher_of,
     told,
 )
 from rdd_nb.models.protocol import Protocol
@@ -60,15 +61,17 @@ ScenarioEntry = Entry[ScenarioKeys]
 
 @dataclass(frozen=True)
 class MethodEntry(Entry[MethodKeys]):
-    """A method and its protocol."""
+    """A method, its protocol, and how the teacher of its soft labels is trained, where it has such labels."""
 
     protocol: Protocol
+    teacher: dict[str, Any] | None = None
 
     @property
     def needs_names(self) -> bool:
         """Whether it needs groups that the data name."""
         groups = self.made["groups"]
-        return self.protocol.objective == "group-dro" or (groups is not None and groups["kind"] == "known")
+        dro = "group-dro" in (self.protocol.objective, (self.teacher or {}).get("objective"))
+        return dro or (groups is not None and groups["kind"] == "known")
 
     @property
     def decoded_ipc(self) -> int:
@@ -124,6 +127,8 @@ def _method_entry(
         if getattr(keys, name) is not None and kind != "coreset":
             raise RddError(f"{where}: {name} beside {kind} has no effect: write it into the config")
     if kind == "whole":
+        if keys.labels == "soft":
+            raise RddError(f"{where}: soft labels are given to small sets, and whole is all images: leave them out")
         if groups is not None:
             raise RddError(f"{where}: groups beside whole have no effect: group DRO takes those that the data name")
         protocol = changed_protocol(protocol, {**(keys.whole or {}), **rest}, where)
@@ -149,7 +154,8 @@ def _method_entry(
                 raise unknown("key of a coreset's grid", other, ["ipc", "formations"], where)
             if (keys.coreset == "balanced") != (groups is not None):
                 raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
-    return MethodEntry(label(entry, point), entry, keys, made, protocol)
+    teacher = teacher_of(study, f"study {study.name!r}") if keys.labels == "soft" else None
+    return MethodEntry(label(entry, point), entry, keys, made, protocol, teacher)
 
 
 #: The default before candidates were tried: what was measured then is known by the same settings.

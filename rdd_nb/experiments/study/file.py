@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
@@ -19,6 +19,7 @@ from rdd_nb.core.checked import validated
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.experiments import yaml_reader
 from rdd_nb.models.protocol import PROFILES, Protocol
+from rdd_nb.models.soft_labels import TEACHER
 
 __all__ = [
     "MethodKeys",
@@ -30,6 +31,7 @@ __all__ = [
     "label",
     "points",
     "read_study",
+    "teacher_of",
     "told",
 ]
 
@@ -53,6 +55,7 @@ class StudyKeys(_Keys):
     profile: str | None = None
     protocol: dict[str, Any] | None = None
     hold_out: float | None = pydantic.Field(None, gt=0, lt=1)
+    teacher: dict[str, Any] = {}
     distill: dict[str, Any] = {}
     scenarios: dict[str, Any] = pydantic.Field(min_length=1)
     methods: dict[str, Any] = pydantic.Field(min_length=1)
@@ -81,6 +84,7 @@ class MethodKeys(_Keys):
     formations: int | None = pydantic.Field(None, ge=1, le=16)
     config: dict[str, Any] | None = None
     whole: dict[str, Any] | None = None
+    labels: Literal["hard", "soft"] = "hard"
     groups: str | dict[str, dict[str, Any]] | None = None
     grid: Grid = {}
     scenarios: Names | None = pydantic.Field(None, min_length=1)
@@ -138,6 +142,15 @@ def base_protocol(study: StudyKeys, where: str) -> Protocol:
     if made.objective != "erm":
         raise RddError(f"{where}, protocol: objective={made.objective} is for whole sets: say it in a method's `whole`")
     return made
+
+
+def teacher_of(study: StudyKeys, where: str) -> dict[str, Any]:
+    """How the networks are trained that give soft labels (a protocol's settings), and their ``temperature``."""
+    given = dict(study.teacher)
+    temperature = given.pop("temperature", 1.0)
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        raise RddError(f"{where}, teacher: temperature={temperature!r} must be a number above 0")
+    return {**changed_protocol(TEACHER, given, f"{where}, teacher").settings, "temperature": float(temperature)}
 
 
 def changed_protocol(base: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:

@@ -138,14 +138,15 @@ def load_plan(path: str | Path) -> Plan:
 
     Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.models.protocol.PROFILES`,
     quick by default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a
-    fraction of the training set to score on, for choosing settings), ``distill`` (config of every distillation),
-    ``scenarios`` and ``methods``:
+    fraction of the training set to score on, for choosing settings), ``teacher`` (of soft labels: fields of its
+    protocol, over :data:`rdd_nb.models.soft_labels.TEACHER`, and ``temperature``), ``distill`` (config of every
+    distillation), ``scenarios`` and ``methods``:
 
     - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``label_noise``, ``robustness``,
       ``methods`` or ``except`` (which methods run on it);
-    - a method names one of ``coreset`` (and ``ipc``), ``config`` (a distillation) or ``whole`` (protocol fields), and
-      may say ``groups`` (discovered, known or shuffled, or ``{discovered: {num_groups: 5}}``), ``scenarios`` or
-      ``except``;
+    - a method names one of ``coreset`` (and ``ipc``, ``formations``), ``config`` (a distillation) or ``whole``
+      (protocol fields), and may say ``groups`` (discovered, known or shuffled, or ``{discovered: {num_groups: 5}}``),
+      ``labels`` (hard, or soft ones of the teacher, the same for all methods), ``scenarios`` or ``except``;
     - a ``grid`` in either makes one of it for each combination of the values listed, called ``name field=value``.
 
     A method that needs named groups is left out, with a note, where the data name none, unless its ``scenarios`` ask
@@ -203,7 +204,12 @@ def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequ
             method.name,
             seed,
             {"rdd_nb": __version__, **one.made, "seed": seed, **method.made},
-            {"protocol": method.protocol.settings, "nets": study.nets, "robustness": one.keys.robustness},
+            {
+                "protocol": method.protocol.settings,
+                "nets": study.nets,
+                "robustness": one.keys.robustness,
+                **({} if method.teacher is None else {"teacher": method.teacher}),
+            },
         )
         for seed in study.seeds
         for one, method in pairs

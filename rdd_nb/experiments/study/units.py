@@ -34,7 +34,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text
 from rdd_nb.core.files import awaited, lock_of
 from rdd_nb.core.folders import Folder
-from rdd_nb.core.random_streams import stream
+from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data import loading
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.data.synthetic_set import SyntheticSet
@@ -48,6 +48,7 @@ from rdd_nb.evaluation.predictions import matched, predict
 from rdd_nb.evaluation.scores import Scores
 from rdd_nb.experiments.study.plan import Unit, prepare
 from rdd_nb.models.protocol import Protocol
+from rdd_nb.models.soft_labels import taught
 from rdd_nb.models.training import train
 
 __all__ = ["folder_of", "result", "rows", "run_unit", "state"]
@@ -107,6 +108,14 @@ def _prepared(made: str) -> Splits:
     return prepare(values, _loaded(values["data"], values["size"]))
 
 
+@functools.lru_cache(maxsize=1)  # likewise their teacher
+def _teacher(made: str, settings: str, device: str) -> tuple[list[nn.Module], float]:
+    """A network trained on the real training images of a unit's data, and the temperature of its labels."""
+    values = json.loads(settings)
+    temperature, seed = values.pop("temperature"), seed_of(json.loads(made)["seed"], "teacher")
+    return train(_prepared(made).train, Protocol(**values), nets=1, seed=seed, device=device), temperature
+
+
 def _data_key(unit: Unit) -> str:
     names = ("rdd_nb", "data", "size", "scenario", "options", "label_noise", "hold_out", "seed")
     return json.dumps({name: unit.made[name] for name in names}, sort_keys=True)
@@ -126,6 +135,8 @@ def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None
     trained_on, weighing = _images(unit, splits.train, groups, folder, device, Folder(out).part("experts").path)
     made = time.perf_counter() - began if weighing is None else weighing["seconds"]
     began = time.perf_counter()
+    if unit.scored.get("teacher") and isinstance(trained_on, SyntheticSet):
+        trained_on = taught(trained_on, *_teacher(_data_key(unit), json.dumps(unit.scored["teacher"]), device))
     test = matched(trained_on, splits.test)
     nets = train(
         trained_on, Protocol(**unit.scored["protocol"]), nets=unit.scored["nets"], seed=unit.seed, device=device
