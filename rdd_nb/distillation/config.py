@@ -18,7 +18,12 @@ __all__ = ["DistillConfig"]
 _TRAJECTORY = {
     *("expert_objective", "num_experts", "expert_epochs", "match_epochs", "max_start_epoch", "first_max_start_epoch"),
     *("student_steps", "student_batch", "student_lr", "lr_step"),
+    *("learn_labels", "lr_label"),
 }
+
+
+#: Left out of what a config says of itself where labels are not learnt.
+_HARD = {"learn_labels": False, "lr_label": 10.0}
 
 
 class DistillConfig(pydantic.BaseModel):
@@ -102,6 +107,10 @@ class DistillConfig(pydantic.BaseModel):
     lr_step: float = pydantic.Field(
         0.05, ge=0, description="trajectory: step size of the logarithm of a student's step size; 0 keeps it"
     )
+    learn_labels: bool = pydantic.Field(
+        False, description="trajectory: soft labels, learnt with the images; at first they are what the experts say"
+    )
+    lr_label: float = pydantic.Field(10.0, ge=0, description="trajectory: step size of learnt labels, as logits")
     augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
     init: Literal["auto", "real", "noise", "medoids", "groups"] = pydantic.Field(
         "auto",
@@ -137,6 +146,10 @@ class DistillConfig(pydantic.BaseModel):
             )
         if self.matching == "trajectory":
             self._check_trajectory()
+        elif self.learn_labels:
+            raise ValueError(
+                f"learn_labels=True beside matching={self.matching}: only matching=trajectory learns labels"
+            )
         if self.mean_weight + self.max_weight == 0:
             raise ValueError("mean_weight and max_weight are both 0: nothing is left of the risk")
         if self.network not in networks.available():
@@ -169,8 +182,8 @@ class DistillConfig(pydantic.BaseModel):
         # Runs and tables from before there was a choice of precision, formations or trajectories stay known by the
         # settings they were made with.
         left = set() if self.matching == "trajectory" else _TRAJECTORY
-        first = {"precision": "float32", "formations": 1}
-        return {k: v for k, v in told(self).items() if first.get(k) != v and k not in left}
+        first = {"precision": "float32", "formations": 1} | ({} if self.learn_labels else _HARD)
+        return {k: v for k, v in told(self).items() if (k, v) not in first.items() and k not in left}
 
     @property
     def decoded_ipc(self) -> int:

@@ -35,6 +35,9 @@ class State:
             counts until the work is under way, not until it is done.
         step_sizes: trajectory matching: a student's learnt step size after each completed iteration.
         step_momentum: of the logarithm of that step size.
+        labels: trajectory matching with ``learn_labels``: the logits ``[M, K]`` of each decoded image, from the first
+            iteration on.
+        label_momentum: like ``labels``.
     """
 
     iteration: int
@@ -45,6 +48,8 @@ class State:
     weighing: tuple[float, ...] = ()
     step_sizes: tuple[float, ...] = ()
     step_momentum: float = 0.0
+    labels: Tensor | None = None
+    label_momentum: Tensor | None = None
 
 
 def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> Tensor:

@@ -8,6 +8,7 @@ import time
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
 
 from rdd_nb.core.device import phase
 from rdd_nb.core.errors import RddError
@@ -19,11 +20,14 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts
 from rdd_nb.distillation.initialization import State
 from rdd_nb.models import augmentation, networks
+from rdd_nb.models.soft_labels import soft_labels
 
 __all__ = ["Students"]
 
 #: How much one iteration may change the logarithm of a student's step size, either way: by half of its value.
 LARGEST_CHANGE = math.log(1.5)
+#: The least probability that a learnt label starts from: the logarithm of 0 could not be learnt away.
+SMALLEST = 1e-4
 
 
 class Students:
@@ -48,9 +52,13 @@ class Students:
             ends = path[start].to(self.device), path[start + config.match_epochs].to(self.device)
             images = decode(state.images, config.formations)
             batches = [(part.to(self.device), transform) for part, transform in self._batches(len(images), draw)]
+        logits = None if state.labels is None else state.labels.to(self.device)
+        if config.learn_labels and logits is None:
+            logits = self._told_by_experts(images)
+        labels = self.labels if logits is None else logits.softmax(1)
         size = state.step_sizes[-1] if state.step_sizes else config.student_lr
         found = matching.match_trajectory(
-            self.net, *ends, images, self.labels, batches, torch.tensor(size, device=self.device)
+            self.net, *ends, images, labels, batches, torch.tensor(size, device=self.device)
         )
         momentum = config.momentum_img * state.momentum + stored_gradient(found.images, config.formations)
         stored = state.images - config.step_size * momentum
@@ -74,7 +82,26 @@ class Students:
             weighing=(*state.weighing, 0.0),
             step_sizes=(*state.step_sizes, size * change),
             step_momentum=step_momentum,
+            **self._learnt(state, logits, found.labels),
         )
+
+    def _learnt(self, state: State, logits: Tensor | None, gradient: Tensor | None) -> dict[str, Tensor]:
+        """The labels after one step along the ``gradient`` with respect to the probabilities ``[M, K]``."""
+        if logits is None or gradient is None:
+            return {}
+        probabilities = logits.softmax(1)
+        gradient = probabilities * (gradient - (gradient * probabilities).sum(1, keepdim=True))
+        before = torch.zeros_like(logits) if state.label_momentum is None else state.label_momentum.to(self.device)
+        momentum = self.config.momentum_img * before + gradient
+        return {"labels": logits - self.config.lr_label * momentum, "label_momentum": momentum}
+
+    def _told_by_experts(self, images: Tensor) -> Tensor:
+        """Logits ``[M, K]`` of what the experts, as their training left them, say of the images on average."""
+        told = torch.zeros(())
+        for path in self.experts.paths:
+            vector_to_parameters(path[-1].to(self.device), self.net.parameters())
+            told = told.to(self.device) + soft_labels([self.net], images)
+        return (told / len(self.experts.paths)).clamp(min=SMALLEST).log()
 
     def _whom(self, iteration: int, draw: torch.Generator) -> tuple[int, int]:
         """Which expert a student follows, and from which epoch on."""

@@ -1,5 +1,6 @@
 """Trajectory matching: its gradients, its memory, and whom it follows."""
 
+import dataclasses
 import json
 import math
 
@@ -7,15 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
+from torch.nn.utils import vector_to_parameters
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.folders import Folder
+from rdd_nb.data.formations import decode
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import expert_bytes, expert_key, load_or_train_experts
+from rdd_nb.distillation.initialization import initial_state
 from rdd_nb.distillation.loop import distill, expect_room
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
+from rdd_nb.distillation.trajectory_step import Students
 from rdd_nb.models import networks
 from tests.distillation.helpers import DATA, GROUPS
 
@@ -153,6 +158,67 @@ def test_a_state_taken_up_again_ends_with_the_same_bits():
     again = list(steps(DATA, config, GROUPS, states[0], device="cpu"))[-1]
     assert torch.equal(states[-1].images, again.images)
     assert states[-1].step_sizes == again.step_sizes
+
+
+@pytest.mark.parametrize("formations", [1, 2])
+def test_labels_begin_as_what_the_experts_say_and_are_learnt_with_the_images(tmp_path, formations):
+    config = DistillConfig(objective="erm", learn_labels=True, formations=formations, **SMALL)
+    experts = load_or_train_experts(DATA, config, device="cpu")
+    stay = config.model_copy(update={"lr_label": 0.0, "iterations": 1})
+    (first,) = steps(DATA, stay, device="cpu", experts=experts)
+    nets = [networks.build("convnet", DATA.shape, 3, width=4, depth=2) for _ in experts.paths]
+    for net, path in zip(nets, experts.paths):
+        vector_to_parameters(path[-1], net.parameters())
+    images = decode(initial_state(DATA, config).images, formations)
+    wanted = sum(net(images).softmax(1) for net in nets).detach() / len(nets)
+    torch.testing.assert_close(first.labels.softmax(1), wanted, atol=1e-3, rtol=1e-3)
+    states = list(steps(DATA, config, device="cpu", experts=experts))
+    assert not torch.equal(states[0].labels, states[1].labels)
+    again = list(steps(DATA, config, None, states[0], device="cpu", experts=experts))[-1]
+    assert torch.equal(again.labels, states[-1].labels) and torch.equal(again.images, states[-1].images)
+    run = distill(DATA, config, out=tmp_path / "run", progress=False, device="cpu")
+    assert torch.equal(run.synthetic.soft_labels, states[-1].labels.softmax(1))
+    assert torch.equal(RunFolder(tmp_path / "run").load_synthetic().soft_labels, run.synthetic.soft_labels)
+    assert not torch.equal(run.synthetic.images, distill(DATA, stay, progress=False, device="cpu").synthetic.images)
+
+
+def test_labels_go_down_their_slope_with_momentum():
+    config = DistillConfig(objective="erm", learn_labels=True, **{**SMALL, "iterations": 2, "lr_label": 4.0})
+    experts = load_or_train_experts(DATA, config, device="cpu")
+    students = Students(DATA, config, experts, torch.device("cpu"))
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slope = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    leaf = logits.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad((leaf.softmax(1) * slope).sum(), leaf)
+    state = initial_state(DATA, config)
+    first = students._learnt(state, logits, slope)
+    torch.testing.assert_close(first["labels"], logits - 4.0 * wanted)
+    second = students._learnt(dataclasses.replace(state, label_momentum=first["label_momentum"]), logits, slope)
+    torch.testing.assert_close(second["label_momentum"], (1 + config.momentum_img) * wanted)
+    assert students._learnt(state, None, None) == {}
+
+
+def test_a_checkpoint_without_the_labels_that_are_learnt_is_refused(tmp_path):
+    config = DistillConfig(objective="erm", learn_labels=True, **SMALL)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rdd_nb.distillation.loop.steps", interrupted)
+        distill(DATA, config, out=run.path, progress=False, device="cpu")
+    held = run.load_checkpoint()
+    assert held["labels"].shape == (6, 3)
+    for wrong in (None, held["labels"][:5], held["labels"].double()):
+        run.save_checkpoint({**held, "labels": wrong})
+        with pytest.raises(RddError, match="is no checkpoint of this run"):
+            distill(DATA, config, out=run.path, progress=False, device="cpu")
+    run.save_checkpoint(held)
+    whole = distill(DATA, config, progress=False, device="cpu").synthetic
+    assert torch.equal(distill(DATA, config, out=run.path, progress=False, device="cpu").synthetic.images, whole.images)
+
+
+def interrupted(*arguments):
+    """The steps, stopped after the first as by Ctrl-C."""
+    yield next(steps(*arguments))
+    raise KeyboardInterrupt
 
 
 def test_the_step_size_follows_its_slope(monkeypatch):
@@ -298,6 +364,7 @@ def test_settings_that_do_not_fit_are_one_line():
         ({"max_start_epoch": 3}, "beyond the experts' last epoch"),
         ({"max_start_epoch": 1, "first_max_start_epoch": 2}, "first_max_start_epoch=2 is above"),
         ({"norm": "batch"}, "running statistics"),
+        ({"matching": "distribution", "learn_labels": True}, "only matching=trajectory learns labels"),
     ):
         with pytest.raises(RddError, match=said) as error:
             DistillConfig(**{**SMALL, **wrong})
@@ -310,7 +377,9 @@ def test_settings_that_do_not_fit_are_one_line():
 
 def test_configs_of_other_matchings_say_nothing_of_trajectories():
     told = DistillConfig(matching="distribution").model_dump(mode="json")
-    assert "num_experts" not in told and "student_steps" not in told
+    assert "lr_img" in told and "num_experts" not in told and "student_steps" not in told
     told = DistillConfig(**SMALL).model_dump(mode="json")
-    assert told["num_experts"] == 2
+    assert told["num_experts"] == 2 and "learn_labels" not in told, "runs from before there was the choice stay known"
+    learns = DistillConfig(**SMALL, learn_labels=True)
+    assert DistillConfig(**learns.model_dump(mode="json")) == learns
     assert DistillConfig(**told) == DistillConfig(**SMALL)
