@@ -51,6 +51,14 @@ def command_evaluate(
             help="Train at the step size that trajectory matching learnt, as MTT does, instead of the profile's.",
         ),
     ] = False,
+    soft_labels: Annotated[
+        bool,
+        typer.Option(
+            "--soft-labels",
+            help="Also by a teacher's labels, the same for these images, for random ones, medoids and a group-balanced "
+            "choice: what soft labels bring, and what distilling does.",
+        ),
+    ] = False,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also the worst cluster, and accuracy under noise, blur, inversion.")
     ] = False,
@@ -94,9 +102,11 @@ def command_evaluate(
     from rdd_nb.distillation.initialization import fingerprint
     from rdd_nb.distillation.run_contents import contents
     from rdd_nb.distillation.run_folder import RunFolder
+    from rdd_nb.evaluation.label_effects import label_effects
     from rdd_nb.evaluation.predictions import matched, predict
     from rdd_nb.evaluation.subgroups import gap, worst_group
     from rdd_nb.models.protocol import PROFILES
+    from rdd_nb.models.soft_labels import TEACHER
     from rdd_nb.models.training import train
     from rdd_nb.reporting.export import accuracies, group_tables
 
@@ -113,6 +123,7 @@ def command_evaluate(
         if synthetic.step_size is None:
             raise RddError(f"{run} learnt no step size: only matching=trajectory does; leave --learnt-step out")
         protocol = dataclasses.replace(protocol, lr=synthetic.step_size)
+    teacher = dataclasses.replace(TEACHER, steps=5, width=8) if profile == "smoke" else TEACHER
     source = told.source.model_dump(exclude_none=True)
     given: dict[str, Any] = {"data": data, "scenario": scenario, "data_seed": data_seed, **reading}
     given["options"] = dict(pair(text, "--option") for text in option) if option else None
@@ -128,6 +139,9 @@ def command_evaluate(
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+
+        def tell(word: str) -> None:
+            bar.set_postfix_str(word)
 
         trained = train(synthetic, protocol, nets=nets, seed=seed, device=device, progress=show)
         scores = predict(trained, test)
@@ -150,6 +164,11 @@ def command_evaluate(
         }
         if robustness:
             said["robustness"] = _robustness(trained, test, seed)
+        if soft_labels:
+            effects = label_effects(
+                synthetic, splits, protocol, nets=nets, seed=seed, device=device, teacher=teacher, progress=tell
+            )
+            said["soft_labels"] = {"teacher": vars(teacher), "table": json.loads(effects.to_json(orient="records"))}
         dataclasses.replace(scores, evaluation=said["id"]).save(folder.path / "scores.npz")
         names = {str(name) for table in tables.values() for name in table["group"]}
         folder.write_metrics({**folder.metrics, "evaluation": said}, names=names)
@@ -209,7 +228,20 @@ def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
             )
     for name, row in said.get("robustness", {}).items():
         say(f"{name:12} {_percent(row['value'])}    {_band(row)} (over nets)")
+    if "soft_labels" in said:
+        _print_soft_labels(said["soft_labels"])
     say(f"\nEvery prediction: {run / 'scores.npz'}")
+
+
+def _print_soft_labels(said: dict[str, Any]) -> None:
+    rows = said["table"]
+    groups = list(dict.fromkeys(row["group"] for row in rows))[:4]
+    say(f"\nlabels of one teacher ({said['teacher']['steps']} steps on the real training images)")
+    say(f"{'images':16} {'labels':7} " + "  ".join(f"{group[:14]:>14}" for group in groups))
+    for images, labels in dict.fromkeys((row["images"], row["labels"]) for row in rows):
+        mine = {row["group"]: row for row in rows if (row["images"], row["labels"]) == (images, labels)}
+        told = "  ".join(f"{_percent(mine[group]['accuracy']):>14}" for group in groups)
+        say(f"{images:16} {labels:7} {told}")
 
 
 def _percent(share: float | None) -> str:

@@ -212,6 +212,18 @@ def test_several_formations_an_image_from_distilling_to_export(capsys):
     assert not Path("b").exists()
 
 
+def test_soft_labels_of_one_teacher_for_every_set(capsys):
+    says(capsys, *COLOURED, "--objective", "erm", "--out", "a")
+    words = ["evaluate", "a", "--profile", "smoke", "--nets", "1", "--soft-labels", "--quiet"]
+    said = says(capsys, *words)
+    assert "labels of one teacher (5 steps" in said
+    for images in ("teacher", "distilled", "random", "medoids", "group-balanced"):
+        assert images in said
+    table = pd.DataFrame(json.loads(says(capsys, *words, "--json"))["soft_labels"]["table"])
+    assert set(table["labels"]) == {"hard", "soft"} and {"all", "off-colour"} <= set(table["group"])
+    assert RunFolder.open("a").metrics["evaluation"]["soft_labels"]["teacher"]["steps"] == 5
+
+
 def test_experts_are_shared_and_the_learnt_step_size_is_told(capsys):
     short = ["--matching", "trajectory", "--objective", "erm", "--num-experts", "1", "--expert-epochs", "2"]
     short += ["--match-epochs", "1", "--student-steps", "2", "--experts", "kept"]
