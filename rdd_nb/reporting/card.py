@@ -213,7 +213,8 @@ def _values(run: RunFolder, with_images: bool) -> str:
         "black and white; here they are rounded to 8 bits and clipped. The largest difference is "
         f"{lost.largest:.3g} of 255 grey levels, and {100 * lost.clipped:.1f} % of the values were clipped. The exact "
         "values are in the run's `synthetic.safetensors`, and the accuracies below are of networks trained on those. "
-        f"{exact} All images are for training; `metadata.csv` names each one's class."
+        f"{exact} All images are for training; `metadata.csv` names each one's class"
+        f"{'.' if synthetic.soft_labels is None else ', `soft_labels.csv` the probabilities it was trained by.'}"
     )
 
 

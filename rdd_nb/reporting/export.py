@@ -117,7 +117,8 @@ def image_folder(
     """Write a set as ``folder/<class>/<nnn>.png`` with ``metadata.csv`` and, where it is given, its card ``README.md``.
 
     The columns of ``metadata.csv`` are ``file_name`` and ``label``, the class's own name; a folder's name may differ
-    from it (:func:`class_folders`). Pixels are rounded to 8 bits and clipped (:func:`rounding`). The same set gives the
+    from it (:func:`class_folders`). Where the set has soft labels, ``soft_labels.csv`` has each file's: ``file_name``
+    and a column for each class. Pixels are rounded to 8 bits and clipped (:func:`rounding`). The same set gives the
     same bytes, so that the same call completes a folder whose writing was interrupted.
 
     Args:
@@ -139,21 +140,32 @@ def image_folder(
     names, count = class_folders(synthetic.class_names), [0] * synthetic.num_classes
     digits = max(3, len(str(synthetic.ipc - 1)))
     contents: dict[str, bytes | str] = {}
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["file_name", "label"])
+    files: list[str] = []
     for pixels, label in zip(synthetic.to_uint8().numpy(), synthetic.labels.tolist()):
         name = f"{names[label]}/{count[label]:0{digits}}.png"
         contents[name] = _png(pixels)
-        rows.writerow([name, synthetic.class_names[label]])
+        files.append(name)
         count[label] += 1
-    contents["metadata.csv"] = table.getvalue()
+    classes = [(synthetic.class_names[label],) for label in synthetic.labels.tolist()]
+    contents["metadata.csv"] = _table(("file_name", "label"), files, classes)
+    if synthetic.soft_labels is not None:
+        told = [[f"{value:.6g}" for value in row] for row in synthetic.soft_labels.tolist()]
+        contents["soft_labels.csv"] = _table(("file_name", *synthetic.class_names), files, told)
     if card:
         contents["README.md"] = card
     other = _others(Path(folder), contents)
     if other:
         raise RddError(f"{folder} holds other files ({other}): give a new folder, or remove what is in this one")
     return put_files(folder, contents, force)
+
+
+def _table(head: Sequence[str], files: Sequence[str], values: Sequence[Sequence[str]]) -> str:
+    """A table of files as it is, for readers of data: no text is changed for the sake of spreadsheets."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(head)
+    rows.writerows([name, *more] for name, more in zip(files, values))
+    return table.getvalue()
 
 
 def _png(pixels: np.ndarray) -> bytes:

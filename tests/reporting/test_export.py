@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -69,6 +70,24 @@ def test_our_loader_reads_back_the_same_images_and_labels(tmp_path, channels):
     assert torch.equal(part.train.images, synthetic.to_uint8())
     exact = ((synthetic.images * 0.2 + 0.5) * 255).clamp(0, 255)
     assert float((part.train.images - exact).abs().max()) <= 0.5 + 1e-4
+
+
+def test_formations_are_written_one_by_one_and_soft_labels_beside_them(tmp_path, capsys):
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randn(16, 2, generator=draw).softmax(1)
+    names = ("file_name", "=1+1")
+    images = torch.randn(4, 1, 8, 8, generator=draw)
+    synthetic = rdd.SyntheticSet(
+        images, torch.tensor([1, 0, 0, 1]), names, (0.5,), (0.2,), 2, formations=2, soft_labels=labels
+    )
+    export.image_folder(synthetic, tmp_path / "images", "# A card\n")
+    with (tmp_path / "images/soft_labels.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["file_name", *names] and [row[0] for row in rows[:2]] == ["_1+1/000.png", "_1+1/001.png"]
+    np.testing.assert_allclose(np.array([row[1:] for row in rows], float), labels.numpy(), rtol=1e-5)
+    part = read_folder(f"folder:{tmp_path / 'images'}")
+    assert torch.equal(part.train.images, synthetic.decoded.to_uint8()) and len(part.train.images) == 16
+    assert "soft_labels" not in capsys.readouterr().err
 
 
 def test_torchvision_reads_it(tmp_path):
