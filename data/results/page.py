@@ -98,7 +98,13 @@ class Tables:
     @functools.cached_property
     def said(self) -> pd.DataFrame:
         """Means over seeds."""
-        return study_figures.summary(pd.DataFrame(columns=results.COLUMNS) if self.table is None else self.table)
+        return results.summary(self.means)
+
+    @functools.cached_property
+    def means(self) -> pd.DataFrame:
+        """Means over networks, which both of them are made of."""
+        assert self.table is not None
+        return results.by_seed(study_figures.with_worst_class(self.table))
 
     @functools.cached_property
     def gains(self) -> pd.DataFrame:
@@ -106,21 +112,29 @@ class Tables:
         names = ["scenario", "method", "partition", "group", "seeds", "difference", "sd", "low", "high"]
         if self.table is None or "plain" not in set(self.table["method"]):
             return pd.DataFrame(columns=names)
-        return results.differences(study_figures.with_worst_class(self.table))
+        return results.differences(self.means)
 
     def accuracy(self, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
         """The row of :attr:`said`, or None."""
-        return _row(self.said, scenario, method, partition, group)
+        return self._said.get((scenario, method, partition, group))
 
     def gain(self, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
         """The row of :attr:`gains`, or None."""
-        return _row(self.gains, scenario, method, partition, group)
+        return self._gains.get((scenario, method, partition, group))
+
+    @functools.cached_property
+    def _said(self) -> dict[tuple[str, ...], pd.Series]:
+        return _rows(self.said)
+
+    @functools.cached_property
+    def _gains(self) -> dict[tuple[str, ...], pd.Series]:
+        return _rows(self.gains)
 
 
-def _row(table: pd.DataFrame, scenario: str, method: str, partition: str, group: str) -> pd.Series | None:
-    mine = table[(table["scenario"] == scenario) & (table["method"] == method)]
-    mine = mine[(mine["partition"] == partition) & (mine["group"] == group)]
-    return mine.iloc[0] if len(mine) else None
+def _rows(table: pd.DataFrame) -> dict[tuple[str, ...], pd.Series]:
+    """The rows of a summary or of gains, by scenario, method, partition and group."""
+    keys = zip(*(table[name] for name in ("scenario", "method", "partition", "group")))
+    return dict(zip(keys, (row for _, row in table.iterrows())))
 
 
 # --- words --------------------------------------------------------------------------------------------------------
@@ -688,32 +702,71 @@ def fairdd(folder: Path) -> Block:
 PAIRS = {"plain": "trajectory plain", "robust": "trajectory robust", "robust alike": "trajectory robust alike"}
 
 
+def _pairs(
+    study: Tables, pairs: Mapping[str, str], what: str
+) -> tuple[str, dict[str, dict[str, list[pd.Series | None]]]]:
+    """A table of all methods on both sides, with what each changes beside the one it is paired with (base: changed).
+
+    Returns:
+        The table, whose last columns say ``what`` was changed; and by scenario and method the rows of its sides,
+        majority, minority and all.
+    """
+    assert study.table is not None
+    rows, held = [], {}
+    known = set(study.table["method"])
+    beside = {b: _rows(results.differences(study.means, a)) for a, b in pairs.items() if {a, b} <= known}
+    for name in dict.fromkeys(study.said["scenario"]):
+        mine = study.said[study.said["scenario"] == name]
+        marked = list(dict.fromkeys(mine.loc[mine["partition"] == "minority", "group"]))
+        rare = study_figures.sides(study.said, name)[1].group if marked else ""
+        sides = [
+            ("minority", next((group for group in marked if group != rare), "")),
+            ("minority", rare),
+            ("all", "all"),
+        ]
+        held[name] = {m: [study.accuracy(name, m, *c) for c in sides] for m in dict.fromkeys(mine["method"])}
+        for method, cells in held[name].items():
+            gains = [beside[method].get((name, method, *c)) if method in beside else None for c in sides]
+            seeds = str(int(cells[2]["seeds"])) if cells[2] is not None else "0"
+            rows.append([name, method, seeds, *map(_accuracy, cells), *map(_interval, gains)])
+    head = ("scenario", "method", "seeds", "majority, %", "minority, %", "all, %")
+    head += tuple(f"{side}: {what}" for side in ("majority", "minority", "all"))
+    said = f"{measured(study, study.path.name)[0]} Differences in points, paired by seed, with 95 % t-intervals:"
+    return f"{said}\n\n{markdown(head, rows)}", held
+
+
 def trajectories(study: Tables) -> Block:
     """Each scenario's methods on both sides, what trajectories change by pairs, and the picture of both."""
-    assert study.table is not None
-    rows, fronts = [], {}
-    beside = {b: results.differences(study.table, a) for a, b in PAIRS.items() if a in set(study.table["method"])}
-    for name in dict.fromkeys(study.said["scenario"]):
-        marked = study.said[(study.said["scenario"] == name) & (study.said["partition"] == "minority")]
-        rare = study_figures.sides(study.said, name)[1].group
-        sides = [("minority", next(group for group in marked["group"] if group != rare)), ("minority", rare)]
-        of = {
-            m: [study.accuracy(name, m, *c) for c in (*sides, ("all", "all"))] for m in dict.fromkeys(marked["method"])
-        }
-        for method, cells in of.items():
-            gains = [_row(beside[method], name, method, *c) if method in beside else None for c in sides]
-            seeds = str(int(cells[0]["seeds"])) if cells[0] is not None else "0"
-            rows.append([name, method, seeds, *map(_accuracy, cells), *map(_interval, gains)])
-        fronts[name] = {
+    text, held = _pairs(study, PAIRS, "trajectory − distribution")
+    fronts = {
+        name: {
             family: [(m, of[m][0]["mean"], of[m][1]["mean"]) for m in members if m in of]
             for family, members in (("distribution", PAIRS), ("trajectory", PAIRS.values()))
         }
-    head = ("scenario", "method", "seeds", "majority, %", "minority, %", "all, %")
-    head += ("majority: trajectory − distribution", "minority: trajectory − distribution")
-    said = f"{measured(study, 'trajectories.csv')[0]} Differences in points, paired by seed, with 95 % t-intervals:"
+        for name, of in held.items()
+    }
     alt = "Accuracy on the majority against the minority: for each matching a line from plain to robust alike."
-    text = f"{said}\n\n{markdown(head, rows)}\n\n{_picture('trajectories', alt)}"
+    text = f"{text}\n\n{_picture('trajectories', alt)}"
     return text, {"trajectories": functools.partial(trajectory_figures.fronts, fronts)}
+
+
+#: Sets of the same storage: four smaller images in the place of each one; a teacher's labels in the place of the class.
+FORMED = {name: f"{name}, formations" for name in ("random", "plain", "robust")}
+TAUGHT = {name: f"{name}, soft labels" for name in FORMED}
+
+
+def formations(folder: Path, pairs: Mapping[str, str] = FORMED, what: str = "2 × 2 − 1") -> Block:
+    """What formations change, or other ``pairs``, by study: the painted shifts, and CIFAR-10."""
+    found = [Tables(folder, name) for name in ("formations", "formations-cifar10")]
+    mine = set(pairs) | set(pairs.values())
+    parts = []
+    for study in found:
+        if study.table is None or not set(pairs.values()) & set(study.table["method"]):
+            continue
+        here = study.table["scenario"].isin(study.table.loc[study.table["method"].isin(pairs.values()), "scenario"])
+        study.table = study.table[here & study.table["method"].isin(mine)]
+        parts.append(_pairs(study, pairs, what)[0])
+    return "\n\n".join(parts) or ABSENT, {}
 
 
 def _real(folder: Path) -> pd.DataFrame | None:
@@ -774,8 +827,14 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     study = held["study"]
     if name == "discovery":
         return discovery(study.path.parent)
-    if name in ("real", "fairdd"):
-        return {"real": real, "fairdd": fairdd}[name](study.path.parent)
+    whole = {
+        "real": real,
+        "fairdd": fairdd,
+        "formations": formations,
+        "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
+    }
+    if name in whole:
+        return whole[name](study.path.parent)
     if name == "strata":
         return strata(study.path.parent, (study, held["replication"]))
     made: dict[str, tuple[Tables, Callable[[Tables], Block]]] = {
@@ -796,7 +855,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     if name.startswith("results-"):
         made[name] = (study, functools.partial(scenario, name=name.removeprefix("results-")))
     if name not in made:
-        raise unknown("block", name, [*made, "discovery", "real", "fairdd", "strata", "results-SCENARIO"], "the page")
+        raise unknown("block", name, [*made, *whole, "discovery", "strata", "results-SCENARIO"], "the page")
     tables, make = made[name]
     return (ABSENT, {}) if tables.table is None or tables.table.empty else make(tables)
 

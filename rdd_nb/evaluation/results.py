@@ -18,15 +18,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.api.types import is_integer_dtype, is_numeric_dtype
+from scipy import special
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.escaping import from_csv
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import read_regular
-from rdd_nb.evaluation.intervals import mean_interval
+from rdd_nb.evaluation.intervals import check_level, mean_interval
 from rdd_nb.evaluation.subgroups import worst_group
 
 __all__ = [
+    "by_seed",
     "differences",
     "gain_told",
     "load_table",
@@ -117,12 +119,15 @@ def read_csv(path: PathLike, columns: Sequence[str], mend: str, follow: bool = T
 # --- what a table says --------------------------------------------------------------------------------------------
 
 
-def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
+def by_seed(table: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each scenario, method, seed and group, as the mean over nets; empty groups are left out.
 
     With two more partitions: ``balanced`` (the mean of the class accuracies) and ``worst`` (the worst named group, or
     side of the minority: a minimum, with the simultaneous band of :func:`rdd_nb.evaluation.subgroups.worst_group`).
+    :func:`summary` and :func:`differences` take what it gives in place of the table, for whoever asks more than once.
     """
+    if "accuracy" in table:
+        return table
     one = table[table["n"] > 0].assign(accuracy=lambda t: t["correct"] / t["n"])
     keys = ["scenario", "method", "seed"]
     means = one.groupby([*keys, "partition", "group"], sort=False).agg(
@@ -132,25 +137,42 @@ def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
     classes = means[means["partition"] == "class"].groupby(keys, sort=False)
     balanced = classes.agg(accuracy=("accuracy", "mean"), n=("n", "sum"), nets=("nets", "first")).reset_index()
     worst = []
-    for key, part in table.groupby(keys, sort=False):
-        by = next((p for p in ("group", "minority") if p in set(part["partition"])), None)
-        if by is not None:
-            mine = part[part["partition"] == by]
-            found = worst_group(mine)
-            named = {"group": "worst", "accuracy": found.value, "band_low": found.low, "band_high": found.high}
-            size = mine.loc[mine["group"] == found.group, "n"].iloc[0]
-            worst.append({**dict(zip(keys, key)), **named, "n": size, "nets": mine["net"].nunique()})
+    named = table[table["partition"].isin(("group", "minority"))]
+    for key, part in named.groupby(keys, sort=False):
+        by = "group" if (part["partition"] == "group").any() else "minority"
+        mine = part[part["partition"] == by]
+        found = worst_group(mine)
+        size = mine.loc[mine["group"] == found.group, "n"].iloc[0]
+        told = {"group": "worst", "accuracy": found.value, "band_low": found.low, "band_high": found.high}
+        worst.append({**dict(zip(keys, key)), **told, "n": size, "nets": mine["net"].nunique()})
     parts = [means, balanced.assign(partition="balanced", group="balanced")]
     if worst:
         parts.append(pd.DataFrame(worst).assign(partition="worst"))
     return pd.concat(parts, ignore_index=True).reindex(columns=[*means.columns, "band_low", "band_high"])
 
 
+def _over_seeds(values: pd.DataFrame, column: str, level: float, **more: tuple[str, str]) -> pd.DataFrame:
+    """Of a column, by scenario, method, partition and group: seeds, mean, sd and the t-interval (low, high).
+
+    As :func:`rdd_nb.evaluation.intervals.mean_interval` has it, for all of them at once.
+    """
+    keys = ["scenario", "method", "partition", "group"]
+    if not np.isfinite(values[column]).all():
+        raise RddError("the table has accuracies that are not finite: it is damaged, so collect it again")
+    told = values.groupby(keys, sort=False).agg(
+        seeds=(column, "size"), mean=(column, "mean"), sd=(column, "std"), **more
+    )
+    seeds = told["seeds"].to_numpy()
+    quantile = -special.stdtrit(np.maximum(seeds - 1, 1), (1 - check_level(level)) / 2)
+    half = np.where(seeds > 1, quantile * told["sd"] / np.sqrt(seeds), np.nan)
+    return told.assign(low=told["mean"] - half, high=told["mean"] + half).reset_index()
+
+
 def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """For each scenario, method, partition and group: the accuracy over seeds, as a fraction.
 
     Args:
-        table: from :func:`load_table` or :func:`rdd_nb.experiments.study.tables.collect`.
+        table: from :func:`load_table` or :func:`rdd_nb.experiments.study.tables.collect`, or of :func:`by_seed`.
         level: of the intervals.
 
     Returns:
@@ -161,25 +183,10 @@ def summary(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """
     if table.empty:
         raise RddError("the table has no rows: no run is finished")
-    found = []
-    keys = ["scenario", "method", "partition", "group"]
-    for key, part in _by_seed(table).groupby(keys, sort=False):
-        value, low, high = mean_interval(part["accuracy"], level)
-        found.append(
-            {
-                **dict(zip(keys, key)),
-                "seeds": len(part),
-                "nets": int(part["nets"].iloc[0]),
-                "n": int(part["n"].iloc[0]),
-                "mean": value,
-                "sd": part["accuracy"].std(ddof=1) if len(part) > 1 else np.nan,
-                "low": low,
-                "high": high,
-                "band_low": part["band_low"].mean(),
-                "band_high": part["band_high"].mean(),
-            }
-        )
-    return pd.DataFrame(found)
+    ends = {name: (name, "mean") for name in ("band_low", "band_high")}
+    told = _over_seeds(by_seed(table), "accuracy", level, nets=("nets", "first"), n=("n", "first"), **ends)
+    columns = ["scenario", "method", "partition", "group", "seeds", "nets", "n", "mean", "sd", "low", "high", *ends]
+    return told[columns].astype({"nets": int, "n": int})
 
 
 def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.95) -> pd.DataFrame:
@@ -188,6 +195,11 @@ def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.9
     The interval is a t-interval over the seeds' differences, so it is about new seeds, that is, about scenario,
     groups, distillation and nets drawn anew. (:func:`rdd_nb.evaluation.paired_tests.paired_difference` compares two
     runs sample by sample, from their ``scores.npz``.)
+
+    Args:
+        table: as of :func:`summary`.
+        baseline: a method of it.
+        level: of the intervals.
 
     Returns:
         Columns scenario, method, partition, group, seeds (that both have), difference, sd, low, high; scenarios
@@ -198,18 +210,12 @@ def differences(table: pd.DataFrame, baseline: str = "plain", level: float = 0.9
     """
     if baseline not in set(table["method"]):
         raise unknown("method", baseline, set(table["method"]), "the table")
-    means = _by_seed(table)
+    means = by_seed(table)
     keys = ["scenario", "seed", "partition", "group"]
     base = means[means["method"] == baseline][[*keys, "accuracy"]]
     pairs = means[means["method"] != baseline].merge(base, on=keys, suffixes=("", "_base"))
     pairs["difference"] = pairs["accuracy"] - pairs["accuracy_base"]
-    found = []
-    for key, part in pairs.groupby(["scenario", "method", "partition", "group"], sort=False):
-        value, low, high = mean_interval(part["difference"], level)
-        sd = part["difference"].std(ddof=1) if len(part) > 1 else np.nan
-        found.append((*key, len(part), value, sd, low, high))
-    names = ["scenario", "method", "partition", "group", "seeds", "difference", "sd", "low", "high"]
-    return pd.DataFrame(found, columns=names)
+    return _over_seeds(pairs, "difference", level).rename(columns={"mean": "difference"})
 
 
 def signed(points: float) -> str:
