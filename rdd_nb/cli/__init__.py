@@ -23,6 +23,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rdd_nb.cli.checks import command_checks
+from rdd_nb.cli.compare import command_compare
 from rdd_nb.cli.course import command_copy, command_grade
 from rdd_nb.cli.discover import command_discover
 from rdd_nb.cli.distill import command_distill
@@ -119,6 +121,8 @@ def _app(chosen: str) -> typer.Typer:
     course.command("copy")(command_copy)
     course.command("grade")(command_grade)
     app.add_typer(course, name="course")
+    app.command("checks")(_interruptible(reads_data(command_checks), "the same command begins it again"))
+    app.command("compare")(command_compare)
     app.command("discover")(_interruptible(reads_data(command_discover), "the same command begins it again"))
     app.command("distill")(_with_config_options(reads_data(command_distill), chosen == "distill"))
     app.command("doctor")(_with_config_options(command_doctor, chosen == "doctor", "the same command begins it again"))

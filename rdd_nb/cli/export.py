@@ -24,6 +24,12 @@ def command_export(
             "torchvision's and Hugging Face's image folders and our own folder:DIR read them.",
         ),
     ] = None,
+    npz: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="Arrays of NumPy, exact and as pixels, and a script that trains on them."
+        ),
+    ] = None,
     card: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The dataset card alone: Markdown with a YAML head.")
     ] = None,
@@ -42,15 +48,16 @@ def command_export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a finished run in the forms that others read: images, a card, a table, TensorBoard.
+    """Write a finished run in the forms that others read: images, arrays, a card, a table, TensorBoard.
 
     \b
     Example: rdd-nb export runs/demo --png demo-images
     """
-    targets = {"png": png, "card": card, "csv": csv, "tensorboard": tensorboard}
+    targets = {"png": png, "npz": npz, "card": card, "csv": csv, "tensorboard": tensorboard}
     if not any(targets.values()):
         raise RddError(
-            f"export of {run}: say what to write, with --png DIR, --card FILE, --csv FILE or --tensorboard DIR"
+            f"export of {run}: say what to write, with --png DIR, --npz FILE, --card FILE, --csv FILE or "
+            "--tensorboard DIR"
         )
     from rdd_nb.core.escaping import csv_text
     from rdd_nb.core.files import atomic_write
@@ -58,6 +65,7 @@ def command_export(
     from rdd_nb.distillation.run_folder import RunFolder
     from rdd_nb.evaluation.scores import scores_of
     from rdd_nb.reporting import export
+    from rdd_nb.reporting.card import about
     from rdd_nb.reporting.card import card as card_of
 
     folder = RunFolder.open(run)
@@ -68,7 +76,9 @@ def command_export(
         tables = export.group_tables(scores_of(folder))
         table = export.accuracies(tables, folder.path.resolve().name)
     if png is not None:
-        export.image_folder(synthetic, png, card_of(folder, with_images=True), force)
+        export.image_folder(synthetic, png, card_of(folder, with_images=True), force, about(folder))
+    if npz is not None:
+        export.npz_file(folder.load_synthetic(), npz, force)
     if card is not None:
         put_files(card.parent, {card.name: card_of(folder)}, force)
     if csv is not None:
@@ -84,8 +94,12 @@ def command_export(
         say(
             f"{len(synthetic.images)} images in {png}, rounded to 8 bits: the largest difference is {lost.largest:.3g} "
             f"of 255 grey levels, {100 * lost.clipped:.1f} % of the values were clipped\n"
-            f"The card is {png / 'README.md'}: read it, and fill in what it leaves open"
+            f"The card is {png / 'README.md'}: read it, and fill in what it leaves open\n"
+            f"A network is trained on them, without rdd_nb, by: python {png / 'train.py'}"
         )
+    if npz is not None:
+        script = npz.with_name(f"{npz.stem}-train.py")
+        say(f"{len(synthetic.images)} images in {npz}, exact and as pixels; trained on by: python {script}")
     if card is not None:
         say(f"The card is {card}: read it, and fill in what it leaves open")
     if csv is not None:

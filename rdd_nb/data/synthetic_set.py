@@ -10,6 +10,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,6 +21,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import atomic_write, one_line, without_folders
 from rdd_nb.core.folders import read_regular
 from rdd_nb.core.version import __version__
+from rdd_nb.data import synthetic_formats
 from rdd_nb.data.formations import check_formations, decode
 
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
@@ -144,6 +146,27 @@ class SyntheticSet:
         """The stored images as ordinary pixels, uint8 ``[M, C, H, W]`` on the CPU: denormalised, rounded, clamped."""
         mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return ((self.images.detach().cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def to_torch(self) -> torch.utils.data.TensorDataset:
+        """The same as :meth:`as_tensor_dataset`."""
+        return self.as_tensor_dataset()
+
+    def to_datasets(self) -> Any:
+        """A ``datasets.Dataset`` of Hugging Face: see :func:`rdd_nb.data.synthetic_formats.to_datasets`."""
+        return synthetic_formats.to_datasets(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as ``.safetensors`` (:func:`save_synthetic`) or ``.npz`` (of :mod:`rdd_nb.data.synthetic_formats`).
+
+        Raises:
+            RddError: another suffix, or a place that cannot be written.
+        """
+        suffix = Path(path).suffix
+        if suffix == ".npz":
+            return atomic_write(path, synthetic_formats.to_npz(self))
+        if suffix != ".safetensors":
+            raise RddError(f"cannot save a synthetic set as {path}: call it NAME.safetensors or NAME.npz")
+        return save_synthetic(path, self)
 
     def as_tensor_dataset(self) -> torch.utils.data.TensorDataset:
         """``(image, label)`` pairs for a plain PyTorch ``DataLoader``, on the CPU: float32 ``[C, H, W]``, int64 ``[]``.

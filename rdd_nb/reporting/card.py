@@ -22,7 +22,7 @@ from rdd_nb.evaluation.subgroups import worst_group
 from rdd_nb.reporting.export import group_tables, rounding, table_of
 from rdd_nb.reporting.report import command_of, limits_of, trained_how
 
-__all__ = ["SOURCES", "Origin", "card", "size_category"]
+__all__ = ["SOURCES", "Origin", "about", "card", "size_category"]
 
 
 class Origin(NamedTuple):
@@ -129,8 +129,7 @@ def card(run: RunFolder, with_images: bool = False) -> str:
     origin = _origin(told.source.data or name)
     objective, matching = str(told.distill.get("objective") or ""), MATCHING.get(str(told.distill.get("matching")))
     scores = scores_of(run) if (run.path / "scores.npz").is_file() else None
-    each = "image" if synthetic.ipc == 1 else "images"
-    title = f"{name}, distilled to {synthetic.ipc} {each} a class"
+    title = _title(name, synthetic)
     size = "×".join(map(str, synthetic.shape))
     count = len(synthetic.decoded.images if with_images else synthetic.images)
     made_with = markdown(told.machine.get("rdd_nb") or __version__)
@@ -164,6 +163,17 @@ def card(run: RunFolder, with_images: bool = False) -> str:
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def about(run: RunFolder) -> tuple[str, str]:
+    """The title and the licence that :func:`card` gives a run."""
+    told, synthetic = contents(run), run.load_synthetic()
+    name = told.data.name or str(synthetic.meta.get("dataset") or "unknown data")
+    return _title(name, synthetic), _origin(told.source.data or name).licence
+
+
+def _title(name: str, synthetic: SyntheticSet) -> str:
+    return f"{name}, distilled to {synthetic.ipc} {'image' if synthetic.ipc == 1 else 'images'} a class"
 
 
 def _formations(synthetic: SyntheticSet) -> str:

@@ -27,11 +27,14 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import markdown
 from rdd_nb.core.files import RESERVED, atomic_write, unwritable
 from rdd_nb.core.folders import put_files
+from rdd_nb.data.synthetic_formats import to_npz
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_contents import contents
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores, scores_of
 from rdd_nb.evaluation.subgroups import group_table
+from rdd_nb.reporting.croissant import croissant
+from rdd_nb.reporting.training_script import training_script
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -112,7 +115,11 @@ def class_folders(class_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def image_folder(
-    synthetic: SyntheticSet, folder: str | os.PathLike[str], card: str = "", force: bool = False
+    synthetic: SyntheticSet,
+    folder: str | os.PathLike[str],
+    card: str = "",
+    force: bool = False,
+    about: tuple[str, str] | None = None,
 ) -> list[Path]:
     """Write a set as ``folder/<class>/<nnn>.png`` with ``metadata.csv`` and, where it is given, its card ``README.md``.
 
@@ -127,6 +134,8 @@ def image_folder(
         folder: a new or empty one, or one that holds nothing but these files.
         card: the text of ``README.md``, see :func:`rdd_nb.reporting.card.card`.
         force: replace files of these names that differ, such as a card that somebody filled in.
+        about: a title and a licence: with them ``croissant.json`` is written too (:mod:`rdd_nb.reporting.croissant`),
+            and ``train.py``, which trains a network with plain PyTorch (:mod:`rdd_nb.reporting.training_script`).
 
     Returns:
         The files that were written.
@@ -153,6 +162,12 @@ def image_folder(
         contents["soft_labels.csv"] = _table(("file_name", *synthetic.class_names), files, told)
     if card:
         contents["README.md"] = card
+    if about is not None:
+        title, licence = about
+        what = f"{len(files)} synthetic images, made to stand for a training set when a network is trained."
+        tables = (str(contents["metadata.csv"]), str(contents.get("soft_labels.csv", "")))
+        contents["train.py"] = training_script(synthetic)
+        contents["croissant.json"] = croissant(title, what, licence, *tables)
     other = _others(Path(folder), contents)
     if other:
         raise RddError(f"{folder} holds other files ({other}): give a new folder, or remove what is in this one")
@@ -166,6 +181,25 @@ def _table(head: Sequence[str], files: Sequence[str], values: Sequence[Sequence[
     rows.writerow(head)
     rows.writerows([name, *more] for name, more in zip(files, values))
     return table.getvalue()
+
+
+def npz_file(synthetic: SyntheticSet, path: str | os.PathLike[str], force: bool = False) -> list[Path]:
+    """Write a set as ``NAME.npz`` (:func:`rdd_nb.data.synthetic_formats.to_npz`), and ``NAME-train.py`` beside it.
+
+    The script trains a network on it with plain PyTorch (:mod:`rdd_nb.reporting.training_script`).
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        RddError: another suffix; a file there that differs, unless ``force``; a place that cannot be written.
+    """
+    file = Path(path)
+    if file.suffix != ".npz":
+        raise RddError(f"{file} is to hold arrays of NumPy: call it {file.with_suffix('.npz').name}")
+    contents: dict[str, bytes | str] = {file.name: to_npz(synthetic)}
+    contents[f"{file.stem}-train.py"] = training_script(synthetic, npz=file.name)
+    return put_files(file.parent, contents, force)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -88,6 +90,53 @@ def test_formations_are_written_one_by_one_and_soft_labels_beside_them(tmp_path,
     part = read_folder(f"folder:{tmp_path / 'images'}")
     assert torch.equal(part.train.images, synthetic.decoded.to_uint8()) and len(part.train.images) == 16
     assert "soft_labels" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("more", ["plain", "soft labels and formations"])
+def test_the_script_beside_an_export_trains_without_this_package(tmp_path, form, more):
+    draw, names = torch.Generator().manual_seed(0), ('a "b"\n', "été")
+    labels = torch.tensor([1, 0, 0, 1])
+    images = torch.randn(4, 1, 8, 8, generator=draw) * 0.1 + (2.0 * labels - 1)[:, None, None, None]
+    soft = {"formations": 2, "soft_labels": torch.eye(2)[labels.repeat_interleave(4)]} if more != "plain" else {}
+    synthetic = rdd.SyntheticSet(images, labels, names, (0.5,), (0.2,), 2, **soft)
+    if form == "png":
+        export.image_folder(synthetic, tmp_path / "made", about=("Toys", "mit"))
+        script = tmp_path / "made" / "train.py"
+    else:
+        export.npz_file(synthetic, tmp_path / "it's.npz")
+        script = tmp_path / "it's-train.py"
+    assert len(script.read_text("utf-8").splitlines()) < 40
+    blocked = "import runpy, sys; sys.modules['rdd_nb'] = None; import torch; torch.manual_seed(0); "
+    run = f"{blocked}sys.argv[1:] = []; runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    count = 4 if more == "plain" else 16
+    assert done.stdout.startswith(f"{count} images, 300 epochs: loss 0.0") and (tmp_path / "net.pt").is_file()
+
+
+def test_an_npz_is_replaced_only_by_force(tmp_path):
+    written = export.npz_file(synthetic_of(("cat", "dog")), tmp_path / "a.npz")
+    assert [p.name for p in written] == ["a.npz", "a-train.py"]
+    assert export.npz_file(synthetic_of(("cat", "dog")), tmp_path / "a.npz") == []
+    with pytest.raises(RddError, match="--force"):
+        export.npz_file(synthetic_of(("cat", "cow")), tmp_path / "a.npz")
+    export.npz_file(synthetic_of(("cat", "cow")), tmp_path / "a.npz", force=True)
+    with pytest.raises(RddError, match=r"call it a\.npz"):
+        export.npz_file(synthetic_of(("cat", "cow")), tmp_path / "a.npy")
+
+
+def test_croissant_says_which_file_holds_what(tmp_path):
+    export.image_folder(synthetic_of(("cat", "dog")), tmp_path / "images", "card", about=("Toys ", "mit"))
+    told = json.loads((tmp_path / "images/croissant.json").read_text("utf-8"))
+    assert told["conformsTo"] == "http://mlcommons.org/croissant/1.0" and told["license"] == "mit"
+    files = {each["@id"]: each for each in told["distribution"]}
+    table = (tmp_path / "images/metadata.csv").read_bytes()
+    assert files["metadata.csv"]["sha256"] == hashlib.sha256(table).hexdigest()
+    shown = sorted((tmp_path / "images").glob(files["images"]["includes"]))
+    assert len(shown) == 4
+    columns = {f["source"]["extract"]["column"] for f in told["recordSet"][0]["field"]}
+    assert columns == set(pd.read_csv(tmp_path / "images/metadata.csv").columns)
 
 
 def test_torchvision_reads_it(tmp_path):
@@ -271,10 +320,18 @@ def test_the_command_writes_what_is_asked_for(tmp_path, capsys, monkeypatch):
         "README.md",
         "cat/000.png",
         "cat/001.png",
+        "croissant.json",
         "dog/000.png",
         "dog/001.png",
         "metadata.csv",
+        "train.py",
     ]
+    about = json.loads(Path("a/images/croissant.json").read_text("utf-8"))
+    assert about["name"] == "digits, distilled to 2 images a class" and f"license: {about['license']}\n" in Path(
+        "b/CARD.md"
+    ).read_text("utf-8")
+    assert main(["export", "run", "--npz", "a/run.npz"]) == 0
+    assert "trained on by: python a/run-train.py" in capsys.readouterr().out
     assert "configs:" in Path("a/images/README.md").read_text() and "configs:" not in Path("b/CARD.md").read_text()
     assert main(["export", "run", "--png", "a/images", "--json"]) == 0
     held = json.loads(capsys.readouterr().out)
