@@ -139,7 +139,7 @@ def load_plan(path: str | Path) -> Plan:
     Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.models.protocol.PROFILES`,
     quick by default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a
     fraction of the training set to score on, for choosing settings), ``teacher`` (of soft labels: fields of its
-    protocol, over :data:`rdd_nb.models.soft_labels.TEACHER`, and ``temperature``), ``distill`` (config of every
+    protocol, over ``TEACHER`` of :mod:`rdd_nb.models.soft_labels`, and ``temperature``), ``distill`` (config of every
     distillation), ``scenarios`` and ``methods``:
 
     - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``label_noise``, ``robustness``,
