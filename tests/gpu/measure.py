@@ -6,6 +6,7 @@ agreement  distances, gradients and images made on the card are those made on th
            after another; networks trained at once are networks trained alone; bfloat16 is near float32
 waiting    the part of the time in which the card computes nothing, from the profiler's trace: W1 to W4
 at-once    classes at once or one after another: time and memory, W1 and W2, for several budgets (step.GRAPH_BYTES)
+new        time and memory of trajectories against a student's steps, and of formations; discovery; networks at once
 bench      ``tests/benchmarks/bench.py``: beside the reference and, with --released, the released code; W5's memory
 accuracy   published distribution matching on all of Fashion-MNIST (``data/studies/published-dsa.yaml``, one seed)
 
@@ -17,13 +18,14 @@ it. ``--device cpu --small`` is a rehearsal: it runs the same code, and its numb
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -41,6 +43,7 @@ from rdd_nb.clustering.groups import Groups  # noqa: E402
 from rdd_nb.core import environment  # noqa: E402
 from rdd_nb.core.device import PRECISIONS, pick_device  # noqa: E402
 from rdd_nb.distillation import matching, step  # noqa: E402
+from rdd_nb.distillation.experts import made_up_experts  # noqa: E402
 from rdd_nb.distillation.step import steps  # noqa: E402
 from rdd_nb.evaluation.predictions import predict  # noqa: E402
 from rdd_nb.experiments.doctor import ceilings, seconds  # noqa: E402
@@ -157,6 +160,50 @@ def at_once(asked: argparse.Namespace) -> dict:
     return found
 
 
+def new(asked: argparse.Namespace) -> dict:
+    """Seconds and the card's peak memory in MB: an iteration of trajectories and of formations, discovery, training."""
+    data, _ = _data(asked, 600)
+    found: dict = {}
+    for count in (1, 2) if asked.small else (10, 20, 40, 80):
+        told = {"matching": "trajectory", "objective": "erm", "width": 128, "student_steps": count}
+        found[f"trajectory, {count} steps"] = _iteration(asked, data, _config(asked, **told, iterations=10**6))
+    for matched in ("distribution", "gradient"):
+        for factor in (1, 2):
+            told = {"matching": matched, "objective": "erm", "width": 128, "batch_real": 256, "formations": factor}
+            config = _config(asked, **told, ipc=2 if asked.small else 10, iterations=10**6)
+            found[f"{matched}, formations {factor}"] = _iteration(asked, data, config)
+    with _peak(asked) as peak:
+        taken = seconds(lambda: rdd.discover_groups(data, seed=0, device=asked.device), asked.card)
+    found["discovery"] = {"images": len(data), "seconds": round(taken, 3), **peak}
+    config = _config(asked, objective="erm", ipc=2 if asked.small else 10, iterations=1)
+    images = rdd.distill(data, config, device=asked.device, progress=False).synthetic
+    protocol = rdd.Protocol(steps=3 if asked.small else 300, width=4 if asked.small else 128)
+    for nets in (1, 2) if asked.small else (1, 10, 50):
+        with _peak(asked) as peak:
+            taken = seconds(lambda: train(images, protocol, nets=nets, device=asked.device), asked.card)  # noqa: B023
+        found[f"{nets} networks of 300 steps"] = {"seconds": round(taken, 3), **peak}
+    return found
+
+
+def _iteration(asked: argparse.Namespace, data: rdd.ImageDataset, config: rdd.DistillConfig) -> dict:
+    experts = made_up_experts(data, config) if config.matching == "trajectory" else None
+    going = steps(data, config, device=asked.device, experts=experts)
+    next(going)
+    with _peak(asked) as peak:
+        taken = sorted(seconds(lambda: next(going), asked.card) for _ in range(1 if asked.small else 5))
+    return {"seconds": round(taken[len(taken) // 2], 4), **peak}
+
+
+@contextlib.contextmanager
+def _peak(asked: argparse.Namespace) -> Iterator[dict]:
+    """What is filled in at its end: the card's peak memory within it."""
+    held: dict = {}
+    if asked.card.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    yield held
+    held["megabytes"] = round(torch.cuda.max_memory_allocated() / 2**20) if asked.card.type == "cuda" else 0
+
+
 def benchmark(asked: argparse.Namespace) -> dict:
     """What ``bench.py`` prints."""
     words = [str(ROOT / "tests" / "benchmarks" / "bench.py"), "--device", asked.device, "--repeats", "3"]
@@ -226,6 +273,7 @@ STEPS = {
     "agreement": agreement,
     "waiting": waiting,
     "at-once": at_once,
+    "new": new,
     "bench": benchmark,
     "accuracy": accuracy,
 }

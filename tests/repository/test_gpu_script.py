@@ -45,15 +45,18 @@ def test_what_disagrees_fails_by_name_and_number(measure, monkeypatch):
 
 
 def test_a_rehearsal_keeps_what_it_found_and_says_what_failed(measure, monkeypatch, tmp_path):
-    words = [sys.executable, SCRIPT, "--out", tmp_path / "a", "--device", "cpu", "--small", "agreement", "bench"]
+    words = [sys.executable, SCRIPT, "--out", tmp_path / "a", "--device", "cpu", "--small", "agreement", "new", "bench"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "a" / "gpu.json").read_text())
     assert found["machine"]["processor"] and found["small"]
     assert found["agreement"]["classes at once and apart"] > 0.999 and "would run" in found["bench"]
+    assert {"trajectory, 2 steps", "gradient, formations 2", "discovery", "2 networks of 300 steps"} <= set(
+        found["new"]
+    )
     words[3:4] = [tmp_path / "b", "--minutes", "0"]
     monkeypatch.setattr(sys, "argv", [str(word) for word in words[1:]])
     with pytest.raises(SystemExit) as ended:  # with a text, which Python writes to stderr, and status 1
         measure.main()
-    assert "not done: agreement, bench" in ended.value.code
+    assert "not done: agreement, new, bench" in ended.value.code
     assert json.loads((tmp_path / "b" / "gpu.json").read_text())["bench"]["not begun"]
