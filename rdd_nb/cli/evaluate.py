@@ -59,6 +59,13 @@ def command_evaluate(
             "choice: what soft labels bring, and what distilling does.",
         ),
     ] = False,
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="test|validation",
+            help="Which images to score on: those to report, or those that the data keep to choose settings by.",
+        ),
+    ] = "test",
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also the worst cluster, and accuracy under noise, blur, inversion.")
     ] = False,
@@ -112,6 +119,8 @@ def command_evaluate(
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
+    if on not in ("test", "validation"):
+        raise unknown("images to score on", on, ("test", "validation"), "--on")
     if nets < 1 or nets > 10_000:
         raise RddError(f"--nets {nets}: give a number from 1 to 10,000; five are a good number")
     if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):  # before minutes of training
@@ -129,6 +138,8 @@ def command_evaluate(
     given["options"] = dict(pair(text, "--option") for text in option) if option else None
     source |= {key: value for key, value in given.items() if value is not None}
     splits = _named_data(run, source, root, unasked=data is None)
+    if on == "validation":
+        splits = _validated(splits, run)
     test = matched(synthetic, splits.test)
     same = fingerprint(splits.train, None)["digest"] == told.data.digest
     if not same:
@@ -152,6 +163,7 @@ def command_evaluate(
             "profile": profile,
             "protocol": vars(protocol),
             "learnt_step": learnt_step,
+            "on": on,
             "nets": nets,
             "seed": seed,
             "source": source,
@@ -198,6 +210,16 @@ def _named_data(run: Path, source: dict[str, Any], root: Path | None, unasked: b
         raise RddError(f"{run} was made from {name}, which is not here: --data {name} downloads it") from None
 
 
+def _validated(splits: Splits, run: Path) -> Splits:
+    """With the validation set in the test set's place, which is dropped unseen."""
+    if splits.validation is None:
+        raise RddError(
+            f"{splits.name} has no validation set to score {run} on: make one (val/ beside train/ and test/, or split "
+            "val of a table), or score on the test set"
+        )
+    return dataclasses.replace(splits, test=splits.validation, validation=None)
+
+
 def _robustness(trained: Any, test: Any, seed: int) -> dict[str, Any]:
     from rdd_nb.evaluation.corruptions import robustness
     from rdd_nb.evaluation.intervals import mean_interval
@@ -213,6 +235,8 @@ def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
         f"profile {said['profile']} ({protocol['epochs']} epochs, {protocol['network']} of width {protocol['width']}"
         + (f", at the learnt step size {protocol['lr']:.3g})" if said["learnt_step"] else ")")
     )
+    if said["on"] == "validation":
+        say("Scored on the validation set: choose by it, and report what another evaluation says of the test set.")
     if said["profile"] == "smoke":
         say("Profile smoke only proves that it runs: these numbers mean nothing.")
     width = max(len(row["group"]) for table in said["tables"].values() for row in table)

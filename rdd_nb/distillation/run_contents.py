@@ -88,6 +88,7 @@ class Evaluation(Held):
 
     id: Text = ""
     profile: Text = ""
+    on: Text = "test"
     protocol: dict[Text, Scalar] = pydantic.Field(default_factory=dict)
     nets: int = pydantic.Field(default=0, ge=0, le=100_000)
     seed: Whole = 0

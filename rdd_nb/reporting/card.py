@@ -240,10 +240,10 @@ def _numbers(scores: Scores | None, said: Evaluation | None) -> list[str]:
     if scores is None:
         return ["Not measured: the run holds no predictions of networks trained on this set (see `rdd-nb evaluate`)."]
     trained = f" ({markdown(trained_how(said))})" if said and said.protocol else ""
-    nets = len(scores.predictions)
+    nets, part = len(scores.predictions), markdown(said.on) if said else "test"
     told = (
         f"Accuracy of {nets} fresh network{'s' * (nets != 1)}{trained} trained on this set alone, on "
-        f"{len(scores.labels):,} real test images, with 95 % intervals for each group looked at alone."
+        f"{len(scores.labels):,} real {part} images, with 95 % intervals for each group looked at alone."
     )
     rows = ["| partition | group | test images | accuracy | 95 % interval |", "|---|---|---:|---:|---:|"]
     for name, table in group_tables(scores).items():

@@ -229,6 +229,8 @@ def limits_of(scores: Scores, findings: Sequence[Finding], said: Evaluation | No
     told = []
     if said and said.profile == "smoke":
         told.append("Profile smoke: this only shows that it runs; the numbers mean nothing.")
+    if said and said.on == "validation":
+        told.append("These are validation images: settings that were chosen on them look better here than they are.")
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
         told.append(

@@ -212,6 +212,40 @@ def test_several_formations_an_image_from_distilling_to_export(capsys):
     assert not Path("b").exists()
 
 
+def test_the_validation_set_is_scored_on_where_there_is_one(capsys):
+    digits = loading.load("digits").train
+    for part, chosen in (("train", slice(0, 300)), ("val", slice(300, 360)), ("test", slice(360, 400))):
+        for k, (image, label) in enumerate(zip(digits.images[chosen], digits.labels[chosen].tolist())):
+            Path("mine", part, str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(Path("mine", part, str(label), f"{k}.png"))
+    says(
+        capsys,
+        "distill",
+        "--data",
+        "folder:mine",
+        "--iterations",
+        "1",
+        "--ipc",
+        "2",
+        "--objective",
+        "erm",
+        "--out",
+        "a",
+    )
+    words = ["evaluate", "a", "--data", "folder:mine", "--profile", "smoke", "--nets", "1", "--json"]
+    sizes = {on: json.loads(says(capsys, *words, "--on", on))["tables"]["all"][0]["n"] for on in ("test", "validation")}
+    assert sizes == {"test": 40, "validation": 60}
+    said = says(capsys, *words[:-1], "--on", "validation")
+    assert "Scored on the validation set" in said
+    says(capsys, "export", "a", "--card", "CARD.md")
+    card = Path("CARD.md").read_text("utf-8")
+    assert "60 real validation images" in card and "look better here than they are" in card
+    says(capsys, *COLOURED, "--objective", "erm", "--out", "b")
+    for more, words in ((["b", "--on", "validation"], "has no validation set"), (["b", "--on", "tset"], "'test'")):
+        assert main(["evaluate", *more, "--profile", "smoke", "--nets", "1"]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_soft_labels_of_one_teacher_for_every_set(capsys):
     says(capsys, *COLOURED, "--objective", "erm", "--out", "a")
     words = ["evaluate", "a", "--profile", "smoke", "--nets", "1", "--soft-labels", "--quiet"]
