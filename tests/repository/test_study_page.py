@@ -323,3 +323,28 @@ def test_marks_that_do_not_pair_are_refused(made, text, capsys):
 def test_a_block_that_nobody_knows_is_refused(made):
     with pytest.raises(RddError, match="did you mean 'cost'"):
         block(made, "costs")
+
+
+def test_formations_and_soft_labels_are_paired_with_the_same_set_without(made):
+    assert page.ABSENT in block(made, "formations")
+    right = {
+        "random": [(100, 40), (104, 44)],
+        "plain": [(180, 40), (184, 44)],
+        "plain, formations": [(180, 60), (180, 68)],
+        "random, soft labels": [(110, 50), (114, 50)],
+    }
+    table = accuracies(right)
+    study_tables.write_tables(made[1] / "formations.csv", table, runs(table), curves())
+    whole = accuracies({"plain": [(180, 40), (184, 44)], "plain, formations": [(190, 40), (190, 44)]}, "cifar10")
+    whole = whole[whole["partition"] != "minority"]
+    study_tables.write_tables(made[1] / "formations-cifar10.csv", whole, runs(whole), curves())
+    shifted, plain = block(made, "formations").split("From `data/results/formations-cifar10.csv`")
+    row = next(line for line in shifted.splitlines() if "| plain, formations |" in line)
+    # off-colour: 30 and 34 % beside 20 and 22 %: 10 and 12 points, 11 ± 12.706 · 1.414 / √2
+    assert "| 2 | 90.0 ± 0.0 | 32.0 ± 2.8 | 61.0 ± 1.4 |" in row and row.endswith(
+        "| +11.0 [−1.7, +23.7] | +5.0 [+5.0, +5.0] |"
+    )
+    assert "soft labels" not in shifted
+    assert "| cifar10 | plain, formations | 2 | – | – | 58.0 ± 0.7 | – | – | " in plain
+    labels = block(made, "labels")
+    assert "random, soft labels" in labels and "formations |" not in labels and "cifar10" not in labels
