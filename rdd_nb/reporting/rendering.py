@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from PIL import ImageFile
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import markdown, terminal
@@ -66,6 +67,7 @@ def pdf(page: str) -> bytes:
     Raises:
         RddError: WeasyPrint is not installed, or its library Pango is not; in one line, with what to install.
     """
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # where a library is missing it prints a page of advice
             import weasyprint
@@ -74,6 +76,8 @@ def pdf(page: str) -> bytes:
         raise RddError(NEEDED) from None
     except OSError:
         raise RddError(NEEDED_TOO) from None
+    finally:  # it lets Pillow take truncated images, in the whole process: data read afterwards would be wrong in silence
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
     alone = URLFetcher(allowed_protocols=["data"])
     for points in LETTERS:
         letters = weasyprint.CSS(string=f"body {{ font-size: {points}pt !important }}")

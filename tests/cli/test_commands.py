@@ -206,9 +206,9 @@ def test_several_formations_an_image_from_distilling_to_export(capsys):
     assert "80 images in images" in said and len(list(Path("images").rglob("*.png"))) == 80
     card = Path("images/README.md").read_text("utf-8")
     assert "20 synthetic images" in card and "a grid of 2 × 2 parts" in card and ": 8 a class" in card
-    says(capsys, "distill", "--data", "folder:images", "--iterations", "1", "--ipc", "8", "--groups", "none", "--quiet")
-    assert main([*COLOURED, "--formations", "3", "--out", "b"]) == 2
-    assert capsys.readouterr().err.startswith("rdd-nb: formations=3 makes parts of 2 × 2 pixels")
+    says(capsys, "distill", "--data", "folder:images", "--iterations", "1", "--ipc", "6", "--groups", "none", "--quiet")
+    assert main([*COLOURED, "--formations", "9", "--out", "b"]) == 2
+    assert capsys.readouterr().err.startswith("rdd-nb: formations=9 makes parts of 3 × 3 pixels")
     assert not Path("b").exists()
 
 

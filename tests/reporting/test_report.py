@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
@@ -278,6 +279,15 @@ def test_without_weasyprint_there_is_the_html_and_a_word(run, tmp_path, monkeypa
     assert files.pdf is None and files.html.is_file() and not (tmp_path / "a.pdf").exists()
     assert files.said.startswith("a.html was written, without a PDF: ") and words in files.said
     assert "\n" not in files.said and capsys.readouterr() == ("", "")
+
+
+def test_a_pdf_leaves_truncated_images_refused(tmp_path, printer):
+    """WeasyPrint has Pillow take them in the whole process; data read after a report would be wrong in silence."""
+    words = "from PIL import ImageFile; from rdd_nb.reporting import rendering; rendering.pdf('<p>a</p>'); "
+    done = subprocess.run(
+        [sys.executable, "-c", words + "import sys; sys.exit(int(ImageFile.LOAD_TRUNCATED_IMAGES))"], timeout=300
+    )
+    assert done.returncode == 0, "a process of its own, as the library may have been imported here already"
 
 
 def test_a_pdf_fetches_nothing(tmp_path, printer):
