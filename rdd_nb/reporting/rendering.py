@@ -76,7 +76,7 @@ def pdf(page: str) -> bytes:
         raise RddError(NEEDED) from None
     except OSError:
         raise RddError(NEEDED_TOO) from None
-    finally:  # it lets Pillow take truncated images, in the whole process: data read afterwards would be wrong in silence
+    finally:  # it lets Pillow take truncated images in the whole process: what is read later would be wrong in silence
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
     alone = URLFetcher(allowed_protocols=["data"])
     for points in LETTERS:
