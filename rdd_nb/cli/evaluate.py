@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command_evaluate"]
 
+SHOWN = 5  #: columns of the table on soft labels, that of all images included
+
 
 def command_evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a finished `rdd-nb distill`.", metavar="RUN")],
@@ -259,13 +261,16 @@ def _print_evaluation(run: Path, said: dict[str, Any]) -> None:
 
 def _print_soft_labels(said: dict[str, Any]) -> None:
     rows = said["table"]
-    groups = list(dict.fromkeys(row["group"] for row in rows))[:4]
+    every = list(dict.fromkeys(row["group"] for row in rows))
+    groups = every[:SHOWN]
     say(f"\nlabels of one teacher ({said['teacher']['steps']} steps on the real training images)")
     say(f"{'images':16} {'labels':7} " + "  ".join(f"{group[:14]:>14}" for group in groups))
     for images, labels in dict.fromkeys((row["images"], row["labels"]) for row in rows):
         mine = {row["group"]: row for row in rows if (row["images"], row["labels"]) == (images, labels)}
         told = "  ".join(f"{_percent(mine[group]['accuracy']):>14}" for group in groups)
         say(f"{images:16} {labels:7} {told}")
+    if len(every) > SHOWN:
+        say(f"and {len(every) - SHOWN} more groups, in metrics.json and with --json")
 
 
 def _percent(share: float | None) -> str:

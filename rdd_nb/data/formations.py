@@ -26,8 +26,10 @@ def check_formations(factor: int, height: int, width: int) -> None:
     """Whether images of this size can hold a grid of ``factor`` × ``factor`` parts.
 
     Raises:
-        RddError: parts would be smaller than :data:`SMALLEST_PART`.
+        RddError: ``factor`` is no whole number from 1 on, or parts would be smaller than :data:`SMALLEST_PART`.
     """
+    if type(factor) is not int or factor < 1:
+        raise RddError(f"formations={factor!r}: give a whole number, 1 where each image is one")
     most = max(1, min(height, width) // SMALLEST_PART)
     if factor > most:
         raise RddError(

@@ -85,8 +85,6 @@ class SyntheticSet:
             raise RddError(f"ipc is {self.ipc} but the classes have {counts} synthetic images: give ipc of each")
         if not bool(torch.isfinite(images).all()):
             raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
-        if type(self.formations) is not int or self.formations < 1:
-            raise RddError(f"formations={self.formations!r}: give a whole number, 1 where each image is one")
         check_formations(self.formations, *self.shape[1:])
         self._check_soft_labels()
 

@@ -259,10 +259,10 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
         learnt = state.iteration if config.matching == "trajectory" else 0
         fits &= len(state.step_sizes) == learnt and all(type(v) is float and v > 0 for v in state.step_sizes)
         fits &= type(state.step_momentum) is float
-        told_labels = (data.num_classes * config.decoded_ipc, data.num_classes)
+        rows = (data.num_classes * config.decoded_ipc, data.num_classes)
+        learning = config.learn_labels and state.iteration > 0
         for each in (state.labels, state.label_momentum):
-            learning = config.learn_labels and state.iteration > 0
-            fits &= _is_whole(each, told_labels) if learning else each is None
+            fits &= _is_whole(each, rows) if learning else each is None
     except (TypeError, AttributeError):
         fits = False
     if not fits:

@@ -59,8 +59,8 @@ def label_effects(
         progress: called with a word on each set, before its networks are trained.
 
     Returns:
-        One row for each set, kind of labels and group (``all``, and those of the finest partition that the test set
-        names, minority, group or class), with columns images, labels, group, n, accuracy, low, high
+        One row for each set, kind of labels and group (``all``, and those of the first of minority, group and class
+        that the test set names), with columns images, labels, group, n, accuracy, low, high
         (:func:`rdd_nb.evaluation.subgroups.group_table`).
 
     Raises:

@@ -67,6 +67,9 @@ def test_the_gradient_is_carried_back_exactly(factor, height, width):
 def test_parts_too_small_to_show_anything_are_refused():
     check_formations(2, 8, 9)
     check_formations(1, 1, 1)
+    for factor in (0, -1, 2.0, True, "2"):
+        with pytest.raises(RddError, match="whole number"):
+            check_formations(factor, 28, 28)
     for factor, height, width in ((3, 8, 28), (2, 28, 7), (16, 32, 32)):
         with pytest.raises(RddError) as caught:
             check_formations(factor, height, width)

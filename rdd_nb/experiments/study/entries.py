@@ -147,6 +147,9 @@ def _method_entry(
             if keys.coreset not in coresets.METHODS:
                 raise unknown("coreset", keys.coreset, coresets.METHODS, where)
             formations = rest.get("formations", keys.formations or config.formations)
+            for name, value in (("ipc", made["ipc"]), ("formations", formations)):
+                if type(value) is not int or value < 1:
+                    raise RddError(f"{where}: {name}={value!r} must be a whole number, at least 1")
             if formations != 1:  # units from before there was the choice stay known by their settings
                 made["formations"] = formations
             if set(rest) - {"ipc", "formations"}:
