@@ -16,9 +16,10 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.formations import check_formations, encode
+from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 
-__all__ = ["State", "check", "expect_fit", "fingerprint", "initial_state", "sampling_weights"]
+__all__ = ["State", "check", "expect_fit", "fingerprint", "initial_state", "sampling_weights", "synthetic_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,23 @@ class State:
     step_momentum: float = 0.0
     labels: Tensor | None = None
     label_momentum: Tensor | None = None
+
+
+def synthetic_of(
+    state: State, data: ImageDataset, config: DistillConfig, meta: dict[str, str] | None = None
+) -> SyntheticSet:
+    """The synthetic set as it stands in a state: images, formations and learnt labels, on the CPU."""
+    return SyntheticSet(
+        images=state.images.cpu(),
+        labels=torch.arange(data.num_classes).repeat_interleave(config.ipc),
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        ipc=config.ipc,
+        meta=meta or {},
+        formations=config.formations,
+        soft_labels=None if state.labels is None else state.labels.cpu().softmax(1),
+    )
 
 
 def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> Tensor:

@@ -22,7 +22,7 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, expert_bytes, load_or_train_experts
-from rdd_nb.distillation.initialization import State, check, expect_fit, fingerprint, initial_state
+from rdd_nb.distillation.initialization import State, check, expect_fit, fingerprint, initial_state, synthetic_of
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 
@@ -183,17 +183,7 @@ def _run(
         "seed": str(config.seed),
         **({"step_size": f"{state.step_sizes[-1]:.6g}"} if state.step_sizes else {}),
     }
-    synthetic = SyntheticSet(
-        images=state.images.cpu(),
-        labels=torch.arange(data.num_classes).repeat_interleave(config.ipc),
-        class_names=data.class_names,
-        mean=data.mean,
-        std=data.std,
-        ipc=config.ipc,
-        meta=meta,
-        formations=config.formations,
-        soft_labels=None if state.labels is None else state.labels.cpu().softmax(1),
-    )
+    synthetic = synthetic_of(state, data, config, meta)
     history = pd.DataFrame(
         {
             "iteration": range(1, state.iteration + 1),

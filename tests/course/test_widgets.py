@@ -261,6 +261,17 @@ def test_stopped_and_resumed_it_ends_with_the_bits_of_distill(tmp_path, config):
     assert np.array_equal(again.state.images, later.state.images)
 
 
+def test_labels_that_are_learnt_and_formations_are_part_of_the_set(tmp_path):
+    config = PATHS.model_copy(update={"learn_labels": True, "formations": 2})
+    cockpit = DistillationCockpit(data(), config, out=tmp_path / "run")
+    cockpit.run(block=True)
+    kept = RunFolder.open(tmp_path / "run").load_synthetic()
+    again = DistillationCockpit(data(), config, out=tmp_path / "run")  # another kernel finds it finished
+    for made in (cockpit.synthetic, again.synthetic):
+        assert made.formations == 2 and torch.equal(made.images, kept.images)
+        torch.testing.assert_close(made.soft_labels, kept.soft_labels)
+
+
 def test_experts_can_be_stopped_too_and_are_trained_once(monkeypatch):
     long = PATHS.model_copy(update={"expert_epochs": 10_000})
     cockpit = DistillationCockpit(data(), long)

@@ -22,7 +22,7 @@ from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, load_or_train_experts
-from rdd_nb.distillation.initialization import State, fingerprint, initial_state
+from rdd_nb.distillation.initialization import State, fingerprint, initial_state, synthetic_of
 from rdd_nb.distillation.loop import distill, saved_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
@@ -161,7 +161,7 @@ class DistillationCockpit(Explorer[CockpitState]):
     @property
     def synthetic(self) -> SyntheticSet:
         """The images as they stand."""
-        return self._set(self.distilled)
+        return synthetic_of(self.distilled, self._data, self._config)
 
     def _pressed(self, _button: object) -> None:
         with self._reported():
@@ -174,9 +174,11 @@ class DistillationCockpit(Explorer[CockpitState]):
             return fresh
         self._folder.create(self._said)  # raises if it is another run's
         if self._folder.complete:
-            told, images = self._folder.history, self._folder.load_synthetic().images
+            told, made = self._folder.history, self._folder.load_synthetic()
+            images, learnt = made.images, made.soft_labels
             losses, seconds, weighing = (tuple(map(float, told[name])) for name in ("loss", "seconds", "weighing"))
-            return State(len(told), images, torch.zeros_like(images), losses, seconds, weighing)
+            labels = None if learnt is None else learnt.clamp_min(1e-30).log()
+            return State(len(told), images, torch.zeros_like(images), losses, seconds, weighing, labels=labels)
         return saved_state(self._folder, self._data, self._config) if self._folder.has_checkpoint else fresh
 
     def _work(self, until: int, reraise: bool = False) -> None:
@@ -280,16 +282,10 @@ class DistillationCockpit(Explorer[CockpitState]):
             distilled.iteration,
             config.num_iterations,
             np.array(distilled.losses, np.float64),
-            self._set(distilled).to_uint8().numpy(),
+            synthetic_of(distilled, self._data, self._config).to_uint8().numpy(),
             matched / pace,
             (config.num_iterations - distilled.iteration) * pace,
         )
-
-    def _set(self, distilled: State) -> SyntheticSet:
-        data, ipc = self._data, self._config.ipc
-        labels = torch.arange(data.num_classes).repeat_interleave(ipc)
-        names = (data.class_names, data.mean, data.std)
-        return SyntheticSet(distilled.images.cpu(), labels, *names, ipc, formations=self._config.formations)
 
     def draw(self, state: CockpitState) -> Figure:
         """The loss curve, and up to ten images of each class."""
