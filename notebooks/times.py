@@ -24,6 +24,7 @@ LEVELS = ("Core", "Advanced", "Core and advanced")  # the last is for the exerci
 HEADING = re.compile(r"(##|### Exercise)\s")
 MARK = re.compile(rf"\*({'|'.join(LEVELS)}) · (\d+) minutes?(?:, (\d+) s of them running)?\*")
 ROW = re.compile(r"(\| Time \| )[^;|]*", re.MULTILINE)
+QUICK = re.compile(r"(`quick` about ).*?( on (?:one|two) CPU cores?)")
 
 
 class Section:
@@ -92,6 +93,13 @@ def total(notebook: NotebookNode) -> str:
     return ", ".join(f"{name} {_counted(count)}" for name, count in names if count)
 
 
+def at_quick(notebook: NotebookNode) -> str:
+    """How long all its sections ran, to half a minute, in words."""
+    seconds = sum(section.running() for section in sections(notebook) if section.title.startswith("## "))
+    halves = max(1, round(seconds / 30))
+    return {1: "half a minute", 2: "a minute"}.get(halves, f"{halves // 2}{'½' * (halves % 2)} minutes")
+
+
 def _counted(minutes: int) -> str:
     return f"{minutes} minute{'s' * (minutes > 1)}"
 
@@ -107,6 +115,7 @@ def mark(path: Path) -> None:
             section.head.source = section.head.source.replace(section.mark[0], told, 1)
     table = notebook.cells[1]
     table.source = ROW.sub(lambda row: row[1] + total(notebook), table.source)
+    table.source = QUICK.sub(lambda row: row[1] + at_quick(notebook) + row[2], table.source)
     nbformat.write(notebook, path)
 
 

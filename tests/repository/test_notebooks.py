@@ -168,6 +168,7 @@ def test_each_section_says_how_hard_it_is_and_how_long_it_takes(path):
         assert (section.mark[1] == "Core and advanced") == whole, section.title
     assert any(section.mark[1] == "Core" for section in found)
     assert f"| Time | {times.total(notebook)};" in notebook.cells[1].source
+    assert f"; `quick` about {times.at_quick(notebook)} on " in notebook.cells[1].source
 
 
 def test_times_are_words_running_and_exercises():
@@ -193,6 +194,10 @@ def test_times_are_words_running_and_exercises():
     ]
     by_title = {section.title: section for section in times.sections(notebook)}
     assert [(s.minutes(), s.running()) for s in by_title.values()] == [(4, 61), (5, 0), (7, 0), (12, 0)]
+    assert times.at_quick(notebook) == "a minute"
+    for seconds, said in ((3, "half a minute"), (80, "1½ minutes"), (118, "2 minutes"), (200, "3½ minutes")):
+        told.metadata["papermill"] = {"duration": seconds}
+        assert times.at_quick(notebook) == said
     del told.metadata["papermill"]
     assert by_title["## 1. A?"].running() == 7, "as it was measured before"
     assert times.total(notebook) == "advanced 9 minutes, exercises 1 minute"
