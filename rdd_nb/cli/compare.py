@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rdd_nb.cli.options import Json, say
-from rdd_nb.core.errors import RddError, unknown
+from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rdd_nb.evaluation.scores import Scores
-
 __all__ = ["command_compare"]
-
-#: What a run's rows say of its difference to the first; p-values of groups are corrected for their number.
-CHANGES = ("difference", "difference_low", "difference_high", "p_value")
 
 
 def command_compare(
@@ -51,6 +46,7 @@ def command_compare(
     """
     from rdd_nb.core.files import atomic_write
     from rdd_nb.distillation.run_folder import RunFolder
+    from rdd_nb.evaluation.run_comparison import compare_runs
     from rdd_nb.evaluation.scores import scores_of
 
     if len(runs) < 2:
@@ -65,50 +61,13 @@ def command_compare(
         if not (folder.path / "scores.npz").is_file():
             raise RddError(f"{run} has not been judged yet: rdd-nb evaluate {run}")
         held[str(run)] = scores_of(folder)
-    table = _compared(held, by)
+    table = compare_runs(held, by)
     if csv is not None:
         atomic_write(csv, csv_text(table))
     if as_json:
         print(json.dumps({"by": table["partition"].iloc[-1], "table": json.loads(table.to_json(orient="records"))}))
         return
     _print(table, list(held))
-
-
-def _compared(held: dict[str, Scores], by: str | None) -> pd.DataFrame:
-    """Accuracy of each run on all images and on each group, and the difference to the first run."""
-    import numpy as np
-    import pandas as pd
-
-    from rdd_nb.evaluation.paired_tests import compare_groups, paired_difference
-    from rdd_nb.evaluation.subgroups import group_table
-
-    (first, base), *_ = held.items()
-    told = {"minority": base.minority is not None, "group": base.groups is not None, "class": True}
-    told["class-group"] = told["group"]
-    if by is not None and not told.get(by, False):
-        raise unknown("grouping", by, [name for name, there in told.items() if there], "--by")
-    by = by or next(name for name in ("minority", "group", "class") if told[name])
-    ids, names = base.partition(by)
-    parts = []
-    for run, scores in held.items():
-        if scores.class_names != base.class_names or not np.array_equal(scores.labels, base.labels):
-            raise RddError(f"{first} and {run} were judged on different test images: evaluate both on the same")
-        missing = (by == "minority" and scores.minority is None) or ("group" in by and scores.groups is None)
-        mine, theirs = (ids, ()) if missing else scores.partition(by)
-        if theirs != names or not np.array_equal(mine, ids):
-            raise RddError(f"{first} and {run} name other groups of their test images: evaluate both on the same data")
-        table = pd.concat([group_table(scores, part).assign(partition=part) for part in ("all", by)], ignore_index=True)
-        columns = ["run", "partition", "group", "n", "nets", "accuracy", "low", "high"]
-        table = table.assign(run=run)[columns]
-        if run != first:
-            whole = paired_difference(scores.correct, base.correct)
-            change = compare_groups(scores.correct, base.correct, ids)
-            change["group"] = [names[int(code)] for code in change["group"]]
-            change = change.set_index("group").reindex(table["group"].iloc[1:])
-            for name, value, column in zip(CHANGES, whole, ("difference", "low", "high", "p_holm")):
-                table[name] = [value, *change[column]]
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
 
 
 def _print(table: pd.DataFrame, runs: list[str]) -> None:

@@ -19,7 +19,7 @@ from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.predictions import evaluate, matched, predict
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, groupings
 from rdd_nb.evaluation.subgroups import group_table
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.soft_labels import TEACHER, taught
@@ -89,6 +89,5 @@ def label_effects(
 
 
 def _rows(images: str, labels: str, scores: Scores) -> pd.DataFrame:
-    by = "minority" if scores.minority is not None else "group" if scores.groups is not None else "class"
-    tables = [group_table(scores, name) for name in ("all", by)]
+    tables = [group_table(scores, name) for name in ("all", groupings(scores)[0])]
     return pd.concat(tables).assign(images=images, labels=labels)

@@ -17,7 +17,7 @@ from rdd_nb.core.files import atomic_write
 from rdd_nb.core.folders import parse_arrays, read_regular
 from rdd_nb.distillation.run_folder import RunFolder
 
-__all__ = ["Scores", "scores_of"]
+__all__ = ["Scores", "groupings", "scores_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +188,12 @@ class Scores:
             raise RddError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
         except (OSError, KeyError, TypeError, AttributeError) as error:
             raise RddError(f"{path} holds no scores ({type(error).__name__}): evaluate the run again") from None
+
+
+def groupings(scores: Scores) -> tuple[str, ...]:
+    """The groupings that ``Scores.table`` can make of these scores, the most telling first."""
+    minority = ("minority",) if scores.minority is not None else ()
+    return (*minority, "group", "class", "class-group") if scores.groups is not None else (*minority, "class")
 
 
 def scores_of(run: RunFolder) -> Scores:

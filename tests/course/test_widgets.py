@@ -19,7 +19,7 @@ from rdd_nb.course.widgets import cockpit as cockpit_module
 from rdd_nb.course.widgets.clusters import ClusterExplorer, principal_plane
 from rdd_nb.course.widgets.cockpit import DistillationCockpit
 from rdd_nb.course.widgets.compare import RunComparer
-from rdd_nb.course.widgets.subgroups import SubgroupExplorer, groupings, permutation_band, value_table
+from rdd_nb.course.widgets.subgroups import SubgroupExplorer, permutation_band, value_table
 from rdd_nb.course.widgets.tail import TailExplorer
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
@@ -27,7 +27,7 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.loop import distill
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation import subgroups
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, groupings
 from rdd_nb.experiments.notebook import run_notebook
 from rdd_nb.models import risk
 

@@ -14,12 +14,11 @@ from matplotlib.axes import Axes
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.explorer import Explorer, choice
-from rdd_nb.course.widgets.subgroups import groupings
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation import subgroups
 from rdd_nb.evaluation.paired_tests import Difference
-from rdd_nb.evaluation.scores import Scores, scores_of
+from rdd_nb.evaluation.scores import Scores, groupings, scores_of
 from rdd_nb.figures import COLOURS, captioned_sheet, image_sheet
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 

@@ -17,22 +17,16 @@ from rdd_nb.core.random_streams import seed_of
 from rdd_nb.course.widgets.explorer import INKS, MARKERS, Explorer, choice
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.evaluation import subgroups
-from rdd_nb.evaluation.scores import Scores
+from rdd_nb.evaluation.scores import Scores, groupings
 from rdd_nb.figures import captioned_sheet
 from rdd_nb.figures.figure import Figure, legend_name, shortened
 from rdd_nb.models import risk
 
-__all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "groupings", "permutation_band", "value_table"]
+__all__ = ["METRICS", "SubgroupExplorer", "SubgroupState", "permutation_band", "value_table"]
 
 METRICS = ("accuracy", "CVaR of the loss")
 _GROUPS_SHOWN = 16
 _COLUMNS, _IMAGES = 3, 6
-
-
-def groupings(scores: Scores) -> tuple[str, ...]:
-    """The groupings that ``Scores.table`` can make of these scores, the most telling first."""
-    minority = ("minority",) if scores.minority is not None else ()
-    return (*minority, "group", "class", "class-group") if scores.groups is not None else (*minority, "class")
 
 
 def value_table(scores: Scores, by: str, metric: str = "accuracy", tail: float = 0.1) -> pd.DataFrame:
