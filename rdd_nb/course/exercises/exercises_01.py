@@ -58,6 +58,10 @@ register(
                 "You compare the members' mean with the mean of all. Shares are ratios of sums, not of means.",
                 lambda losses, members: losses[members].mean() / losses.mean(),
             ),
+            Mistake(
+                "You divide by the sum of the *others*. A share is a part of the whole: divide by the sum of all.",
+                lambda losses, members: losses[members].sum() / losses[~members].sum(),
+            ),
         ),
     )
 )
@@ -100,6 +104,10 @@ register(
             Mistake(
                 "A group that is absent there sets no limit, and 0/0 is NaN: leave it out before you divide.",
                 lambda here, there: (here / there).min(),
+            ),
+            Mistake(
+                "You count a group that is absent here and there as ratio 0. It sets no limit: leave it out.",
+                lambda here, there: (here / there).nan_to_num(0).min(),
             ),
             Mistake(
                 "You take the last group. Which one sets the limit depends on the shares: compare all of them.",
@@ -172,6 +180,10 @@ register(
             Mistake(
                 "Off by a fraction: an interpolated quantile is not the tail's edge. Count samples instead.",
                 lambda losses, tail: losses[losses >= losses.quantile(1 - tail)].mean(),
+            ),
+            Mistake(
+                "Rockafellar and Uryasev's form at an interpolated quantile: its minimum lies at one of the losses.",
+                lambda losses, tail: risk.rockafellar_uryasev(losses, tail, losses.quantile(1 - tail)),
             ),
             Mistake(
                 "Less than one sample is still divided by t·n: its weight must be 1 then.",

@@ -206,6 +206,10 @@ register(
                 lambda correct, choose: _honest(correct, ~choose),
             ),
             Mistake(
+                "You select on all images and report on all of them. Select on `choose`, and report on the others.",
+                lambda correct, choose: correct.double().mean(1).amax(),
+            ),
+            Mistake(
                 "That is which one is selected. Asked is its accuracy.",
                 lambda correct, choose: correct[:, choose].double().mean(1).argmax(),
             ),

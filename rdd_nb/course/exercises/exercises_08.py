@@ -241,6 +241,10 @@ register(
                 "The images with the *smallest* numbers in `draw` are tested.",
                 lambda cells, fraction, draw: _split(cells, fraction, draw, last=True),
             ),
+            Mistake(
+                "Your answers stand sorted by pair. The result has a place for each image, in the order of `cells`.",
+                lambda cells, fraction, draw: _split(cells, fraction, draw)[cells.argsort(stable=True)],
+            ),
         ),
     )
 )
