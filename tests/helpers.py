@@ -30,6 +30,11 @@ def made_set(channels: int = 1, classes: int = 2, ipc: int = 3, **changes) -> Sy
     return SyntheticSet(**{**fields, **changes})
 
 
+def hugging_face():
+    """The package ``datasets`` of Hugging Face, where it is installed."""
+    return pytest.importorskip("datasets", reason="large, and of no other use here: pip install datasets")
+
+
 def one_line(caught: pytest.ExceptionInfo[RddError]) -> str:
     text = str(caught.value)
     assert "\n" not in text

@@ -95,7 +95,7 @@ def command_export(
             f"{len(synthetic.images)} images in {png}, rounded to 8 bits: the largest difference is {lost.largest:.3g} "
             f"of 255 grey levels, {100 * lost.clipped:.1f} % of the values were clipped\n"
             f"The card is {png / 'README.md'}: read it, and fill in what it leaves open\n"
-            f"A network is trained on them, without rdd_nb, by: python {png / 'train.py'}"
+            f"A network is trained on them, without rdd_nb, by: python {png / export.SCRIPT}"
         )
     if npz is not None:
         script = npz.with_name(f"{npz.stem}-train.py")

@@ -56,6 +56,7 @@ COLUMNS = ("group", "n", "nets", "accuracy", "low", "high", "low_simultaneous", 
 EVENTS = "events.out.tfevents.rdd_nb"  # TensorBoard reads what has "tfevents" in its name
 # Where one stands alone in a path, Hugging Face's imagefolder takes it for the name of a split.
 SPLITS = re.compile(r"(?i)(?<![^-._ \d])((?:train|test)(?:ing)?|validation|valid|val|dev|evaluation|eval)(?![^-._ \d])")
+SCRIPT = "learn.py"  # for the same reason not train.py, which would hide the images from it
 LONGEST = 60  # characters of a folder's name; file systems allow 255 bytes
 
 
@@ -135,7 +136,7 @@ def image_folder(
         card: the text of ``README.md``, see :func:`rdd_nb.reporting.card.card`.
         force: replace files of these names that differ, such as a card that somebody filled in.
         about: a title and a licence: with them ``croissant.json`` is written too (:mod:`rdd_nb.reporting.croissant`),
-            and ``train.py``, which trains a network with plain PyTorch (:mod:`rdd_nb.reporting.training_script`).
+            and ``learn.py``, which trains a network with plain PyTorch (:mod:`rdd_nb.reporting.training_script`).
 
     Returns:
         The files that were written.
@@ -166,7 +167,7 @@ def image_folder(
         title, licence = about
         what = f"{len(files)} synthetic images, made to stand for a training set when a network is trained."
         tables = (str(contents["metadata.csv"]), str(contents.get("soft_labels.csv", "")))
-        contents["train.py"] = training_script(synthetic)
+        contents[SCRIPT] = training_script(synthetic)
         contents["croissant.json"] = croissant(title, what, licence, *tables)
     other = _others(Path(folder), contents)
     if other:

@@ -13,7 +13,7 @@ import rdd_nb as rdd
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.formations import decode
 from rdd_nb.data.synthetic_set import load_synthetic
-from tests.helpers import made_set, one_line
+from tests.helpers import hugging_face, made_set, one_line
 
 
 def held(channels=3, formations=2, soft=True):
@@ -76,7 +76,7 @@ class _Pretended(types.ModuleType):
 
 
 def test_what_hugging_face_is_given(monkeypatch):
-    """The package is large and not installed here; where it is, tests/data/readers/test_hugging_face.py asks it."""
+    """The package is large; where it is installed, the test below asks it."""
     monkeypatch.setitem(sys.modules, "datasets", _Pretended("datasets"))
     made = held()
     columns, features = made.to_datasets()
@@ -89,6 +89,23 @@ def test_what_hugging_face_is_given(monkeypatch):
     assert grey["image"][0].mode == "L" and "soft_label" not in grey
     with pytest.raises(RddError, match="2 channels"):
         held(channels=2).to_datasets()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hugging_face_has_the_whole_set_also_after_a_file(tmp_path, channels):
+    datasets = hugging_face()
+    made = held(channels)
+    given = made.to_datasets()
+    given.to_parquet(tmp_path / "set.parquet")
+    read = datasets.load_dataset("parquet", data_files=str(tmp_path / "set.parquet"), cache_dir=str(tmp_path / "cache"))
+    for table in (given, read["train"]):
+        assert table.features == given.features and table.features["label"].names == ["a/b", "été"]
+        pixels = np.stack([np.asarray(image) for image in table["image"]]).reshape(16, 8, 10, channels)
+        assert np.array_equal(pixels.transpose(0, 3, 1, 2), made.decoded.to_uint8().numpy())
+        assert list(table["label"]) == made.decoded.labels.tolist()
+        assert np.array_equal(np.float32(list(table["soft_label"])), made.soft_labels.numpy())
+    again = rdd.load(datasets.DatasetDict(train=given, test=read["train"])).test
+    assert torch.equal(again.images, made.decoded.to_uint8()) and torch.equal(again.labels, made.decoded.labels)
 
 
 def test_without_hugging_face_it_says_what_to_install(monkeypatch):

@@ -22,6 +22,7 @@ from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.readers.folder import read_folder
 from rdd_nb.reporting import export
+from tests.helpers import hugging_face
 
 NASTY = ("train", "test tube", "cat/dog", "Con", "con", "évaluation", 'a,b "q"', "..", ".hidden", "x" * 300)
 
@@ -102,7 +103,7 @@ def test_the_script_beside_an_export_trains_without_this_package(tmp_path, form,
     synthetic = rdd.SyntheticSet(images, labels, names, (0.5,), (0.2,), 2, **soft)
     if form == "png":
         export.image_folder(synthetic, tmp_path / "made", about=("Toys", "mit"))
-        script = tmp_path / "made" / "train.py"
+        script = tmp_path / "made" / "learn.py"
     else:
         export.npz_file(synthetic, tmp_path / "it's.npz")
         script = tmp_path / "it's-train.py"
@@ -113,6 +114,35 @@ def test_the_script_beside_an_export_trains_without_this_package(tmp_path, form,
     assert done.returncode == 0, done.stderr
     count = 4 if more == "plain" else 16
     assert done.stdout.startswith(f"{count} images, 300 epochs: loss 0.0") and (tmp_path / "net.pt").is_file()
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("test", "train set"), ("a/b", "=1+1")])
+def test_hugging_face_reads_an_exported_folder(tmp_path, names):
+    """By its card as well as without: no file beside the images may look like the whole of a split to it."""
+    datasets = hugging_face()
+    synthetic, folder = synthetic_of(names), str(tmp_path / "made")
+    with_card = "---\nconfigs:\n- {config_name: default, data_files: [{split: train, path: [metadata.csv, '*/*.png']}]}"
+    export.image_folder(synthetic, folder, f"{with_card}\n---\n", about=("Toys", "mit"))
+    wanted = sorted(
+        zip((names[label] for label in synthetic.labels.tolist()), [each.tobytes() for each in _pixels(synthetic)])
+    )
+    for path, more in ((folder, {}), ("imagefolder", {"data_dir": folder})):
+        parts = datasets.load_dataset(path, **more, cache_dir=str(tmp_path / f"cache of {len(more)}"))
+        assert list(parts) == ["train"]
+        found = ((row["label"], np.asarray(row["image"]).tobytes()) for row in parts["train"])
+        assert sorted(found) == wanted
+
+
+def _pixels(synthetic):
+    return synthetic.to_uint8().permute(0, 2, 3, 1).numpy()
+
+
+def test_croissant_is_read_by_its_own_library(tmp_path):
+    library = pytest.importorskip("mlcroissant", reason="large, and of no other use here: pip install mlcroissant")
+    export.image_folder(synthetic_of(("cat", "dog")), tmp_path / "images", "card", about=("Toys", "mit"))
+    held = library.Dataset(jsonld=str(tmp_path / "images/croissant.json"))
+    labels = [(row["labels/file_name"], row["labels/label"]) for row in held.records("labels")]
+    assert (b"cat/000.png", b"cat") in labels and len(labels) == len(list(held.records("pictures"))) == 4
 
 
 def test_an_npz_is_replaced_only_by_force(tmp_path):
@@ -323,8 +353,8 @@ def test_the_command_writes_what_is_asked_for(tmp_path, capsys, monkeypatch):
         "croissant.json",
         "dog/000.png",
         "dog/001.png",
+        "learn.py",
         "metadata.csv",
-        "train.py",
     ]
     about = json.loads(Path("a/images/croissant.json").read_text("utf-8"))
     assert about["name"] == "digits, distilled to 2 images a class" and f"license: {about['license']}\n" in Path(

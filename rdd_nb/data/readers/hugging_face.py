@@ -48,6 +48,9 @@ def read_hugging_face(name: str, reading: Reading) -> Source:
     if tables:
         return _of_tables(tables, title, walk, reading)
     if not shards:
+        if any(path.suffix.lower() == ".arrow" for path in below):
+            mend = f"in Python, rdd.load(datasets.load_from_disk({str(folder)!r})) reads it"
+            raise RddError(f"{folder} is what save_to_disk of `datasets` writes: {mend}, or write it with to_parquet")
         mend = "folder:PATH reads folders of classes, table:PATH other tables"
         raise RddError(f"{folder} has no metadata.csv, no metadata.jsonl and no .parquet files: {mend}")
     if reading.images is not None:
@@ -161,7 +164,8 @@ def of_dataset(held: Any, reading: Reading) -> Source:
         raise RddError("objects of `datasets` need that package: install it with `pip install datasets`") from None
     parts = dict(held) if isinstance(held, dict) else {"": held}
     rows: list[Row] = []
-    for split, part in parts.items():
+    for split, shown in parts.items():
+        part = shown.with_format(None)  # plain values, whatever form or transform its owner looks at it through
         found = [name for name, kind in part.features.items() if isinstance(kind, Feature)]
         if reading.file is None and not found:
             told = ", ".join(part.features)
@@ -181,6 +185,8 @@ def of_dataset(held: Any, reading: Reading) -> Source:
             if not where:
                 raise RddError(f"the part {split!r} of the data set is none of {', '.join(WORDS)}: {mend}")
         rows += columns.rows(_of_rows(packed, image, columns.needed, split, where))
+    if not rows:
+        raise RddError("the data set has no rows: give one with images")
     name = f"hf:{getattr(next(iter(parts.values())).info, 'dataset_name', None) or 'dataset'}"
     return assembled(of_listing(Listing(Path(name), name, rows), *columns.orders(rows)), reading)
 

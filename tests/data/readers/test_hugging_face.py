@@ -7,6 +7,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from rdd_nb.core import processes
@@ -14,6 +15,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.loading import load
 from tests.data.helpers import picture
 from tests.data.readers.helpers import cells, grey, refused, remarked
+from tests.helpers import hugging_face
 
 FEATURES = {
     "image": {"_type": "Image"},
@@ -188,17 +190,61 @@ def test_an_object_of_datasets_needs_the_package(monkeypatch):
         load({"train": []})
 
 
-def test_an_object_of_datasets():
-    datasets = pytest.importorskip("datasets", reason="large, and of no other use here: pip install datasets")
+def test_what_save_to_disk_writes_is_told_apart(tmp_path):
+    picture(tmp_path / "x.png")
+    (tmp_path / "data-00000-of-00001.arrow").write_bytes(b"")
+    assert "rdd.load(datasets.load_from_disk(" in refused(f"hf:{tmp_path}")
+
+
+def rows_of(datasets, first=0, count=10):
+    """A table of grey images, ten as a rule, of two classes that each have a place of their own."""
     features = datasets.Features(
         image=datasets.Image(), label=datasets.ClassLabel(names=["dog", "cat"]), place=datasets.Value("string")
     )
+    rows = {"image": [Image.new("L", (6, 6), first + i) for i in range(count)], "label": [0, 1] * (count // 2)}
+    return datasets.Dataset.from_dict({**rows, "place": ["wood", "town"] * (count // 2)}, features)
+
+
+def test_an_object_of_datasets():
+    datasets = hugging_face()
 
     def part(first):
-        rows = {"image": [Image.new("L", (6, 6), first + i) for i in range(10)], "label": [0, 1] * 5}
-        return datasets.Dataset.from_dict({**rows, "place": ["wood", "town"] * 5}, features)
+        return rows_of(datasets, first)
 
     splits = load(datasets.DatasetDict(train=part(0), validation=part(100), test=part(200)), group="place")
     assert grey(splits.test) == list(range(200, 210)) and len(splits.validation) == 10
     assert splits.train.class_names == ("dog", "cat") and splits.train.group_names == ("town", "wood")
     assert len(load(part(0)).train) == 8
+
+
+@pytest.mark.parametrize("form", ["torch", "numpy", "pandas", "arrow", "a transform", "a stream", "undecoded"])
+def test_an_object_is_read_alike_in_whatever_form_it_shows_itself(form):
+    datasets = hugging_face()
+    held = rows_of(datasets)
+    if form == "a transform":
+        shown = held.with_transform(lambda batch: {"nothing": [0] * len(batch["image"])})
+    elif form == "a stream":
+        shown = held.to_iterable_dataset()
+    elif form == "undecoded":
+        shown = held.cast_column("image", datasets.Image(decode=False))
+    else:
+        shown = held.with_format(form)
+    plain, same = load(held, group="place"), load(shown, group="place")
+    assert torch.equal(plain.train.images, same.train.images) and torch.equal(plain.train.groups, same.train.groups)
+    assert same.train.class_names == ("dog", "cat") and same.test.labels.tolist() == plain.test.labels.tolist()
+
+
+def test_objects_from_files_and_what_they_hold_no_images_of(tmp_path):
+    datasets = hugging_face()
+    parts = datasets.DatasetDict(train=rows_of(datasets), test=rows_of(datasets, 100))
+    parts.save_to_disk(tmp_path / "kept")
+    again = load(datasets.load_from_disk(str(tmp_path / "kept")), group="place")
+    assert grey(again.test) == list(range(100, 110)) and again.train.group_names == ("town", "wood")
+    (tmp_path / "shards").mkdir()
+    for name, part in parts.items():
+        part.to_parquet(tmp_path / "shards" / f"{name}-00000-of-00001.parquet")
+    assert grey(load(f"hf:{tmp_path / 'shards'}", group="place").test) == list(range(100, 110))
+    with pytest.raises(RddError, match="the data set has no rows: give one with images"):
+        load(rows_of(datasets).select([]))
+    with pytest.raises(RddError, match="no column of images, only label"):
+        load(rows_of(datasets).remove_columns(["image", "place"]))
