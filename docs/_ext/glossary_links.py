@@ -44,6 +44,7 @@ FORMS = {
 }
 #: Phrases in which a word has another meaning than the glossary's.
 OTHERWISE = {
+    "feature": r"spurious features?",
     "inner": r"inner maximum",
     "matching": r"(?:Gradient|Distribution) Matching",  # titles of papers
     "partition": r"(?:set|two) partitions",

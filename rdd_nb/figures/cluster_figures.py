@@ -266,7 +266,7 @@ def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) 
     Args:
         curves: set → columns side, radius, share (:func:`rdd_nb.evaluation.diagnostics.coverage_curve`).
     """
-    figure = Figure(figsize=(9.5, 3.7), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, side in zip(panels, names):
         clean_axes(axes)
@@ -280,7 +280,7 @@ def coverage_curves(curves: Mapping[str, pd.DataFrame], names: tuple[str, str]) 
         axes.set(ylim=(0, 102), xlabel="radius, in typical distances of two images of a class")
         axes.set_title(f"{side} images")
     panels[0].set_ylabel("within the radius, in %")
-    panels[1].legend(frameon=False, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves), frameon=False)
     return figure
 
 
