@@ -7,6 +7,9 @@ memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +21,11 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.arrays import as_ids, as_images, from_items
-from rdd_nb.data.stratified import evenly
+from rdd_nb.data.stratified import held_out
 
 __all__ = ["ImageDataset", "Splits", "statistics"]
+
+BLOCK_BYTES = 8_000_000  # of images that are looked at together, where they may be mapped from a file
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -34,8 +39,13 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     values = np.arange(256) / 255
     mean, std = [], []
+    step = max(1, BLOCK_BYTES // max(1, images[0].numel())) if len(images) else 1
     for channel in range(images.shape[1]):
-        counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).cpu().numpy()
+        parts = (images[i : i + step, channel].reshape(-1) for i in range(0, len(images), step))
+        total = torch.zeros(256, dtype=torch.int64, device=images.device)
+        for part in parts:
+            total += torch.bincount(part, minlength=256)
+        counts = total.cpu().numpy()
         average = float((counts * values).sum() / counts.sum())
         mean.append(average)
         std.append(float(np.sqrt((counts * (values - average) ** 2).sum() / counts.sum())) or 1.0)
@@ -187,6 +197,15 @@ class ImageDataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the pixels and then the labels, whatever holds them."""
+        total = hashlib.sha256()
+        for part in self.images.split(max(1, BLOCK_BYTES // max(1, math.prod(self.shape)))):
+            total.update(part.cpu().contiguous().numpy().data)
+        total.update(self.labels.cpu().contiguous().numpy().data)
+        return total.hexdigest()
+
     @property
     def class_counts(self) -> Tensor:
         """int64 ``[K]``: how many images each class has."""
@@ -248,20 +267,7 @@ class ImageDataset:
         Raises:
             RddError: ``fraction`` is not inside (0, 1), or a class is too small to give one image and keep one.
         """
-        if not 0 < fraction < 1:
-            raise RddError(f"the fraction to hold out must lie between 0 and 1, not {fraction}")
-        generator = stream(seed, "hold_out")
-        groups = torch.zeros_like(self.labels) if self.groups is None else self.groups
-        held = torch.zeros(len(self), dtype=torch.bool)
-        for label, count in enumerate(self.class_counts.tolist()):
-            wanted = int(count * fraction + 0.5)
-            if count and not 0 < wanted < count:
-                raise RddError(
-                    f"class {self.class_names[label]!r} has {count} images, too few to hold out {fraction:g} of them: "
-                    "add images or change the fraction"
-                )
-            members = (self.labels == label).nonzero().squeeze(1)
-            held[evenly(members, groups, self.num_groups, wanted, generator)] = True
+        held = held_out(self.labels, self.groups, self.class_names, self.num_groups, fraction, seed)
         return self.subset(~held), self.subset(held)
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> ImageDataset:

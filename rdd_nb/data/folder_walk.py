@@ -92,11 +92,17 @@ def is_dir(entry: os.DirEntry[str]) -> bool:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All files in ``folder``, at any depth, but hidden ones and those behind links; then what folders are closed."""
-    closed: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+    for place, names in _folders_below(folder):
+        yield from (Path(place, name) for name in names)
+
+
+def _folders_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below, and the files in it; those that are closed come last, by themselves."""
+    closed: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(os.fspath(error.filename))):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(place, name) for name in sorted(files) if name[0] != ".")
-    yield from closed
+        yield place, sorted(name for name in files if name[0] != ".")
+    yield from ((os.path.dirname(place), [os.path.basename(place)]) for place in closed)
 
 
 class Walk:
@@ -106,21 +112,28 @@ class Walk:
         self.folder = folder
         self.left: dict[str, list[str]] = {}
         self._root = os.path.realpath(folder)
-        self._known: dict[str, str] = {}  # folders, and where they are: their files are many
+        self._inside = os.path.join(self._root, "")
+        # Folders, where they are, and which of their files are links: their files are many.
+        self._known: dict[str, tuple[str, frozenset[str] | None]] = {}
+        self._checked: set[str] = set()
 
-    def real(self, path: Path) -> str:
+    def real(self, path: str | Path) -> str:
         """``path`` with all its links followed."""
         parent, name = os.path.split(path)
         if name in ("", ".."):
             return os.path.realpath(path)
         if parent not in self._known:
-            self._known[parent] = os.path.realpath(parent)
-        place = os.path.join(self._known[parent], name)
-        return os.path.realpath(place) if os.path.islink(place) else place
+            place = os.path.realpath(parent)
+            self._known[parent] = os.path.join(place, ""), _links_in(place)
+        place, links = self._known[parent]
+        link = os.path.islink(place + name) if links is None else bool(links) and _folded(name) in links
+        return os.path.realpath(place + name) if link else place + name
 
-    def check_inside(self, path: Path, where: str) -> None:
+    def check_inside(self, path: str | Path, where: str) -> None:
         """Refuse a path that leads out of the folder; ``where`` names it in the error."""
-        if not self.real(path).startswith(os.path.join(self._root, "")):
+        place = self.real(path)
+        self._checked.add(place)
+        if not place.startswith(self._inside):
             raise RddError(f"{where} lies outside {self.folder}, where nothing is read: copy it into the folder")
 
     def leave_out(self, what: str, paths: Iterable[Path]) -> None:
@@ -128,8 +141,27 @@ class Walk:
         if names := [str(path.relative_to(self.folder)) for path in paths]:
             self.left.setdefault(what, []).extend(names)
 
-    def leave_out_unnamed(self, named: Iterable[Path], table: str) -> None:
-        """Remember the images of the folder that a table does not name."""
-        known = {self.real(path) for path in named}
-        images = (path for path in files_below(self.folder) if suffix(path.name) in SUFFIXES + OTHER_IMAGES)
-        self.leave_out(f"images that {table} does not name", (path for path in images if self.real(path) not in known))
+    def leave_out_unnamed(self, table: str) -> None:
+        """Remember the images of the folder that a table does not name: those that were not checked until now."""
+        images = frozenset(SUFFIXES + OTHER_IMAGES)
+        found = (
+            Path(place, name)
+            for place, names in _folders_below(self.folder)
+            for name in names
+            if suffix(name) in images and self.real(os.path.join(place, name)) not in self._checked
+        )
+        self.leave_out(f"images that {table} does not name", found)
+
+
+def _links_in(folder: str) -> frozenset[str] | None:
+    """The links that lie in a folder; None where it cannot be listed, though its files may be read."""
+    try:
+        with os.scandir(folder) as held:
+            return frozenset(_folded(entry.name) for entry in held if entry.is_symlink())
+    except OSError:
+        return None
+
+
+def _folded(name: str) -> str:
+    """A name as file systems compare it that know no case, or other Unicode forms."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -143,8 +143,9 @@ def open_image(row: Row, background: str | None = None) -> Image.Image:
 def _opened(row: Row) -> Iterator[ImageFile.ImageFile]:
     """The image, its head read and checked; whatever goes wrong with it meanwhile becomes one line."""
     try:
-        with io.BytesIO(row.data) if row.data is not None else open_regular(row.path) as file:
-            if (len(row.data) if row.data is not None else os.fstat(file.fileno()).st_size) > LARGEST:
+        data = row.fetched().data
+        with io.BytesIO(data) if isinstance(data, bytes) else open_regular(row.path) as file:
+            if (len(data) if isinstance(data, bytes) else os.fstat(file.fileno()).st_size) > LARGEST:
                 raise RddError(f"{row.where} has more than {LARGEST // 10**6:,} MB: make it smaller first")
             start = file.read(16)
             file.seek(0)

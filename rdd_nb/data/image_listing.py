@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import one_line
@@ -29,19 +30,24 @@ FOLDERS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid"
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled", "unlabelled")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One image of a folder: ``where`` names it in an error; ``group`` and ``split`` are empty where nobody says.
 
-    ``data`` holds the image's file where it does not lie in a file of its own.
+    ``data`` holds the image's file, or gets it, where it does not lie in a file of its own but, as the ``number``-th,
+    with others in ``path``.
     """
 
     where: str
-    path: Path
+    path: str | Path
     label: str
     group: str = ""
     split: str = ""
-    data: bytes | None = None
+    data: bytes | Callable[[], bytes] | None = None
+    number: int = 0
+
+    def fetched(self) -> Row:
+        """The row with the image's file itself, where ``data`` gets it."""
+        return self._replace(data=self.data()) if callable(self.data) else self
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class _Reader(Walk):
             said = " and ".join(map(str, tables.values()))
             raise RddError(f"of {said} one has a column group, the other has none: give both one, or none")
         rows = [row for part in parts for row in part]
-        self.leave_out_unnamed((row.path for row in rows), TABLE)
+        self.leave_out_unnamed(TABLE)
         others = [path for path in files_below(self.folder) if path not in tables.values()]
         self.leave_out(f"tables other than {TABLE}", (path for path in others if suffix(path.name) in OTHER_TABLES))
         return rows
@@ -158,8 +164,9 @@ class _Reader(Walk):
                 if place in seen:
                     raise RddError(f"{where} names {filename!r} again, after line {seen[place]}: keep one of them")
                 seen[place] = reader.line_num
-                self.check_inside(table.parent / filename, f"{where}: {filename!r}")
-                rows.append(Row(f"{where}, {filename}", table.parent / filename, **values))  # type: ignore[arg-type]
+                path = os.path.join(table.parent, filename)
+                self.check_inside(path, f"{where}: {filename!r}")
+                rows.append(Row(f"{where}, {filename}", path, **values))  # type: ignore[arg-type]
         except OSError as error:
             raise RddError(f"{table} cannot be read ({error.strerror}): change its permissions") from None
         except (UnicodeDecodeError, csv.Error) as error:

@@ -14,7 +14,9 @@ from typing import Any
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import sources
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
+from rdd_nb.data.readers.catalogue import assembled
 from rdd_nb.data.readers.hugging_face import of_dataset
+from rdd_nb.data.readers.registry import TESTED
 from rdd_nb.data.reading import Reading
 
 __all__ = ["available", "load"]
@@ -73,13 +75,16 @@ def load(
     base = sources.default_root() if root is None else Path(os.path.expanduser(root))
     if "\0" in str(base):
         raise RddError(f"root {str(base)!r} is no path: give the folder where data lie")
-    source = sources.fetch(name, base, download, how) if isinstance(name, str) else of_dataset(name, how)
+    if isinstance(name, str):
+        source = sources.fetch(name, base, download, how)
+    else:
+        source = assembled(of_dataset(name, how), how, TESTED)
     train = _dataset(source, source.train)
     validation = None if source.validation is None else _dataset(source, source.validation)
     if source.test is not None:
         test = _dataset(source, source.test)
     else:
-        train, test = train.hold_out(0.2, seed=0)
+        train, test = train.hold_out(TESTED, seed=0)
         train = train.with_statistics(*statistics(train.images))
     if source.remark:
         warnings.warn(source.remark, UserWarning, stacklevel=2)

@@ -5,23 +5,26 @@ So a part of the data can be chosen before an image is decoded.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import stream
-from rdd_nb.data.image_folder import Head, Part, Source, check_memory, heads_of, open_image, pixels, threads
-from rdd_nb.data.image_listing import Listing, Row
+from rdd_nb.data.dataset import statistics
+from rdd_nb.data.decoding import Pixels, decoded
+from rdd_nb.data.image_folder import Part, Source
+from rdd_nb.data.image_listing import Listing
 from rdd_nb.data.reading import Reading
-from rdd_nb.data.stratified import evenly
+from rdd_nb.data.stratified import evenly, held_out
 
 __all__ = ["Catalogue", "assembled", "of_listing", "of_source", "ordered"]
+
+PARTS = (("train", ""), ("validation",), ("test",))  #: what images of each part are called
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Catalogue:
         groups: the group of each; empty where none are named.
         splits: ``"train"``, ``"validation"`` or ``"test"`` of each, or ``""`` where the data come in one piece.
         told: place in the list → how to name the image in an error.
-        fetch: places in the list, reading → images uint8 ``[n, C, H, W]`` and what to remark.
+        fetch: places in the list, reading → their images.
         class_names, group_names: in their order, where the data say one; else they are sorted.
-        remark: what was left out, in a line.
+        listing: the images' files, where each has one.
     """
 
     name: str
@@ -46,14 +49,16 @@ class Catalogue:
     groups: Sequence[str]
     splits: Sequence[str]
     told: Callable[[int], str]
-    fetch: Callable[[Sequence[int], Reading], tuple[Tensor, str]]
+    fetch: Callable[[Sequence[int], Reading], Pixels]
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()
-    remark: str = ""
+    listing: Listing | None = None
 
 
-def assembled(held: Catalogue, reading: Reading) -> Source:
+def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Source:
     """The images of a catalogue that ``reading`` wants, divided as it says.
+
+    Of data in one piece the part ``hold_out`` becomes the test set, as :meth:`ImageDataset.hold_out` does it.
 
     Raises:
         RddError: a class or group that is not there, one class alone, a class or tested group that training lacks, or
@@ -76,20 +81,28 @@ def assembled(held: Catalogue, reading: Reading) -> Source:
             _check_splits(held, what, values, splits, wanted)
     class_names, ids = _ids(labels, held.class_names)
     group_names, group_ids = _ids(groups, held.group_names) if groups else ((), None)
-    images, remark = held.fetch(wanted, reading)
-
-    def part(*names: str) -> Part | None:
-        mine = torch.tensor([split in names for split in splits], dtype=torch.bool)
-        if not mine.any():
-            return None
-        # all of them as they are, so that large data are not held twice
-        return Part(images if mine.all() else images[mine], ids[mine], None if group_ids is None else group_ids[mine])
-
-    train = part("train", "")
+    if parts == {""} and hold_out:
+        with contextlib.suppress(
+            RddError
+        ):  # too few to be divided, which is told once the images are known to be whole
+            tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
+            splits = ["test" if test else "train" for test in tested.tolist()]
+    # Each part in one piece, so that none is held twice.
+    order = [i for names in PARTS for i, split in enumerate(splits) if split in names]
+    pixels = held.fetch([wanted[i] for i in order], reading)
+    sizes = [sum(split in names for split in splits) for names in PARTS]
+    pieces = zip(pixels.images.split(sizes), torch.tensor(order).split(sizes))
+    made = [
+        Part(images, ids[mine], None if group_ids is None else group_ids[mine]) if len(mine) else None
+        for images, mine in pieces
+    ]
+    train, validation, test = made
     assert train is not None
     title = held.name + ("" if parts - {""} else " (split 80/20)") + _told_choice(reading)
-    remarks = "; ".join(filter(None, (held.remark, remark and f"{held.name}: {remark}")))
-    return Source(title, train, part("test"), class_names, group_names, remark=remarks, validation=part("validation"))
+    left = "" if held.listing is None or not held.listing.left_out else f"left out {held.listing.counted()}"
+    remarks = "; ".join(f"{held.name}: {remark}" for remark in (left, pixels.remark) if remark)
+    known = None if pixels.kept is None else pixels.kept.statistics(sizes[0], statistics)
+    return Source(title, train, test, class_names, group_names, known, remarks, validation)
 
 
 def ordered(values: Iterable[str]) -> list[str]:
@@ -170,7 +183,6 @@ def _told_choice(reading: Reading) -> str:
 def of_listing(held: Listing, class_names: Sequence[str] = (), group_names: Sequence[str] = ()) -> Catalogue:
     """A catalogue of image files."""
     rows = held.rows
-    remark = f"{held.name}: left out {held.counted()}" * bool(held.left_out)
     return Catalogue(
         held.name,
         str(held.folder),
@@ -178,10 +190,10 @@ def of_listing(held: Listing, class_names: Sequence[str] = (), group_names: Sequ
         [row.group for row in rows] if rows and rows[0].group else [],
         [row.split for row in rows],
         lambda place: rows[place].where,
-        lambda places, reading: _decoded([rows[i] for i in places], reading),
+        lambda places, reading: decoded([rows[i] for i in places], reading, held.name),
         tuple(class_names),
         tuple(group_names),
-        remark,
+        held,
     )
 
 
@@ -193,9 +205,9 @@ def of_source(source: Source) -> Catalogue:
     groups = torch.cat([part.groups for _, part in parts if part.groups is not None] or [torch.zeros(0)]).tolist()
     splits = [name if source.test is not None else "" for name, part in parts for _ in range(len(part.labels))]
 
-    def fetch(places: Sequence[int], reading: Reading) -> tuple[Tensor, str]:
+    def fetch(places: Sequence[int], reading: Reading) -> Pixels:
         images = parts[0][1].images if len(parts) == 1 else torch.cat([part.images for _, part in parts])
-        return (images if len(places) == len(images) else images[torch.tensor(places)]), ""
+        return Pixels(images if list(places) == list(range(len(images))) else images[torch.tensor(places)])
 
     return Catalogue(
         source.name,
@@ -207,41 +219,4 @@ def of_source(source: Source) -> Catalogue:
         fetch,
         source.class_names,
         source.group_names,
-        source.remark,
     )
-
-
-def _decoded(rows: Sequence[Row], reading: Reading) -> tuple[Tensor, str]:
-    """The images of rows, uint8 ``[N, C, H, W]``, and what to remark."""
-    size, channels, background = reading.size, reading.channels, reading.background
-
-    def read(row: Row) -> np.ndarray:
-        return pixels(open_image(row, background), size, channels, reading.fit, background)
-
-    def place(index: int) -> None:
-        row, array = rows[index], read(rows[index])
-        if len(array) != len(images[0]):
-            grey, other = (rows[0], row) if len(images[0]) == 1 else (row, rows[0])
-            mend = "pass --channels 3 or --channels 1 (channels=3 in Python) to make them alike"
-            raise RddError(f"{grey.where} is grey and {other.where} is RGB: {mend}")
-        if array.shape != images[0].shape:
-            sizes = [f"{shape[2]}×{shape[1]}" for shape in (images[0].shape, array.shape)]
-            mend = "pass --size 32 or so (size=32 in Python) to resize them"
-            raise RddError(f"{rows[0].where} has {sizes[0]} pixels and {row.where} has {sizes[1]}: {mend}")
-        images[index] = array
-
-    heads = heads_of(rows)
-    check_memory(heads, size, channels)
-    images = np.empty((len(rows), *read(rows[0]).shape), np.uint8)
-    with ThreadPoolExecutor(threads(heads)) as pool:
-        for _ in pool.map(place, range(len(rows))):
-            pass
-    return torch.from_numpy(images), _stretched(heads) if size and reading.fit is None else ""
-
-
-def _stretched(heads: Sequence[Head]) -> str:
-    oblong = sum(head.width != head.height for head in heads)
-    if not oblong:
-        return ""
-    mend = "--fit pad or --fit crop keeps their proportions (fit= in Python)"
-    return f"{oblong:,} of {len(heads):,} images are not square and were stretched: {mend}"

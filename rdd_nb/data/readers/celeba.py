@@ -14,27 +14,26 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import read_regular
 from rdd_nb.data.folder_walk import Walk, title_of
-from rdd_nb.data.image_folder import Source
 from rdd_nb.data.image_listing import LARGEST_TABLE
-from rdd_nb.data.readers.catalogue import assembled, of_listing
+from rdd_nb.data.readers.catalogue import Catalogue, of_listing
 from rdd_nb.data.readers.columns import columns_of
 from rdd_nb.data.readers.table import Table, images_folder, listed, open_table
 from rdd_nb.data.reading import Reading
 
-__all__ = ["read_celeba"]
+__all__ = ["of_celeba"]
 
 IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba")
 SPLIT = "split"
 
 
-def read_celeba(name: str, reading: Reading) -> Source:
+def of_celeba(name: str, reading: Reading) -> Catalogue:
     """The images of ``celeba:PATH`` by their attributes, such as ``label="Blond_Hair", group="Male"``.
 
     The values are called ``Male`` and ``not Male``, unless ``names`` says otherwise.
 
     Raises:
         RddError: a file that is not there, an unknown attribute, an image without a part, and as
-            :func:`rdd_nb.data.readers.table.read_table`.
+            :func:`rdd_nb.data.readers.table.of_table`.
     """
     place = os.path.expanduser(name.removeprefix("celeba:"))
     title = title_of(name, place, "celeba")
@@ -54,7 +53,7 @@ def read_celeba(name: str, reading: Reading) -> Source:
     columns = columns_of(table.columns, reading, str(table.path), names)
     files = images_folder(folder, held_in, walk)
     held = listed(table, title, walk, files, reading.file or table.columns[0], columns)
-    return assembled(of_listing(held, *columns.orders(held.rows)), reading)
+    return of_listing(held, *columns.orders(held.rows))
 
 
 def _path(folder: Path, stem: str, walk: Walk) -> Path | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.data.folder_walk import plain
@@ -20,15 +21,15 @@ CROSS = ", "  # between the values of several columns
 _RANGE = re.compile(r"(-?\d{1,18})?\.\.(-?\d{1,18})?")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A line of a table: how to name it in an error, the values that are asked for, the image, its folder's split."""
 
     where: str
     values: Mapping[str, str]
-    path: Path
-    data: bytes | None = None
+    path: str | Path
+    data: bytes | Callable[[], bytes] | None = None
     split: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Columns:
                 if ("", value) not in known:
                     known["", value] = split_named(value, self.splits, record.where)
                 split = known["", value]
-            rows.append(Row(record.where, record.path, label, group, split, record.data))
+            rows.append(Row(record.where, record.path, label, group, split, record.data, record.number))
         return rows
 
     def _named(self, column: str, value: str, where: str) -> str:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.folder_walk import OTHER_IMAGES, SUFFIXES, Walk, files_below, plain, suffix, title_of
-from rdd_nb.data.image_folder import Source
 from rdd_nb.data.image_listing import Listing
-from rdd_nb.data.readers.catalogue import assembled, of_listing
+from rdd_nb.data.readers.catalogue import Catalogue, of_listing
 from rdd_nb.data.readers.columns import Columns, Record, columns_of
 from rdd_nb.data.readers.table import images_folder
 from rdd_nb.data.reading import Reading
 
-__all__ = ["expression", "read_domains", "read_names"]
+__all__ = ["expression", "of_domains", "of_names"]
 
 DOMAINS = "{domain}/{class}/{file}"
 
@@ -53,13 +52,13 @@ def expression(pattern: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def read_names(name: str, reading: Reading) -> Source:
+def of_names(name: str, reading: Reading) -> Catalogue:
     """The images of ``names:PATH``, at any depth, by what ``reading.pattern`` finds in their names.
 
     A pattern with ``/`` is held against the path within the folder. Files that do not fit it are left out, and told.
 
     Raises:
-        RddError: no pattern or none that fits, and as :func:`rdd_nb.data.readers.table.read_table`.
+        RddError: no pattern or none that fits, and as :func:`rdd_nb.data.readers.table.of_table`.
     """
     if reading.pattern is None:
         mend = "pass --pattern '{age}_{gender}_{rest}' or so (pattern=… in Python)"
@@ -67,18 +66,18 @@ def read_names(name: str, reading: Reading) -> Source:
     return _read(name, "names", reading.pattern, reading)
 
 
-def read_domains(name: str, reading: Reading) -> Source:
+def of_domains(name: str, reading: Reading) -> Catalogue:
     """The images of ``domains:PATH``, ``domain/class/file``: the domain is the group.
 
     Raises:
-        RddError: as :func:`read_names`.
+        RddError: as :func:`of_names`.
     """
     return _read(name, "domains", DOMAINS, reading, "class", ("domain",))
 
 
 def _read(
     name: str, kind: str, pattern: str, reading: Reading, label: str = "", groups: tuple[str, ...] = ()
-) -> Source:
+) -> Catalogue:
     place = os.path.expanduser(name.removeprefix(f"{kind}:"))
     title = title_of(name, place, kind)
     folder, walk = Path(place), Walk(Path(place))
@@ -89,7 +88,7 @@ def _read(
         told = next((shown for names in walk.left.values() for shown in names), "no image")
         raise RddError(f"no image in {folder} is called as {pattern!r} says (the first is {told}): mend the pattern")
     held = Listing(folder, title, rows, walk.left)
-    return assembled(of_listing(held, *columns.orders(rows)), reading)
+    return of_listing(held, *columns.orders(rows))
 
 
 def _records(folder: Path, fits: re.Pattern[str], whole: bool, columns: Columns, walk: Walk) -> Iterator[Record]:

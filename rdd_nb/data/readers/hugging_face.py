@@ -17,25 +17,24 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import read_regular
 from rdd_nb.data.folder_walk import Walk, files_below, title_of
-from rdd_nb.data.image_folder import Source
 from rdd_nb.data.image_listing import LARGEST_TABLE, Listing, Row
-from rdd_nb.data.readers.catalogue import assembled, of_listing
+from rdd_nb.data.readers.catalogue import Catalogue, of_listing
 from rdd_nb.data.readers.columns import Record, columns_of
 from rdd_nb.data.readers.parquet import Shards, value_text
 from rdd_nb.data.readers.table import Table, file_column, images_folder, open_table
 from rdd_nb.data.reading import SPLITS, Reading
 
-__all__ = ["of_dataset", "read_hugging_face"]
+__all__ = ["of_dataset", "of_hugging_face"]
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 WORDS = {word: split for word, split in SPLITS.items() if not word.isdigit()}
 
 
-def read_hugging_face(name: str, reading: Reading) -> Source:
+def of_hugging_face(name: str, reading: Reading) -> Catalogue:
     """The images of ``hf:PATH``, of its tables or, where it has none, of its Parquet shards.
 
     Raises:
-        RddError: a folder without either, and as :func:`rdd_nb.data.readers.table.read_table`.
+        RddError: a folder without either, and as :func:`rdd_nb.data.readers.table.of_table`.
     """
     place = os.path.expanduser(name.removeprefix("hf:"))
     title = title_of(name, place, "hf")
@@ -62,7 +61,7 @@ def read_hugging_face(name: str, reading: Reading) -> Source:
     rows = columns.rows(held.records(held.image_column(reading.file), columns))
     if not rows:
         raise RddError(f"{shards[0]} has no rows: give one with images")
-    return assembled(of_listing(Listing(folder, title, rows), *columns.orders(rows)), reading)
+    return of_listing(Listing(folder, title, rows), *columns.orders(rows))
 
 
 def _split_of(path: Path) -> str:
@@ -80,7 +79,7 @@ def _split_of(path: Path) -> str:
     return ""
 
 
-def _of_tables(tables: Sequence[Path], title: str, walk: Walk, reading: Reading) -> Source:
+def _of_tables(tables: Sequence[Path], title: str, walk: Walk, reading: Reading) -> Catalogue:
     root = [path for path in tables if path.parent == walk.folder]
     if len(root) > 1 or len({path.parent for path in tables}) < len(tables):
         twins = root if len(root) > 1 else tables[:2]
@@ -99,11 +98,11 @@ def _of_tables(tables: Sequence[Path], title: str, walk: Walk, reading: Reading)
     if len({bool(row.split) for row in rows}) > 1:
         first = next(row for row in rows if not row.split)
         raise RddError(f"{first.where} is in no split, and others are: put it into train/, validation/ or test/")
-    walk.leave_out_unnamed((row.path for row in rows), "the table")
+    walk.leave_out_unnamed("the table")
     if root and len(tables) > len(root):
         walk.leave_out("tables in sub-folders", [path for path in tables if path not in root])
     held = Listing(walk.folder, title, rows, walk.left)
-    return assembled(of_listing(held, *columns.orders(rows)), reading)
+    return of_listing(held, *columns.orders(rows))
 
 
 def _placed(records: Iterator[Record], folder: Path, split: str | None) -> Iterator[Record]:
@@ -111,7 +110,7 @@ def _placed(records: Iterator[Record], folder: Path, split: str | None) -> Itera
     for each in records:
         inside = os.path.relpath(each.path, folder)
         found = _split_of(Path(os.path.dirname(inside))) if split is None else split
-        yield Record(each.where, each.values, each.path, each.data, found)
+        yield each._replace(split=found)
 
 
 def _open_lines(path: Path) -> Table:
@@ -152,11 +151,11 @@ def _text(value: Any, column: str, where: str) -> str:
 # ------------------------------------------------------------------------------------------------ objects of `datasets`
 
 
-def of_dataset(held: Any, reading: Reading) -> Source:
+def of_dataset(held: Any, reading: Reading) -> Catalogue:
     """The images of a ``Dataset`` or a ``DatasetDict`` of the package ``datasets``.
 
     Raises:
-        RddError: the package is not installed, no column of images, and as :func:`read_hugging_face`.
+        RddError: the package is not installed, no column of images, and as :func:`of_hugging_face`.
     """
     try:
         from datasets import Image as Feature  # type: ignore[import-not-found, unused-ignore]
@@ -188,7 +187,7 @@ def of_dataset(held: Any, reading: Reading) -> Source:
     if not rows:
         raise RddError("the data set has no rows: give one with images")
     name = f"hf:{getattr(next(iter(parts.values())).info, 'dataset_name', None) or 'dataset'}"
-    return assembled(of_listing(Listing(Path(name), name, rows), *columns.orders(rows)), reading)
+    return of_listing(Listing(Path(name), name, rows), *columns.orders(rows))
 
 
 def _of_rows(part: Any, image: str, needed: Sequence[str], title: str, split: str) -> Iterator[Record]:

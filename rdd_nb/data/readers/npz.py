@@ -6,6 +6,7 @@ Source: MedMNIST (Yang et al. 2023): ``train_images`` uint8 ``[N, H, W]`` or ``[
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import zipfile
@@ -15,28 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import PIL
 
 from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import open_regular
 from rdd_nb.data.arrays import as_images, resized
+from rdd_nb.data.decoding import Pixels, filled, is_kept, stretched
 from rdd_nb.data.folder_walk import plain
-from rdd_nb.data.image_folder import Source
-from rdd_nb.data.readers.catalogue import Catalogue, assembled, ordered
+from rdd_nb.data.image_cache import ImageCache, cache_folder
+from rdd_nb.data.image_folder import Head
+from rdd_nb.data.readers.catalogue import Catalogue, ordered
 from rdd_nb.data.reading import Reading
 
-__all__ = ["read_npz"]
+__all__ = ["of_npz"]
 
 PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 NAMES = ("class_names", "group_names")
 LARGEST_NAMES = 100_000  #: classes, groups
+SLAB = 4_000_000  # bytes of an array that are unpacked at the same time
 MEND = "save it anew with numpy.savez_compressed (see docs/how-to/own-data.md for its arrays)"
 
 
-def read_npz(name: str, reading: Reading) -> Source:
+def of_npz(name: str, reading: Reading) -> Catalogue:
     """The arrays of ``npz:PATH``; nothing in it is unpickled, and what would not fit into the memory is not unpacked.
 
     Raises:
@@ -52,36 +55,25 @@ def read_npz(name: str, reading: Reading) -> Source:
             told = ", ".join(known[:8]) or "nothing"
             raise RddError(f"{path} has no train_images; it holds {told}: {MEND}")
         names = {key: arrays.texts(key) for key in NAMES if key in known}
-        images, labels, groups, splits = [], list[str](), list[str](), list[str]()
+        labels, groups, splits = list[str](), list[str](), list[str]()
         grouped = [key for key in parts.values() if f"{key}_groups" in known]
         if grouped and len(grouped) < len(parts):
             missing = next(key for key in parts.values() if key not in grouped)
             raise RddError(f"{path} has {grouped[0]}_groups but no {missing}_groups: give all of them, or none")
-        arrays.expect([f"{key}_images" for key in parts.values()])
+        images = _Images(path, name, arrays, [f"{key}_images" for key in parts.values()])
         for part, key in parts.items():
-            images.append(_images(arrays, key, path))
-            count = len(images[-1])
+            count = arrays.shapes[f"{key}_images"][0][0]
             labels += _ids(arrays, f"{key}_labels", count, _named(names, reading, "class_names", "label"), path)
             if grouped:
                 groups += _ids(arrays, f"{key}_groups", count, _named(names, reading, "group_names", "group"), path)
             splits += [part if len(parts) > 1 else ""] * count
-    if len({each.shape[1:] for each in images}) > 1:
-        told = " and ".join(f"{key}_images {list(each.shape)}" for key, each in zip(parts.values(), images))
-        raise RddError(f"{path} has images of several shapes, {told}: save them alike")
-    bounds = np.cumsum([0, *(len(each) for each in images)])
 
-    def told_of(place: int) -> str:
-        part = int(np.searchsorted(bounds, place, side="right")) - 1
-        return f"{list(parts.values())[part]}_images[{place - bounds[part]}]"
-
-    def fetch(places: Sequence[int], reading: Reading) -> tuple[Tensor, str]:
-        held = images[0] if len(images) == 1 else torch.cat(images)
-        held = held if len(places) == len(held) else held[torch.tensor(places)]
-        return resized(held, reading)
+    def fetch(places: Sequence[int], reading: Reading) -> Pixels:
+        return images.fetch(title, places, reading)
 
     classes = _order(_named(names, reading, "class_names", "label"), labels)
     kinds = _order(_named(names, reading, "group_names", "group"), groups)
-    return assembled(Catalogue(title, str(path), labels, groups, splits, told_of, fetch, classes, kinds), reading)
+    return Catalogue(title, str(path), labels, groups, splits, images.told, fetch, classes, kinds)
 
 
 def _named(names: Mapping[str, list[str]], reading: Reading, key: str, column: str) -> dict[str, str]:
@@ -95,12 +87,84 @@ def _order(names: Mapping[str, str], values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names.values())) if names else tuple(ordered(values))
 
 
-def _images(arrays: _Arrays, key: str, path: Path) -> Tensor:
-    shape, dtype = arrays.shapes[f"{key}_images"]
-    if len(shape) > 4 or (len(shape) == 4 and not {shape[1], shape[3]} & {1, 3}):
-        mend = "images are [N, H, W] or [N, H, W, 3]; choose slices of volumes"
-        raise RddError(f"{path}: {key}_images is {dtype} {list(shape)}: {mend}")
-    return as_images(arrays[f"{key}_images"], f"{path}: {key}_images")
+class _Images:
+    """The arrays of images of a file, one after the other, each part of them read when it is asked for.
+
+    Raises:
+        RddError: an array that holds no images, or arrays of images of several shapes.
+    """
+
+    def __init__(self, path: Path, name: str, arrays: _Arrays, keys: Sequence[str]) -> None:
+        self.path, self.name, self.keys = path, name, keys
+        shapes = [arrays.shapes[key] for key in keys]
+        for key, (shape, dtype) in zip(keys, shapes):
+            if len(shape) not in (3, 4) or (len(shape) == 4 and not {shape[1], shape[3]} & {1, 3}):
+                mend = "images are [N, H, W] or [N, H, W, 3]; choose slices of volumes"
+                raise RddError(f"{path}: {key} is {dtype} {list(shape)}: {mend}")
+        laid = [_channels_first(shape) for shape, _ in shapes]
+        if len({shape[1:] for shape in laid}) > 1:
+            told = " and ".join(f"{key} {list(shape)}" for key, shape in zip(keys, laid))
+            raise RddError(f"{path} has images of several shapes, {told}: save them alike")
+        self.each = laid[0][1:]
+        self.bytes = [np.dtype(dtype).itemsize * math.prod(shape) for shape, dtype in shapes]
+        self.bounds = np.cumsum([0, *(shape[0] for shape, _ in shapes)])
+
+    def told(self, place: int) -> str:
+        """How to name an image in an error."""
+        part = int(np.searchsorted(self.bounds, place, side="right")) - 1
+        return f"{self.keys[part]}[{place - self.bounds[part]}]"
+
+    def fetch(self, title: str, places: Sequence[int], reading: Reading) -> Pixels:
+        """The images at ``places``, as ``reading`` wants them: in memory, or, where they are large, in the cache.
+
+        Raises:
+            RddError: values that are no pixels, or too many images for the memory or the disk.
+        """
+        root, cache = cache_folder(), None
+        areas = [math.prod(self.each), (reading.size or 0) ** 2 * (reading.channels or 3)]
+        if root is not None and is_kept(len(places) * max(areas)):
+            order = hashlib.sha256(np.asarray(places, np.int64).tobytes()).hexdigest()
+            how = {key: getattr(reading, key) for key in ("size", "channels", "background", "fit")}
+            cache = ImageCache(root, title, [self.path], [order, *self.keys], how | {"by": f"Pillow {PIL.__version__}"})
+            if (kept := cache.found()) is not None:
+                return Pixels(kept.images, kept.remark, kept)
+        else:
+            self._expect_memory()
+        first = next(self._blocks(places[:1], reading, 0))
+        shape = (len(places), first.shape[1], first.shape[2], first.shape[3])
+        oblong = (
+            stretched([Head(self.each[2], self.each[1], 1)] * len(places))
+            if reading.size and reading.fit is None
+            else ""
+        )
+        return filled(cache, shape, lambda start: self._blocks(places, reading, start), lambda: oblong)
+
+    def _blocks(self, places: Sequence[int], reading: Reading, start: int) -> Iterator[np.ndarray]:
+        """The images at ``places`` from ``start`` on: each run of growing places in one pass over its array."""
+        while start < len(places):
+            part = int(np.searchsorted(self.bounds, places[start], side="right")) - 1
+            end = start + 1
+            while end < len(places) and places[end - 1] < places[end] < self.bounds[part + 1]:
+                end += 1
+            wanted = np.asarray(places[start:end], np.int64) - self.bounds[part]
+            with _opened(self.path, self.name) as arrays:
+                for slab in arrays.slabs(self.keys[part], wanted):
+                    yield resized(as_images(slab, f"{self.path}: {self.keys[part]}"), reading)[0].numpy()
+            start = end
+
+    def _expect_memory(self) -> None:
+        """Refuse images that would not fit into the free memory; they are held twice for a moment."""
+        needed, free = 2 * sum(self.bytes), processes.memory()
+        if needed > free:
+            told = f"{needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free"
+            raise RddError(f"the images of {self.path} need {told}: use fewer or smaller images")
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``[N, C, H, W]`` of what :func:`rdd_nb.data.arrays.as_images` reads."""
+    if len(shape) == 3:
+        return shape[0], 1, *shape[1:]
+    return shape if shape[1] in (1, 3) else (shape[0], shape[3], *shape[1:3])
 
 
 def _ids(arrays: _Arrays, key: str, count: int, names: Mapping[str, str], path: Path) -> list[str]:
@@ -136,17 +200,22 @@ class _Arrays:
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.archive, self.path = archive, path
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        self.by_columns: set[str] = set()  # arrays whose entries do not lie one after the other
         for member in archive.infolist():
             if member.filename.endswith(".npy"):
                 with archive.open(member) as file:
                     self.shapes[member.filename[:-4]] = self._head(file, member)
 
-    def _head(self, file: Any, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], str]:
+    def _head(self, file: Any, member: zipfile.ZipInfo | None) -> tuple[tuple[int, ...], str]:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read is None:
             raise ValueError(f"format {version}")
-        shape, _, dtype = read(file)
+        shape, by_columns, dtype = read(file)
+        if member is None:
+            return tuple(shape), str(dtype)
+        if by_columns:
+            self.by_columns.add(member.filename[:-4])
         if dtype.hasobject:
             raise RddError(
                 f"{self.path}: {member.filename[:-4]} holds Python objects, which are never unpickled: {MEND}"
@@ -155,14 +224,24 @@ class _Arrays:
             raise ValueError(f"{member.filename} is not as long as it says")
         return tuple(shape), str(dtype)
 
-    def expect(self, keys: Sequence[str]) -> None:
-        """Refuse images that would not fit into the free memory; they are held twice for a moment."""
-        claims = [self.shapes[key] for key in keys]
-        sizes = [np.dtype(dtype).itemsize * math.prod(shape) for shape, dtype in claims]
-        needed, free = 2 * sum(sizes), processes.memory()
-        if needed > free:
-            told = f"{needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free"
-            raise RddError(f"the images of {self.path} need {told}: use fewer or smaller images")
+    def slabs(self, key: str, wanted: np.ndarray) -> Iterator[np.ndarray]:
+        """The entries of an array at ``wanted``, growing places, some at a time; not more is unpacked at once."""
+        shape, dtype = self.shapes[key]
+        if key in self.by_columns:
+            yield self[key][wanted]
+            return
+        entry = np.dtype(dtype).itemsize * math.prod(shape[1:])
+        step = max(1, SLAB // max(1, entry))
+        with self.archive.open(f"{key}.npy") as file:
+            self._head(file, None)
+            for start in range(0, int(wanted[-1]) + 1, step):
+                count = min(step, shape[0] - start)
+                mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + count)] - start
+                data = file.read(count * entry)
+                if len(data) != count * entry:
+                    raise ValueError(f"{key} ends early")
+                if len(mine):
+                    yield np.frombuffer(data, dtype).reshape(count, *shape[1:])[mine]
 
     def __getitem__(self, key: str) -> np.ndarray:
         with self.archive.open(f"{key}.npy") as file:

@@ -6,7 +6,10 @@ Source: the schema's metadata ``huggingface`` holds the features as JSON; an ima
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from rdd_nb.data.readers.columns import Columns, Record
 
 __all__ = ["Shards", "class_names_of", "value_text"]
 
-AT_ONCE = 100  # rows that are unpacked at the same time
+AT_ONCE = 100  # rows that are unpacked at the same time; more threads than that do not ask for rows side by side
 INSTALL = "install it with `pip install 'rdd-nb[parquet]'`"
 
 
@@ -42,7 +45,7 @@ class Shards:
         self.files = list(files)
         self.columns: list[str] = []
         self.features: dict[str, Any] = {}
-        packed = 0
+        largest = 0
         for path, _ in self.files:
             with self._opened(path) as held:
                 schema = held.schema_arrow
@@ -51,11 +54,12 @@ class Shards:
                 self.columns = list(schema.names)
                 self.features = self.features or _features(schema.metadata or {})
                 self.kinds = {name: str(schema.field(name).type) for name in schema.names}
-                packed += sum(held.metadata.row_group(i).total_byte_size for i in range(held.num_row_groups))
-        self.largest = processes.memory() // 2
-        if packed > self.largest:
-            told = f"{packed / 1e9:,.1f} GB of memory, and {processes.memory() / 1e9:,.1f} GB are free"
-            raise RddError(f"the shards beside {self.files[0][0]} need {told}: use fewer of them")
+                sizes = (held.metadata.row_group(i).total_byte_size for i in range(held.num_row_groups))
+                largest = max(largest, *sizes, 0)
+        free = processes.memory()
+        if largest > free // 2:  # a group of rows is the least that is read
+            told = f"{2 * largest / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free"
+            raise RddError(f"the shards beside {self.files[0][0]} need {told}: write them with smaller groups of rows")
 
     @property
     def names(self) -> dict[str, dict[str, str]]:
@@ -79,27 +83,62 @@ class Shards:
         return found[0]
 
     def records(self, image: str, columns: Columns) -> Iterator[Record]:
-        """A record for each row.
+        """A record for each row; its image is read when it is asked for.
 
         Raises:
-            RddError: a row without an image, a value that is no plain one, a damaged file, or one that would not fit.
+            RddError: a value that is no plain one, or a damaged file.
         """
-        size = 0
         for path, split in self.files:
+            images = _Column(self, path, image)
             with self._opened(path) as held:
                 place = 0
-                for batch in held.iter_batches(batch_size=AT_ONCE, columns=[image, *columns.needed]):
-                    size += batch.nbytes
-                    if size > self.largest:
-                        raise RddError(f"the images of {path} do not fit into the memory: use fewer or smaller ones")
+                for batch in held.iter_batches(columns=list(columns.needed)):
                     for entry in batch.to_pylist():
                         where = f"{path} row {place}"
                         values = {name: value_text(entry[name], name, where) for name in columns.needed}
-                        yield Record(where, values, path, _bytes(entry[image], image, where), split)
+                        yield Record(where, values, path, functools.partial(images.at, place), split, place)
                         place += 1
 
     def _opened(self, path: Path) -> Any:
         return _Opened(self._open, path)
+
+
+class _Column:
+    """The images of one file, which lie one after the other: read forwards, and again from the start if need be."""
+
+    def __init__(self, shards: Shards, path: Path, name: str) -> None:
+        self.shards, self.path, self.name = shards, path, name
+        self.batches: Iterator[list[Any]] = iter(())
+        self.known: dict[int, list[Any]] = {}  # number of the batch → its entries, the last two
+        self.next, self.lock = math.inf, threading.Lock()
+
+    def at(self, place: int) -> bytes:
+        """The file of the image in a row.
+
+        Raises:
+            RddError: there is none, or the file is damaged.
+        """
+        number, row = divmod(place, AT_ONCE)
+        with self.lock:
+            if number not in self.known and self.next > number:
+                self.batches, self.next, self.known = self._read(), 0, {}
+            while number not in self.known:
+                batch = next(self.batches)
+                self.known = {key: held for key, held in self.known.items() if key == self.next - 1}
+                self.known[int(self.next)] = batch
+                self.next += 1
+            return _bytes(self.known[number][row], self.name, f"{self.path} row {place}")
+
+    def _read(self) -> Iterator[list[Any]]:
+        held: list[Any] = []
+        with self.shards._opened(self.path) as file:
+            for batch in file.iter_batches(batch_size=AT_ONCE, columns=[self.name]):
+                held += [entry[self.name] for entry in batch.to_pylist()]  # fewer rows where a group of rows ends
+                while len(held) >= AT_ONCE:
+                    yield held[:AT_ONCE]
+                    held = held[AT_ONCE:]
+        if held:
+            yield held
 
 
 class _Opened:

@@ -17,13 +17,12 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import read_regular
 from rdd_nb.data.folder_walk import Walk, plain, title_of
-from rdd_nb.data.image_folder import Source
 from rdd_nb.data.image_listing import LARGEST_TABLE, Listing
-from rdd_nb.data.readers.catalogue import assembled, of_listing
+from rdd_nb.data.readers.catalogue import Catalogue, of_listing
 from rdd_nb.data.readers.columns import Columns, Record, columns_of
 from rdd_nb.data.reading import Reading
 
-__all__ = ["FILES", "Table", "file_column", "images_folder", "listed", "open_table", "read_table"]
+__all__ = ["FILES", "Table", "file_column", "images_folder", "listed", "of_table", "open_table"]
 
 #: What columns that name files are called.
 FILES = ("filename", "file_name", "img_filename", "image_id", "image_path", "image", "path")
@@ -43,7 +42,7 @@ class Table:
         Raises:
             RddError: a line of another length, without a file, or with one that is named before or lies outside.
         """
-        at = self.columns.index(file)
+        at, inside = self.columns.index(file), os.path.join(files, "")
         needed = [(name, self.columns.index(name)) for name in columns.needed]
         seen: dict[str, str] = {}
         for where, line in self.lines:
@@ -58,7 +57,7 @@ class Table:
             if place in seen:
                 raise RddError(f"{where} names {name!r} again, after {seen[place]}: keep one of them")
             seen[place] = where.removeprefix(f"{self.path} ")
-            path = files / name
+            path = os.path.join(inside, name)
             walk.check_inside(path, f"{where}: {name!r}")
             yield Record(f"{where}, {name}", {column: line[i].strip() for column, i in needed}, path)
 
@@ -128,7 +127,7 @@ def listed(table: Table, name: str, walk: Walk, files: Path, file: str, columns:
     rows = columns.rows(table.records(files, file, columns, walk))
     if not rows:
         raise RddError(f"{table.path} names no images: write one line for each")
-    walk.leave_out_unnamed((row.path for row in rows), table.path.name)
+    walk.leave_out_unnamed(table.path.name)
     return Listing(walk.folder, name, rows, walk.left)
 
 
@@ -145,7 +144,7 @@ def file_column(columns: Sequence[str], given: str | None, where: str) -> str:
     raise RddError(f"{where} does not say which column names the images: pass --file COLUMN (file=…), one of {told}")
 
 
-def read_table(name: str, reading: Reading) -> Source:
+def of_table(name: str, reading: Reading) -> Catalogue:
     """The images that ``table:PATH`` names: the path of a table, or of a folder with a ``metadata.csv``.
 
     Raises:
@@ -164,4 +163,4 @@ def read_table(name: str, reading: Reading) -> Source:
     columns = columns_of(table.columns, reading, str(path))
     file = file_column(table.columns, reading.file, str(path))
     held = listed(table, title, walk, images_folder(folder, reading.images, walk), file, columns)
-    return assembled(of_listing(held, *columns.orders(held.rows)), reading)
+    return of_listing(held, *columns.orders(held.rows))
