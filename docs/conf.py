@@ -34,7 +34,7 @@ version = release = rdd_nb.__version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-extensions += ["glossary_links", "tail_page", "closing_page"]  # in docs/_ext
+extensions += ["glossary_links", "tail_page", "closing_page", "json_fields"]  # in docs/_ext
 root_doc = "docs/index"
 include_patterns = [
     "docs/**",

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import inspect
 import io
-import json
 import os
 import re
 import sys
@@ -19,7 +18,7 @@ import tempfile
 import traceback
 import typing
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,11 +30,15 @@ from rdd_nb.cli.distill import command_distill
 from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.evaluate import command_evaluate
 from rdd_nb.cli.export import command_export
-from rdd_nb.cli.options import Json, Reading, Root, complain, is_own, load, reads_data, say
+from rdd_nb.cli.options import Json, Reading, Root, complain, emit, is_own, load, reads_data, say
+from rdd_nb.cli.schema import command_schema
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.cli.sweep import command_report, command_sweep
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.data import DataFetch
 
 __all__ = ["main"]
 
@@ -130,6 +133,7 @@ def _app(chosen: str) -> typer.Typer:
         _interruptible(reads_data(command_evaluate), "the same command begins it again, the run is as it was")
     )
     app.command("export")(command_export)
+    app.command("schema")(command_schema)
     app.command("run")(_interruptible(command_run, "the same command begins it again"))
     app.command("study")(_interruptible(command_study, "the same command goes on from here"))
     app.command("sweep")(_interruptible(command_sweep, "the same command goes on from here"))
@@ -219,7 +223,7 @@ def _data_list(as_json: Json = False) -> None:
     from rdd_nb.data import loading, scenarios
 
     if as_json:
-        print(json.dumps({"datasets": loading.available(), "scenarios": scenarios.available()}))
+        emit({"datasets": loading.available(), "scenarios": scenarios.available()})
         return
     print("Data sets (--data NAME)")
     _print_names(loading.available())
@@ -244,7 +248,7 @@ def _data_fetch(
     train, where = splits.train, str(sources.default_root() if root is None else root)
     where = name.partition(":")[2] if is_own(name) else where
     validation = 0 if splits.validation is None else len(splits.validation)
-    said = {
+    said: DataFetch = {
         "name": splits.name,
         "train": len(train),
         "validation": validation,
@@ -255,7 +259,7 @@ def _data_fetch(
         "root": where,
     }
     if as_json:
-        print(json.dumps(said))
+        emit(said)
         return
     groups = f", {train.num_groups} groups" if train.num_groups else ""
     size_text = "×".join(map(str, train.shape))

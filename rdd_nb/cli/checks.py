@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,12 +14,16 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
+    emit,
     is_own,
     load,
     say,
     source_of,
 )
 from rdd_nb.core.errors import RddError
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.data import Checks
 
 __all__ = ["command_checks"]
 
@@ -62,11 +65,12 @@ def command_checks(
     found.sort(key=lambda finding: list(validation.SEVERITIES).index(finding.severity))
     counts = {name: sum(finding.severity == name for finding in found) for name in validation.SEVERITIES}
     if as_json:
-        print(json.dumps({"data": named, "counts": counts, "findings": [vars(finding) for finding in found]}))
+        told = {"data": named, "counts": counts, "findings": [vars(finding) for finding in found]}
+        emit(cast("Checks", told))
     else:
         for finding in found:
             say(str(finding))
-        told = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-        say(f"{named}: {told}")
+        counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+        say(f"{named}: {counted}")
     if counts["error"]:
         raise typer.Exit(FOUND)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdd_nb.cli.options import Json, say
+from rdd_nb.cli.options import Json, emit, say
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text
 
@@ -65,7 +65,7 @@ def command_compare(
     if csv is not None:
         atomic_write(csv, csv_text(table))
     if as_json:
-        print(json.dumps({"by": table["partition"].iloc[-1], "table": json.loads(table.to_json(orient="records"))}))
+        emit({"by": table["partition"].iloc[-1], "table": json.loads(table.to_json(orient="records"))})
         return
     _print(table, list(held))
 

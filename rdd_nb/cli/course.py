@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from rdd_nb.cli.options import Json
+from rdd_nb.cli.options import Json, emit
 from rdd_nb.core import resources
 from rdd_nb.core.escaping import csv_text, terminal
 from rdd_nb.core.files import atomic_write
 from rdd_nb.core.folders import put_files
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.data import CourseGrade
 
 __all__ = ["command_copy", "command_grade"]
 
@@ -45,7 +47,7 @@ def command_copy(
         contents = {p.name: p.read_bytes() for p in sorted(resources.folder("notebooks").glob("[0-9]*.ipynb"))}
     written = put_files(folder, contents, force)
     if as_json:
-        print(json.dumps({"folder": str(folder), "notebooks": list(contents), "written": [p.name for p in written]}))
+        emit({"folder": str(folder), "notebooks": list(contents), "written": [p.name for p in written]})
         return
     kind = "for students, without solutions and outputs, " if student else ""
     there = len(contents) - len(written)
@@ -93,7 +95,7 @@ def command_grade(
         frame = pd.DataFrame(rows, index=students).astype("Int64")
         atomic_write(table, csv_text(frame.assign(right=totals).rename_axis("student").reset_index()))
     if as_json:
-        print(json.dumps({"folder": str(folder), "marks": [vars(mark) for mark in marks]}))
+        emit(cast("CourseGrade", {"folder": str(folder), "marks": [vars(mark) for mark in marks]}))
         return
     for student, total in zip(students, totals):
         print(f"{terminal(student)}: {total} of {len(names)} right")

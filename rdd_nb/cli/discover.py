@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -26,9 +25,11 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
+    emit,
     load,
     say,
     source_of,
+    strict_json,
 )
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import csv_text, markdown, terminal
@@ -38,6 +39,7 @@ from rdd_nb.core.folders import Folder
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rdd_nb.cli.outputs.data import Discover
     from rdd_nb.clustering.groups import Groups
     from rdd_nb.data.dataset import ImageDataset
 
@@ -116,7 +118,7 @@ def command_discover(
         told = _told(found, train, config.group_power)
         told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, "ipc": ipc, "seed": seed, **told}
         if as_json:
-            print(json.dumps({**told, "out": None if out is None else str(out)}))
+            emit(cast("Discover", {**told, "out": None if out is None else str(out)}))
         else:
             say("\n".join(_lines(found, told)))
         if folder is None:
@@ -292,7 +294,7 @@ def _write(folder: Folder, found: Groups, data: ImageDataset, told: dict[str, An
         }
     )
     held: dict[str, bytes | str] = {
-        "groups.json": json.dumps({**told, "source": source}, indent=2) + "\n",
+        "groups.json": strict_json({**told, "source": source}, indent=2) + "\n",
         "report.md": _markdown(found, told),
         "groups.csv": csv_text(table),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
+    emit,
     is_own,
     load,
     pair,
@@ -134,8 +134,11 @@ def command_distill(
         RunFolder(folder).files.write("groups.md", report + "\n")
     seconds, loss = float(run.history["seconds"].sum()), float(run.history["loss"].iloc[-1])
     if as_json:
-        said = {"out": str(folder), "iterations": len(run.history), "seconds": seconds, "loss": loss}
-        print(json.dumps({**said, "source": source, "config": settings.model_dump(mode="json")}))
+        told = settings.model_dump(mode="json")
+        done = len(run.history)
+        emit(
+            {"out": str(folder), "iterations": done, "seconds": seconds, "loss": loss, "source": source, "config": told}
+        )
         return
     parts = "" if settings.formations == 1 else f", which hold {settings.decoded_ipc}"
     then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if own else [])]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from rdd_nb.cli.distill import settings_of
-from rdd_nb.cli.options import SOURCE, Device, Json, Root, Size, duration, load
+from rdd_nb.cli.options import SOURCE, Device, Json, Root, Size, duration, emit, load
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.runs import Doctor
 
 __all__ = ["command_doctor"]
 
@@ -49,7 +51,7 @@ def command_doctor(
         shorter = doctor.iteration(splits.train, short, device)
     if as_json:
         told = {"findings": lines, **dataclasses.asdict(found), "data": splits.name, **dataclasses.asdict(wanted)}
-        print(json.dumps({**told, "seconds": wanted.seconds, "iteration_in_bfloat16": shorter}))
+        emit(cast("Doctor", {**told, "seconds": wanted.seconds, "iteration_in_bfloat16": shorter}))
         return
     print(
         f"at best {found.gflops:.0f} GFLOP/s in a matrix product ({found.bfloat16:.0f} in bfloat16), "

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,6 +20,7 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     complain,
+    emit,
     is_own,
     load,
     pair,
@@ -29,6 +30,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.escaping import csv_text
 
 if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.runs import Evaluate
     from rdd_nb.data.dataset import Splits
 
 __all__ = ["command_evaluate"]
@@ -189,7 +191,7 @@ def command_evaluate(
     if csv is not None:
         atomic_write(csv, csv_text(accuracies(tables, folder.path.resolve().name)))
     if as_json:
-        print(json.dumps({"run": str(run), **folder.metrics["evaluation"]}))
+        emit(cast("Evaluate", {"run": str(run), **folder.metrics["evaluation"]}))
     else:
         _print_evaluation(run, said)
 

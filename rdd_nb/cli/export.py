@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from rdd_nb.cli.options import Json, say
+from rdd_nb.cli.options import Json, emit, say
 from rdd_nb.core.errors import RddError
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.runs import Export
 
 __all__ = ["command_export"]
 
@@ -87,7 +89,7 @@ def command_export(
         export.tensorboard(folder, tensorboard)
     if as_json:
         written = {kind: str(place) for kind, place in targets.items() if place is not None}
-        print(json.dumps({"run": str(run), **written, **export.rounding(synthetic)._asdict()}))
+        emit(cast("Export", {"run": str(run), **written, **export.rounding(synthetic)._asdict()}))
         return
     if png is not None:
         lost = export.rounding(synthetic)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import math
 import re
 import sys
 import warnings
@@ -17,6 +19,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.escaping import terminal
 
 if TYPE_CHECKING:
+    from rdd_nb.cli.outputs import Output
     from rdd_nb.data.dataset import Splits
 
 SOURCE, WORK = "Data", "Output and machine"
@@ -214,6 +217,28 @@ def is_own(name: str) -> bool:
     from rdd_nb.data.readers.registry import kind_of
 
     return bool(kind_of(name))
+
+
+def emit(told: Output) -> None:
+    """Print what a command says with ``--json``, and nothing else (:mod:`rdd_nb.cli.outputs`)."""
+    print(strict_json(told))
+
+
+def strict_json(told: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: a number that is not finite, for which JSON has no word, is null.
+
+    >>> strict_json({"loss": float("nan"), "ends": (0.5, float("inf"))})
+    '{"loss": null, "ends": [0.5, null]}'
+    """
+    return json.dumps(_finite(told), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: object = "") -> None:

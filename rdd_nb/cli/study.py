@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, duration, pair
+from rdd_nb.cli.options import WORK, Device, Json, Quiet, complain, duration, emit, pair
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import terminal
+
+if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.studies import StudyPlan
 
 __all__ = ["command_run", "command_study"]
 
@@ -115,7 +118,7 @@ def command_study(
     if dry_run:
         stands = {unit.name: state(folder, unit) for unit in units}
         if as_json:
-            print(json.dumps({"study": plan.name, "out": str(folder), "units": stands}))
+            emit(cast("StudyPlan", {"study": plan.name, "out": str(folder), "units": stands}))
             return
         for name, how in stands.items():
             print(f"{how:8} {name}")
@@ -144,10 +147,19 @@ def command_study(
         tables.write_tables(target, *made)
     failed = {done.unit.name: done.error for done in outcomes if done.error is not None}
     if as_json:
-        said = {"study": plan.name, "out": str(folder), "table": str(target), "units": len(plan.units)}
-        said |= {"done": len(runs), "ran": len(outcomes), "failed": failed}
         means = json.loads(results.summary(held).to_json(orient="records")) if len(held) else []
-        print(json.dumps({**said, "summary": means}))
+        emit(
+            {
+                "study": plan.name,
+                "out": str(folder),
+                "table": str(target),
+                "units": len(plan.units),
+                "done": len(runs),
+                "ran": len(outcomes),
+                "failed": failed,
+                "summary": means,
+            }
+        )
     elif len(held):
         print(terminal(results.overview(held, baseline)))
         print(f"\n{len(runs)} of {len(plan.units)} units; table: {target}, and what it was measured on: ", end="")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from rdd_nb.cli.options import WORK, Json, Quiet, complain, duration
+from rdd_nb.cli.options import WORK, Json, Quiet, complain, duration, emit
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.escaping import terminal
 
 if TYPE_CHECKING:
+    from rdd_nb.cli.outputs.studies import Report, SweepPlan
     from rdd_nb.experiments.sweep.engine import Progress
     from rdd_nb.experiments.sweep.guard import Outcome
 
@@ -87,7 +87,7 @@ def command_sweep(
     if dry_run:
         how = sweep.stands(plan, out)
         if as_json:
-            print(json.dumps({"notebook": notebook.name, "out": str(out), "runs": how}))
+            emit(cast("SweepPlan", {"notebook": notebook.name, "out": str(out), "runs": how}))
             return
         for name, stand in how.items():
             print(f"{stand:11} {_shown(name)}")
@@ -107,8 +107,17 @@ def command_sweep(
         )
     line.end()
     if as_json:
-        told = {"notebook": notebook.name, "out": str(out), "runs": result.total, "done": result.done}
-        print(json.dumps({**told, "ran": result.ran, "rerun": result.rerun, "failed": result.failed}))
+        emit(
+            {
+                "notebook": notebook.name,
+                "out": str(out),
+                "runs": result.total,
+                "done": result.done,
+                "ran": result.ran,
+                "rerun": result.rerun,
+                "failed": result.failed,
+            }
+        )
     else:
         again = f" ({result.rerun} of them again, as the notebook or the package changed)" if result.rerun else ""
         print(f"{result.done} of {result.total} runs are done, {result.ran} ran now{again}; rdd-nb report {out}")
@@ -196,7 +205,8 @@ def command_report(
 
     written = page.write(out, outcome or ())
     if as_json:
-        print(json.dumps({name: str(path) for name, path in written.files.items()} | {"outcomes": written.outcomes}))
+        files = {name: str(path) for name, path in written.files.items()}
+        emit(cast("Report", {**files, "outcomes": written.outcomes}))
         return
     print(terminal(written.said))
     print("written: " + ", ".join(str(path) for path in written.files.values()))
