@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rdd_nb.clustering.features import LARGE, embedded
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.kmeans import medoids
 from rdd_nb.clustering.shares import group_shares, quotas
@@ -134,6 +135,7 @@ def select(
             continue
         members = members[torch.randperm(len(members), generator=draw)]
         if method == "medoids":
+            members = members[: max(ipc, LARGE // (4 * math.prod(data.shape)))]  # of a large class, a random part
             members = members[medoids(data.normalised(members).flatten(1), ipc, seed)]
         elif method == "balanced" and groups is not None and shares is not None:
             ids = groups.ids[members]
@@ -194,6 +196,4 @@ def _trained_features(data: ImageDataset, seed: int, device: str) -> Tensor:
     protocol = Protocol(**{**vars(BRIEFLY), "depth": depth})
     with torch.enable_grad():
         (net,) = train(data, protocol, nets=1, seed=seed_of(seed, "herding"), device=where)
-    parts = torch.arange(len(data)).split(512)
-    features = torch.cat([net.embed(data.normalised(part, where)).flatten(1).cpu() for part in parts])  # type: ignore[operator]
-    return F.normalize(features, dim=1)
+    return embedded(lambda x: F.normalize(net.embed(x).flatten(1), dim=1), data, where, seed)  # type: ignore[operator]

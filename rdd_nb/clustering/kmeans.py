@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdd_nb.core.random_streams import seed_of
+from rdd_nb.core.random_streams import seed_of, stream
 
 __all__ = ["cells", "kmeans", "medoids"]
+
+MOST = 50_000  # samples of a class that its centres are found from
 
 
 def cells(
@@ -36,18 +38,24 @@ def cells(
 def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_init: int = 3) -> Tensor:
     """k-means within each class (scikit-learn's, Lloyd): int64 ``[N]`` ids, 0 … ``num_groups`` − 1.
 
-    A class with fewer distinct samples than ``num_groups`` gets as many groups as it can fill.
+    A class with fewer distinct samples than ``num_groups`` gets as many groups as it can fill. In a class of more than
+    50,000 the centres are those of 50,000 random ones, and each sample joins its nearest: a centre's place is then off
+    by about 1/√(50,000/k) of its group's spread, 1.4 % with ten groups alike.
     """
     from sklearn.cluster import KMeans  # scikit-learn takes seconds to import
 
     ids = torch.zeros(len(labels), dtype=torch.int64)
-    points = features.detach().cpu().flatten(1).double().numpy()
+    points = features.detach().cpu().flatten(1)
     for label in labels.unique().tolist():
         members = (labels.cpu() == label).nonzero()[:, 0]
-        mine = points[members.numpy()]
-        k = min(num_groups, len(np.unique(mine, axis=0)))
-        model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32)
-        ids[members] = torch.from_numpy(model.fit_predict(mine)).long()
+        mine = points[members].double().numpy()
+        met = mine
+        if len(mine) > MOST:
+            drawn = torch.randperm(len(mine), generator=stream(seed, "k-means sample", label))[:MOST]
+            met = mine[drawn.numpy()]
+        k = min(num_groups, len(np.unique(met, axis=0)))
+        model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32).fit(met)
+        ids[members] = torch.from_numpy(model.labels_ if met is mine else model.predict(mine)).long()
     return ids
 
 

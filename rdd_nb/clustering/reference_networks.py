@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rdd_nb.clustering.features import outputs, reduction
 from rdd_nb.core.device import pick_device, side_by_side, tune_allocator
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
@@ -29,7 +30,6 @@ __all__ = [
     "depth_for",
     "generalised_cross_entropy",
     "held_out_probabilities",
-    "outputs",
 ]
 
 BATCH = 128
@@ -77,7 +77,8 @@ def biased_stages(
     When it has learnt the easy rule and nothing else yet depends on the data: a small set is soon known by heart.
 
     Returns:
-        epochs → class probabilities ``[N, K]`` and features ``[N, D]``.
+        epochs → class probabilities ``[N, K]`` and features ``[N, D]`` (of large data, their principal components:
+        :func:`rdd_nb.clustering.features.reduction`).
     """
     where = pick_device(device)
     net = _network(data, width, seed_of(seed, "biased network"), where)
@@ -85,10 +86,16 @@ def biased_stages(
 
     def look(passed: int) -> None:
         if passed in epochs:
-            features = torch.cat([part.cpu() for part in outputs(net.embed, data, where)])  # type: ignore[arg-type]
-            with torch.no_grad():
-                logits = [net.classifier(part.to(where)) for part in features.split(512)]  # type: ignore[operator]
-            found[passed] = F.softmax(torch.cat(logits), 1).cpu(), features.flatten(1)
+            keep = reduction(lambda x: net.embed(x).flatten(1), data, where, seed)  # type: ignore[operator]
+
+            def told(x: Tensor) -> tuple[Tensor, Tensor]:
+                made = net.embed(x)  # type: ignore[operator]
+                points = made.flatten(1)
+                said = F.softmax(net.classifier(made), 1)  # type: ignore[operator]
+                return said.cpu(), (points if keep is None else keep(points)).cpu()
+
+            said, features = zip(*outputs(told, data, where))
+            found[passed] = torch.cat(said), torch.cat(features)
 
     batch = min(BATCH, max(16, len(data) // 60))  # more steps on a small set; more epochs would teach it by heart
     _fit_biased(net, data, seed, max(epochs), batch, q, where, look)
@@ -187,15 +194,6 @@ def held_out_probabilities(
 def depth_for(data: ImageDataset) -> int:
     """Three pooling blocks, or as many as leave a map of at least 2 × 2."""
     return max(1, min(3, int(math.log2(data.shape[-1])) - 1))
-
-
-@torch.no_grad()
-def outputs(
-    function: Callable[[Tensor], Tensor], data: ImageDataset, device: torch.device, index: Tensor | None = None
-) -> list[Tensor]:
-    """What ``function`` makes of the images at ``index`` (of all), in batches of 512."""
-    index = torch.arange(len(data)) if index is None else index
-    return [function(data.normalised(batch, device)) for batch in index.split(512)]
 
 
 def _network(data: ImageDataset, width: int, seed: int, device: torch.device) -> nn.Module:

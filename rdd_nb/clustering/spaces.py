@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdd_nb.clustering.reference_networks import biased_probabilities, biased_stages, depth_for, outputs
+from rdd_nb.clustering.features import embedded, outputs, principal, standardised
+from rdd_nb.clustering.reference_networks import biased_probabilities, biased_stages, depth_for
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import unknown
 from rdd_nb.core.random_streams import seed_of, stream
@@ -21,13 +22,13 @@ __all__ = ["SPACES", "principal", "space"]
 def _pixels(data: ImageDataset, seed: int, device: str) -> Tensor:
     """4 × 4 average-pooled normalised pixels: nearly the partition of raw ones at a sixteenth of the cost."""
     size = min(4, data.shape[-1] // 4) or 1
-    return torch.cat(outputs(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu")))
+    return embedded(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu"), seed)
 
 
 def _style(data: ImageDataset, seed: int, device: str) -> Tensor:
     """Mean and standard deviation of each channel of each image, ``[N, 2C]``, standardised over the data."""
-    raw = torch.cat(outputs(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu")))
-    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+    measured = outputs(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu"))
+    return standardised(torch.cat(measured))
 
 
 def _colour(data: ImageDataset, seed: int, device: str) -> Tensor:
@@ -44,20 +45,12 @@ def _colour(data: ImageDataset, seed: int, device: str) -> Tensor:
         return torch.cat([pairs.mean((2, 3)), (pairs.std((2, 3)) + 0.01).log()], 1)
 
     unchanged = data.with_statistics((0.0,) * data.shape[0], (1.0,) * data.shape[0])  # grey stays grey
-    raw = torch.cat(outputs(measured, unchanged, torch.device("cpu")))
-    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+    return standardised(torch.cat(outputs(measured, unchanged, torch.device("cpu"))))
 
 
 def _embedding(data: ImageDataset, seed: int, device: str) -> Tensor:
     """The biased network's features, as their 20 principal components (GEORGE, Sohoni et al., 2011.12945)."""
     return principal(biased_stages(data, seed, epochs=(2,), device=device)[2][1])
-
-
-def principal(points: Tensor, most: int = 20) -> Tensor:
-    """The first principal components of points ``[N, D]``: ``[N, most or fewer]``, by the covariance (exact)."""
-    centred = points - points.mean(0)
-    _, vectors = torch.linalg.eigh((centred.T @ centred).double())
-    return centred @ vectors.flip(1)[:, :most].to(centred)
 
 
 def _features(data: ImageDataset, seed: int, device: str) -> Tensor:
@@ -66,8 +59,7 @@ def _features(data: ImageDataset, seed: int, device: str) -> Tensor:
     net = networks.build(
         "convnet", data.shape, data.num_classes, width=16, depth=depth_for(data), seed=seed_of(seed, "frozen network")
     ).to(where)
-    raw = torch.cat(outputs(net.embed, data, where)).cpu()
-    return (raw - raw.mean(0)) / raw.std(0).clamp_min(1e-6)
+    return embedded(lambda x: net.embed(x).flatten(1), data, where, seed, standardise=True)
 
 
 def _probabilities(data: ImageDataset, seed: int, device: str) -> Tensor:

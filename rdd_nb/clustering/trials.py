@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rdd_nb.clustering.features import outputs
 from rdd_nb.clustering.groups import Benefit, Groups
-from rdd_nb.clustering.reference_networks import depth_for, outputs
+from rdd_nb.clustering.reference_networks import depth_for
 from rdd_nb.clustering.shares import group_shares, group_weights, quotas
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError

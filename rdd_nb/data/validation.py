@@ -37,7 +37,8 @@ SHOWN = 3  # examples in a line
 TINY = 10  # a group with fewer images, in training or test, says next to nothing
 CLOSE = 2.0  # two images are near copies below this root mean square difference, in grey levels of 256
 LOPSIDED = 5  # a class so many times as large as another is told
-_SIDE = 16  # larger images are averaged down to about this for the search for near copies
+_SIDE = 8  # larger images are averaged down to about this for the search for near copies
+_AT_ONCE = 32_768  # images that 512 others are held against at the same time
 
 
 @dataclass(frozen=True)
@@ -198,22 +199,31 @@ def near_pairs(first: Tensor, second: Tensor, close: float = CLOSE) -> Tensor:
         first, second: uint8 ``[N, C, H, W]`` and ``[M, C, H, W]``, of at most 512 × 512 pixels for speed's sake.
         close: the largest root mean square difference, in grey levels of 256; 0 finds exact copies alone.
 
-    Large images are averaged down to about 16 × 16 pixels first. That finds copies that were saved anew, not those
-    that are shifted, cropped or turned: next shots of a burst must be kept together by whoever took them. Blank images
-    are left out.
+    It finds copies that were saved anew, not those that are shifted, cropped or turned: next shots of a burst must be
+    kept together by whoever took them. Blank images are left out.
     """
-    side = max(1, min(first.shape[-2:]) // _SIDE)
-    flat = [F.avg_pool2d(part.float(), side).flatten(1) for part in (first, second)]
+    (mine, side), (other, _) = _pooled(first), _pooled(second)
     shown = [part.flatten(1).amin(1) < part.flatten(1).amax(1) for part in (first, second)]
-    reach, pairs = close * math.sqrt(flat[0].shape[1]), []
+    # Averaging brings images nearer to each other: what is far there need not be looked at.
+    reach, found = close * math.sqrt(math.prod(first.shape[1:])) / side, [torch.zeros(0, 2, dtype=torch.int64)]
     for start in range(0, len(first), 512):
-        # The matrix product rounds: look a little further, and then at the pixels themselves.
-        hits = (torch.cdist(flat[0][start : start + 512], flat[1]) <= reach + 3).nonzero()
-        pairs.append(hits + torch.tensor([start, 0]))
-    found = torch.cat(pairs)
-    found = found[shown[0][found[:, 0]] & shown[1][found[:, 1]]]
-    apart = [(first[i].float() - second[j].float()).square().flatten(1).mean(1).sqrt() for i, j in _chunks(found)]
-    return found[torch.cat(apart) <= close] if apart else found
+        for begin in range(0, len(second), _AT_ONCE):
+            # The matrix product rounds: look a little further, and then at the pixels themselves.
+            hits = (torch.cdist(mine[start : start + 512], other[begin : begin + _AT_ONCE]) <= reach + 3).nonzero()
+            hits = hits + torch.tensor([start, begin])
+            hits = hits[shown[0][hits[:, 0]] & shown[1][hits[:, 1]]]
+            apart = [
+                (first[i].float() - second[j].float()).square().flatten(1).mean(1).sqrt() for i, j in _chunks(hits)
+            ]
+            found.append(hits[torch.cat(apart) <= close] if apart else hits)
+    pairs = torch.cat(found)
+    return pairs[(pairs[:, 0] * len(second) + pairs[:, 1]).argsort()]
+
+
+def _pooled(images: Tensor) -> tuple[Tensor, int]:
+    """Images averaged to about 8 × 8 pixels: ``[N, D]``, and over how many pixels a side."""
+    side = max(1, min(images.shape[-2:]) // _SIDE)
+    return torch.cat([F.avg_pool2d(part.float(), side).flatten(1) for part in images.split(4096)]), side
 
 
 def _chunks(pairs: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdd_nb.clustering import density
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.core.errors import RddError
+from rdd_nb.core.random_streams import stream
 from tests.clustering.helpers import randn
 
 
@@ -80,3 +82,30 @@ def test_density_weights_of_tiny_classes_and_constant_points_are_one():
 def test_density_weights_refuse_what_has_no_meaning(options):
     with pytest.raises(RddError, match="floor"):
         density_weights(randn(9, 2), torch.zeros(9, dtype=torch.int64), **options)
+
+
+def test_a_density_from_some_of_the_samples_is_that_of_all_but_for_chance(monkeypatch):
+    points, labels = randn(3000, 2, seed=3), torch.zeros(3000, dtype=torch.int64)
+    whole = density_weights(points, labels)
+    monkeypatch.setattr(density, "BLOCK", 100_000)
+    torch.testing.assert_close(density_weights(points, labels), whole, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(density, "MOST", 1000)
+    some = density_weights(points, labels)
+    assert not torch.equal(some, whole)
+    dense = whole < whole.median()  # with a hundred others about them, a third of whom are drawn
+    assert float((some / whole - 1)[dense].abs().median()) < 0.15
+    assert float(np.corrcoef(some.log(), whole.log())[0, 1]) > 0.97
+
+
+def test_of_some_of_the_samples_each_counts_all_others_that_are_drawn(monkeypatch):
+    monkeypatch.setattr(density, "MOST", 30)
+    points = randn(40, 2, seed=2)
+    drawn = torch.randperm(40, generator=stream(0, "density", 0))[:30]
+    scaled = (points - points.mean(0)) / points.std(0)
+    told = []
+    for i in range(40):
+        others = [j for j in drawn.tolist() if j != i]
+        told.append(np.mean([np.exp(-float((scaled[i] - scaled[j]).square().sum()) / 0.5) for j in others]))
+    inverse = torch.tensor([1 / max(d, 1e-3 * max(told)) for d in told])
+    found = density_weights(points, torch.zeros(40, dtype=torch.int64), bandwidth=0.5)
+    torch.testing.assert_close(found, (inverse / inverse.mean()).float(), rtol=1e-3, atol=1e-4)

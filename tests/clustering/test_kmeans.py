@@ -1,15 +1,19 @@
 """Cells, k-means within classes, and medoids."""
 
+import sys
 import warnings
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from tests.clustering.helpers import randn
 from tests.helpers import rng
+
+kmeans_module = sys.modules["rdd_nb.clustering.kmeans"]  # the layer's own name for it is the function
 
 
 @settings(max_examples=30, deadline=None)
@@ -76,3 +80,19 @@ def test_medoids_are_rows_without_repetition_and_the_first_others_fill_up():
     same = torch.cat([torch.zeros(4, 1), torch.ones(1, 1)])  # two distinct rows only
     found = medoids(same, 4).tolist()
     assert len(set(found)) == 4 and {0, 4} <= set(found) and found[2:] == [1, 2]
+
+
+def test_centres_of_a_large_class_come_from_some_of_its_samples(monkeypatch):
+    truth = torch.arange(4000) % 4
+    points = randn(4000, 3, seed=1) + 6.0 * truth[:, None] * torch.tensor([1.0, 0.0, -1.0])
+    labels = torch.arange(4000) // 2000
+    whole = kmeans(points, labels, 4)
+    monkeypatch.setattr(kmeans_module, "MOST", 300)
+    some = kmeans(points, labels, 4)
+    for label in (0, 1):
+        mine = labels == label
+        assert adjusted_rand_score(some[mine], whole[mine]) > 0.99
+    assert torch.equal(some, kmeans(points, labels, 4)), "the same seed draws the same samples"
+    centres = torch.stack([points[:2000][some[:2000] == k].mean(0) for k in range(4)])
+    nearest = torch.cdist(points[:2000], centres).argmin(1)
+    assert float((nearest == some[:2000]).float().mean()) > 0.99, "each joins its nearest"

@@ -83,6 +83,20 @@ def test_near_pairs_agree_with_brute_force():
         assert validation.near_pairs(first, second, close).tolist() == (apart <= close).nonzero().tolist()
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 7), (3, 8, 8), (1, 28, 28), (3, 33, 47), (3, 64, 64)])
+def test_near_pairs_of_any_size_are_found_however_they_are_averaged(shape, monkeypatch):
+    """Also where pixels at the edges are left out of the averages, and images are held against each other in parts."""
+    monkeypatch.setattr(validation, "_AT_ONCE", 7)
+    draw = torch.Generator().manual_seed(1)
+    base = torch.nn.functional.interpolate(torch.rand(40, shape[0], 2, 2, generator=draw) * 255, shape[1:])
+    first = base.to(torch.uint8)
+    shift = torch.randint(-3, 4, (40, 1, 1, 1), generator=draw)  # all pixels alike: averaging takes nothing away
+    second = (first.int() + shift).clamp(0, 255).to(torch.uint8)
+    apart = (first[:, None].double() - second[None].double()).square().mean((2, 3, 4)).sqrt()
+    for close in (0.0, 1.0, 2.0, 3.0):
+        assert validation.near_pairs(first, second, close).tolist() == (apart <= close).nonzero().tolist()
+
+
 def test_blank_images_are_told_and_are_no_copies():
     train, test = even(), even(60, seed=1)
     train.images[2], test.images[5] = 30, 30
