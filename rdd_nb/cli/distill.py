@@ -140,10 +140,12 @@ def command_distill(
             {"out": str(folder), "iterations": done, "seconds": seconds, "loss": loss, "source": source, "config": told}
         )
         return
-    parts = "" if settings.formations == 1 else f", which hold {settings.decoded_ipc}"
+    made = run.synthetic
+    parts = "" if made.formations == 1 else f", which hold {settings.decoded_ipc}"
+    parts += "" if made.latents is None else f"; {made.kept}"
     then = ["rdd-nb", "evaluate", str(folder), *(["--data", data] if own else [])]
     say(
-        f"{len(run.synthetic.images)} images ({settings.ipc} a class{parts}) in {folder}: {len(run.history)} "
+        f"{len(made.images)} images ({made.ipc} a class{parts}) in {folder}: {len(run.history)} "
         f"iterations in {seconds:.1f} s, loss {loss:.4g}\nWho profits: {shlex.join(then)}"
     )
 

@@ -60,13 +60,16 @@ def command_doctor(
     print(
         f"{config.matching} matching, {config.objective}, width {config.width}, ipc {config.ipc} on {splits.name}: "
         f"{wanted.iteration:.3g} s an iteration, {wanted.images:,.0f} images a second; "
-        f"{wanted.iterations:,} iterations take {duration(wanted.seconds - wanted.experts)}"
+        f"{wanted.iterations:,} iterations take {duration(wanted.seconds - wanted.experts - wanted.decoder)}"
     )
     if wanted.experts:
         print(
             f"before them {config.num_experts} experts of {config.expert_epochs} epochs take "
             f"{duration(wanted.experts)} and {wanted.expert_bytes / 1e6:,.0f} MB, once for all runs that share them"
         )
+    if wanted.decoder:
+        what = "the decoder's" if config.decoder is None else "an encoder's"
+        print(f"before them {what} training takes {duration(wanted.decoder)}")
     if shorter is not None:
         gain = wanted.iteration / shorter
         word = f"{gain:.1f} times as fast" if gain > 1.1 else "no faster"

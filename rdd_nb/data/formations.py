@@ -10,13 +10,15 @@ There the grid's last row and column are padded where f does not divide the size
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rdd_nb.core.errors import RddError
 
-__all__ = ["SMALLEST_PART", "check_formations", "decode", "encode", "stored_gradient"]
+__all__ = ["SMALLEST_PART", "Formations", "check_formations", "decode", "encode", "stored_gradient"]
 
 #: Pixels: a part's height and width at least.
 SMALLEST_PART = 4
@@ -88,3 +90,21 @@ def stored_gradient(gradient: Tensor, factor: int) -> Tensor:
     stored = gradient.new_zeros(len(gradient) // factor**2, *gradient.shape[1:]).requires_grad_()
     with torch.enable_grad():
         return torch.autograd.grad(decode(stored, factor), stored, gradient)[0]
+
+
+class Formations(NamedTuple):
+    """How images are kept: a grid of ``factor`` × ``factor`` in each, with 1 as they are.
+
+    :class:`rdd_nb.data.decoders.Decoder` is the other way, and has the same two methods: whoever changes stored numbers
+    by a gradient of their images needs no more of either.
+    """
+
+    factor: int = 1
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Images of what is stored: see :func:`decode`."""
+        return decode(stored, self.factor)
+
+    def carried_back(self, stored: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient with respect to ``stored``, of one with respect to its images: see :func:`stored_gradient`."""
+        return stored_gradient(gradient, self.factor)

@@ -22,6 +22,7 @@ from rdd_nb.core.files import atomic_write, one_line, without_folders
 from rdd_nb.core.folders import read_regular
 from rdd_nb.core.version import __version__
 from rdd_nb.data import synthetic_formats
+from rdd_nb.data.decoders import Decoder, Latents
 from rdd_nb.data.formations import check_formations, decode
 
 __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
@@ -29,7 +30,8 @@ __all__ = ["SyntheticSet", "load_synthetic", "save_synthetic"]
 FORMAT, FORMAT_VERSION = "rdd_nb.synthetic", "1"
 #: How images and labels may be kept; a reader that does not know one of these refuses the file.
 SOFT = ", soft labels"
-KNOWN = ("pixels", "formations", f"pixels{SOFT}", f"formations{SOFT}")
+KNOWN = tuple(kind + soft for soft in ("", SOFT) for kind in ("pixels", "formations", "latent"))
+DECODER = "decoder."  # before the names of its weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class SyntheticSet:
             networks are trained on :attr:`decoded`. With 1 the two are the same.
         soft_labels: None, or float32 ``[M · formations², K]``, each row summing to 1: what networks are trained by in
             place of the classes, one for each decoded image.
+        latents: None, or the codes that the images are kept as, and their decoder; ``images`` are then
+            ``latents.images``.
 
     Raises:
         RddError: shapes, types or ranges that do not fit each other, or pixels that are not finite.
@@ -65,6 +69,7 @@ class SyntheticSet:
     meta: dict[str, str] = field(default_factory=dict)
     formations: int = 1
     soft_labels: Tensor | None = None
+    latents: Latents | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -86,6 +91,8 @@ class SyntheticSet:
         if not bool(torch.isfinite(images).all()):
             raise RddError("synthetic images hold NaN or infinite pixels: the distillation diverged; lower its lr")
         check_formations(self.formations, *self.shape[1:])
+        if self.latents is not None and (images is not self.latents.images or self.formations != 1):
+            raise RddError("images beside latents must be latents.images, in 1 formation: or give latents=None")
         self._check_soft_labels()
 
     def _check_soft_labels(self) -> None:
@@ -105,6 +112,8 @@ class SyntheticSet:
         >>> stored.decoded.ipc, stored.decoded.labels.tolist()
         (4, [0, 0, 0, 0, 1, 1, 1, 1])
         """
+        if self.latents is not None:
+            return dataclasses.replace(self, latents=None)
         if self.formations == 1:
             return self
         many = self.formations**2
@@ -115,6 +124,39 @@ class SyntheticSet:
             ipc=self.ipc * many,
             formations=1,
         )
+
+    @property
+    def stored_numbers(self) -> int:
+        """How many numbers the set keeps: of pixels or codes, and of soft labels; classes are not counted.
+
+        What decodes them counts apart, as many sets may share it: :attr:`decoder_numbers`.
+
+        >>> SyntheticSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ("a", "b"), (0.5,), (1.0,), 1).stored_numbers
+        32
+        """
+        soft = 0 if self.soft_labels is None else self.soft_labels.numel()
+        return (self.images if self.latents is None else self.latents.codes).numel() + soft
+
+    @property
+    def decoder_numbers(self) -> int:
+        """How many numbers the decoder of codes has; 0 where images are kept."""
+        return 0 if self.latents is None else self.latents.decoder.numbers
+
+    @property
+    def kept(self) -> str:
+        """How images are kept that are not kept as they are, in words; else empty.
+
+        >>> SyntheticSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"), (0.5,), (1.0,), 1, {}, 2).kept
+        'each holds 2 × 2 smaller ones, which are enlarged before use'
+        """
+        if self.latents is not None:
+            numbers = self.latents.codes.numel()
+            return (
+                f"each is kept as a code of {self.latents.decoder.code_numbers:,} numbers, {numbers:,} in all, and "
+                f"{numbers + self.decoder_numbers:,} with the decoder that makes images of them"
+            )
+        many = self.formations
+        return "" if many == 1 else f"each holds {many} × {many} smaller ones, which are enlarged before use"
 
     @property
     def step_size(self) -> float | None:
@@ -191,16 +233,24 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
     """Write ``synthetic`` as safetensors, atomically; returns the path. Equal sets give equal bytes.
 
     The tensors are ``images`` (float32, normalised), ``labels`` (int64) and, where there are some, ``soft_labels``
-    (float32). The metadata, all strings: ``format`` ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation``
-    (``"pixels"``; or ``"formations"``, with how many as ``formations``; ``", soft labels"`` after it where there are
-    some), ``ipc``, ``class_names``, ``mean``, ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it.
+    (float32); where the set has latents ``codes`` in place of images, and the decoder's weights, ``decoder.`` before
+    their names. The metadata, all strings: ``format`` ``"rdd_nb.synthetic"``, ``format_version``, ``parameterisation``
+    (``"pixels"``; or ``"formations"``, with how many as ``formations``; or ``"latent"``, with the decoder's code and
+    layers as JSON in ``decoder``; ``", soft labels"`` after it where there are some), ``ipc``, ``class_names``,
+    ``mean``, ``std`` and ``meta`` as JSON, and ``rdd_nb``, the version that wrote it.
     Any safetensors reader opens it.
 
     Raises:
-        RddError: the place is not writable or full.
+        RddError: the place is not writable or full, or no file can carry the decoder.
     """
-    tensors = {"images": synthetic.images.detach().cpu().contiguous(), "labels": synthetic.labels.cpu().contiguous()}
-    kept = "pixels" if synthetic.formations == 1 else "formations"
+    tensors, more = {"labels": synthetic.labels.cpu().contiguous()}, {}
+    if synthetic.latents is not None:
+        kept, codes, (more["decoder"], weights) = "latent", synthetic.latents.codes, synthetic.latents.decoder.told()
+        tensors |= {"codes": codes.detach().cpu().contiguous(), **{DECODER + name: t for name, t in weights.items()}}
+    else:
+        kept, tensors["images"] = "pixels", synthetic.images.detach().cpu().contiguous()
+        if synthetic.formations > 1:
+            kept, more["formations"] = "formations", str(synthetic.formations)
     if synthetic.soft_labels is not None:
         kept += SOFT
         tensors["soft_labels"] = synthetic.soft_labels.detach().cpu().contiguous()
@@ -208,7 +258,7 @@ def save_synthetic(path: str | os.PathLike[str], synthetic: SyntheticSet) -> Pat
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "parameterisation": kept,
-        **({} if synthetic.formations == 1 else {"formations": str(synthetic.formations)}),
+        **more,
         "ipc": str(synthetic.ipc),
         "class_names": json.dumps(list(synthetic.class_names)),
         "mean": json.dumps(list(synthetic.mean)),
@@ -252,12 +302,16 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
     if said.get("format_version") != FORMAT_VERSION or said.get("parameterisation") not in KNOWN:
         raise RddError(
             f"{path} has format version {said.get('format_version')} ({said.get('parameterisation')}), by rdd_nb "
-            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} ({', '.join(KNOWN[:2])}): use "
+            f"{said.get('rdd_nb')}; this one reads version {FORMAT_VERSION} ({', '.join(KNOWN[:3])}): use "
             "the rdd_nb that wrote it"
         )
     try:
+        latents = None
+        if said["parameterisation"].startswith("latent"):
+            weights = {name.removeprefix(DECODER): t for name, t in tensors.items() if name.startswith(DECODER)}
+            latents = Latents(tensors["codes"], Decoder.rebuilt(said["decoder"], weights))
         return SyntheticSet(
-            images=tensors["images"],
+            images=tensors["images"] if latents is None else latents.images,
             labels=tensors["labels"],
             class_names=tuple(map(str, json.loads(said["class_names"]))),
             mean=tuple(map(float, json.loads(said["mean"]))),
@@ -266,6 +320,7 @@ def load_synthetic(path: str | os.PathLike[str], follow: bool = True) -> Synthet
             meta={str(k): str(v) for k, v in json.loads(said["meta"]).items()},
             formations=int(said["formations"]) if said["parameterisation"].startswith("formations") else 1,
             soft_labels=tensors["soft_labels"] if said["parameterisation"].endswith(SOFT) else None,
+            latents=latents,
         )
     except RddError as error:
         raise RddError(f"{path} does not fit together: {error}") from None

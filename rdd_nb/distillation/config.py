@@ -22,6 +22,10 @@ _TRAJECTORY = {
 }
 
 
+#: What counts for latents alone.
+_LATENT = {"parameterisation", "latents", "decoder", "decoder_steps"}
+
+
 #: Left out of what a config says of itself where labels are not learnt.
 _HARD = {"learn_labels": False, "lr_label": 10.0}
 
@@ -48,6 +52,18 @@ class DistillConfig(pydantic.BaseModel):
         ge=1,
         le=16,
         description="each synthetic image holds so many by so many smaller ones, enlarged before use",
+    )
+    parameterisation: Literal["pixels", "latent"] = pydantic.Field(
+        "pixels", description="what is kept of images: their pixels, or codes that a decoder makes images of"
+    )
+    latents: int = pydantic.Field(
+        4, ge=1, le=10_000, description="latent: codes in the place of each image; all of them are images to train on"
+    )
+    decoder: str | None = pydantic.Field(
+        None, description="latent: the file of a decoder; default a small one, trained on the training set"
+    )
+    decoder_steps: int = pydantic.Field(
+        1000, ge=1, le=10**9, description="latent: steps of training that decoder, or an encoder for one of a file"
     )
     matching: Literal["distribution", "gradient", "trajectory"] = pydantic.Field(
         "distribution", description="what is matched"
@@ -144,6 +160,12 @@ class DistillConfig(pydantic.BaseModel):
                 "reference=robust trains the network on real data between matches: set outer ≥ 2, inner ≥ 1 and "
                 "inner_data=real"
             )
+        if self.parameterisation == "latent" and self.formations > 1:
+            raise ValueError(
+                "formations beside parameterisation=latent: codes take the place of several images already"
+            )
+        if self.parameterisation == "pixels" and self.decoder is not None:
+            raise ValueError("decoder beside parameterisation=pixels has no effect: set parameterisation=latent")
         if self.matching == "trajectory":
             self._check_trajectory()
         elif self.learn_labels:
@@ -179,20 +201,22 @@ class DistillConfig(pydantic.BaseModel):
 
     @pydantic.model_serializer(mode="wrap")
     def _told(self, told: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Runs and tables from before there was a choice of precision, formations or trajectories stay known by the
-        # settings they were made with.
-        left = set() if self.matching == "trajectory" else _TRAJECTORY
+        # Runs and tables from before there was a choice of precision, formations, latents or trajectories stay known by
+        # the settings they were made with.
+        left = (set() if self.matching == "trajectory" else _TRAJECTORY) | (
+            set() if self.parameterisation == "latent" else _LATENT
+        )
         first = {"precision": "float32", "formations": 1} | ({} if self.learn_labels else _HARD)
         return {k: v for k, v in told(self).items() if (k, v) not in first.items() and k not in left}
 
     @property
     def decoded_ipc(self) -> int:
-        """How many images per class the networks see: those in all parts of the stored ones.
+        """How many images per class the networks see: those in all parts of the stored ones, or of all codes.
 
-        >>> DistillConfig(ipc=10, formations=2).decoded_ipc
-        40
+        >>> DistillConfig(ipc=10, formations=2).decoded_ipc, DistillConfig(parameterisation="latent").decoded_ipc
+        (40, 40)
         """
-        return self.ipc * self.formations**2
+        return self.ipc * (self.latents if self.parameterisation == "latent" else self.formations**2)
 
     @property
     def last_start(self) -> int:

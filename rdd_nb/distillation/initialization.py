@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +18,22 @@ from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
-from rdd_nb.data.formations import check_formations, encode
+from rdd_nb.data.decoders import Decoder, Latents, load_decoder
+from rdd_nb.data.formations import Formations, check_formations, encode
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.models.autoencoder import check_decoder, code_shape, train_autoencoder
 
-__all__ = ["State", "check", "expect_fit", "fingerprint", "initial_state", "sampling_weights", "synthetic_of"]
+__all__ = [
+    "State",
+    "check",
+    "expect_fit",
+    "fingerprint",
+    "given_decoder",
+    "initial_state",
+    "sampling_weights",
+    "synthetic_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +42,9 @@ class State:
 
     Attributes:
         iteration: how many have been completed.
-        images: as they are stored, ``[C·ipc, channels, H, W]`` in normalised units, sorted by class.
-        momentum: like ``images``, the pixel optimiser's buffer.
+        images: as they are stored, ``[C·ipc, channels, H, W]`` in normalised units, sorted by class; where codes are
+            stored, the images of these.
+        momentum: like what is stored, the optimiser's buffer.
         losses: the matching loss of each completed iteration (mean over its matches).
         seconds: wall-clock time of each completed iteration.
         weighing: the part of ``seconds`` spent on the risk: losses, groups and weights of the real samples. On a GPU it
@@ -39,6 +54,8 @@ class State:
         labels: trajectory matching with ``learn_labels``: the logits ``[M, K]`` of each decoded image, from the first
             iteration on.
         label_momentum: like ``labels``.
+        codes: with ``parameterisation="latent"``: what is stored, ``[C·ipc·latents, *code]``, sorted by class.
+        decoder: which makes images of them; it stays as it is.
     """
 
     iteration: int
@@ -51,22 +68,69 @@ class State:
     step_momentum: float = 0.0
     labels: Tensor | None = None
     label_momentum: Tensor | None = None
+    codes: Tensor | None = None
+    decoder: Decoder | None = None
+
+    @property
+    def stored(self) -> Tensor:
+        """What the distillation changes: codes, or else images."""
+        return self.images if self.codes is None else self.codes
+
+    def parameterisation(self, config: DistillConfig) -> Formations | Decoder:
+        """What makes images of what is stored."""
+        return Formations(config.formations) if self.decoder is None else self.decoder
+
+    def shown(self, config: DistillConfig) -> Tensor:
+        """What networks see: ``decoded_ipc`` images of each class."""
+        return self.images if self.codes is not None else self.parameterisation(config).decode(self.images)
+
+    def moved(self, stored: Tensor, momentum: Tensor, began: float, **more: Any) -> State:
+        """The state one iteration later, which ``began`` at that count of seconds, with all else that has changed."""
+        kept = {"images": stored} if self.decoder is None else {"images": self.decoder.decode(stored), "codes": stored}
+        seconds = (*self.seconds, time.perf_counter() - began)
+        return dataclasses.replace(
+            self, iteration=self.iteration + 1, momentum=momentum, seconds=seconds, **{**kept, **more}
+        )
+
+    def to(self, device: torch.device | str) -> State:
+        """The same, with what is stored on a device."""
+        moved = {k: v.to(device) for k, v in vars(self).items() if k in _TENSORS and v is not None}
+        return dataclasses.replace(self, **moved, decoder=self.decoder and self.decoder.to(device))
+
+    def held(self) -> dict[str, Any]:
+        """For a checkpoint: numbers, tensors on the CPU, and the decoder's weights, where a file can tell of it."""
+        weights = self.decoder.told()[1] if self.decoder is not None and self.decoder.layers is not None else None
+        return {k: v.cpu() if torch.is_tensor(v) else v for k, v in vars(self).items()} | {"decoder": weights}
+
+
+_TENSORS = ("images", "momentum", "codes")
 
 
 def synthetic_of(
     state: State, data: ImageDataset, config: DistillConfig, meta: dict[str, str] | None = None
 ) -> SyntheticSet:
-    """The synthetic set as it stands in a state: images, formations and learnt labels, on the CPU."""
+    """The synthetic set as it stands in a state: images, formations or codes, and learnt labels, on the CPU.
+
+    Where no file can tell of the decoder, the set is of the images that it makes, and its ``meta`` says so.
+    """
+    decoder = state.decoder and state.decoder.to("cpu")
+    latents = None
+    if decoder is not None and decoder.layers is not None:
+        latents = Latents(state.stored.cpu(), decoder)
+    elif decoder is not None:
+        meta = {**(meta or {}), "decoded_by": f"{type(decoder.module).__name__} {decoder.digest}"}
+    ipc = config.ipc if decoder is None else config.decoded_ipc
     return SyntheticSet(
-        images=state.images.cpu(),
-        labels=torch.arange(data.num_classes).repeat_interleave(config.ipc),
+        images=state.images.cpu() if latents is None else latents.images,
+        labels=torch.arange(data.num_classes).repeat_interleave(ipc),
         class_names=data.class_names,
         mean=data.mean,
         std=data.std,
-        ipc=config.ipc,
+        ipc=ipc,
         meta=meta or {},
         formations=config.formations,
         soft_labels=None if state.labels is None else state.labels.cpu().softmax(1),
+        latents=latents,
     )
 
 
@@ -86,7 +150,6 @@ def sampling_weights(data: ImageDataset, config: DistillConfig, groups: Groups |
 
 def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
     """What a run must find again to be resumed: the data (bytes, shape, names, statistics) and the groups."""
-    digest = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:16]
     told = None
     if groups is not None:
         held = [t.numpy().tobytes() for t in (groups.ids, groups.learnable) if t is not None]
@@ -98,7 +161,7 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
     return {
         "name": data.name,
         "samples": len(data),
-        "digest": digest,
+        "digest": data.digest[:16],
         "shape": list(data.shape),
         "class_names": list(data.class_names),
         "mean": list(data.mean),
@@ -111,13 +174,41 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
 _SELECTED = {"real": "random", "medoids": "medoids", "groups": "balanced"}
 
 
-def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> State:
-    """The synthetic set before its first iteration, as ``config.init`` says.
+def given_decoder(config: DistillConfig, decoder: Decoder | None = None) -> Decoder | None:
+    """The decoder that is given, else the one in the config's file, else None: then one is trained.
 
     Raises:
-        RddError: ``ipc`` exceeds the smallest class, ``init=groups`` without groups, or groups of other data.
+        RddError: a decoder where pixels are kept; a file that holds none.
     """
-    check(data, config, groups)
+    if decoder is not None and config.parameterisation == "pixels":
+        raise RddError("a decoder beside parameterisation=pixels has no effect: set parameterisation=latent")
+    return load_decoder(config.decoder) if decoder is None and config.decoder is not None else decoder
+
+
+def initial_state(
+    data: ImageDataset,
+    config: DistillConfig,
+    groups: Groups | None = None,
+    decoder: Decoder | None = None,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> State:
+    """The synthetic set before its first iteration, as ``config.init`` says; on the CPU.
+
+    Codes of real images come from an encoder, trained with the decoder or for it; those of noise are random normal
+    numbers, as the codes of a decoder trained here are over the training set.
+
+    Args:
+        data, config, groups: of the distillation.
+        decoder: in place of the one that would be trained, or of the config's file.
+        device: where that is trained.
+        progress: called meanwhile, with (steps done, steps in all).
+
+    Raises:
+        RddError: ``ipc`` exceeds the smallest class, ``init=groups`` without groups, or groups of other data; as
+            :func:`given_decoder` and :func:`rdd_nb.models.autoencoder.train_autoencoder`.
+    """
+    check(data, config, groups, decoder)
     init = config.init
     if init == "auto":
         spread = groups is not None and groups.raised and config.objective in ("robust", "group")
@@ -126,37 +217,56 @@ def initial_state(data: ImageDataset, config: DistillConfig, groups: Groups | No
         raise RddError(
             "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"
         )
+    coder, decoder = None, given_decoder(config, decoder)
+    if config.parameterisation == "latent" and (decoder is None or init != "noise"):
+        how: dict[str, Any] = {"steps": config.decoder_steps, "seed": config.seed, "device": device}
+        coder = train_autoencoder(data, config.latents, **how, decoder=decoder, progress=progress)
+        decoder = coder.decoder
     if init == "noise":
-        size = (data.num_classes * config.ipc, *data.shape)
-        images = torch.randn(*size, generator=stream(config.seed, "init"))
+        size = (config.ipc, *data.shape) if decoder is None else (config.decoded_ipc, *decoder.code)
+        stored = torch.randn(data.num_classes * size[0], *size[1:], generator=stream(config.seed, "init"))
     else:
         over, power = (groups, config.group_power) if init == "groups" else (None, 0.0)
         chosen = select(data, _SELECTED[init], config.decoded_ipc, groups=over, power=power, seed=config.seed)
-        images = encode(data.normalised(chosen), config.formations)
-    return State(0, images, torch.zeros_like(images))
+        real = data.normalised(chosen)
+        stored = encode(real, config.formations) if coder is None else coder.encode(real)
+    if decoder is None:
+        return State(0, stored, torch.zeros_like(stored))
+    return State(0, decoder.decode(stored), torch.zeros_like(stored), codes=stored, decoder=decoder)
 
 
-def check(data: ImageDataset, config: DistillConfig, groups: Groups | None) -> None:
-    """Whether data, config and groups fit together; before anything is computed or written.
+def check(data: ImageDataset, config: DistillConfig, groups: Groups | None, decoder: Decoder | None = None) -> None:
+    """Whether data, config, groups and decoder fit together; before anything is computed or written.
 
     Raises:
         RddError: see :func:`expect_fit`; groups of other data; or ``objective=group`` without groups.
     """
-    expect_fit(data, config, groups)
+    expect_fit(data, config, groups, decoder)
     if config.objective == "group" and groups is None:
         raise RddError("objective=group matches each group's statistics, and no groups were given: pass groups=…")
 
 
-def expect_fit(data: ImageDataset, config: DistillConfig, groups: Groups | None = None) -> None:
+def expect_fit(
+    data: ImageDataset, config: DistillConfig, groups: Groups | None = None, decoder: Decoder | None = None
+) -> None:
     """What can be known of :func:`check` before there are groups.
 
     Raises:
-        RddError: see :func:`rdd_nb.clustering.coresets.check_fits`, whose number counts the parts of stored images; or
-            images too small for as many ``formations``.
+        RddError: see :func:`rdd_nb.clustering.coresets.check_fits`, whose number counts the parts of stored images and
+            all codes; images too small for as many ``formations`` or ``latents``; a decoder of other images.
     """
     check_formations(config.formations, *data.shape[1:])
+    if config.parameterisation == "latent":
+        decoder = given_decoder(config, decoder)
+        if decoder is None:
+            code_shape(data.shape, config.latents)
+        else:
+            check_decoder(data, decoder)
     try:
         check_fits(data, config.decoded_ipc, groups, of_real=config.init != "noise")
     except RddError as error:
-        more = f" ({config.ipc} images of {config.formations} × {config.formations} parts)"
-        raise error if config.formations == 1 else RddError(f"{error}{more}") from None
+        many = (
+            f"{config.formations} × {config.formations} parts" if config.formations > 1 else f"{config.latents} codes"
+        )
+        more = f" ({config.ipc} images of {many})"
+        raise error if config.decoded_ipc == config.ipc else RddError(f"{error}{more}") from None

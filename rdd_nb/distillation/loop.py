@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,24 @@ from rdd_nb.core.environment import describe
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.folders import Folder
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.decoders import Decoder
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
-from rdd_nb.distillation.experts import Experts, expert_bytes, load_or_train_experts
-from rdd_nb.distillation.initialization import State, check, expect_fit, fingerprint, initial_state, synthetic_of
+from rdd_nb.distillation.experts import expert_bytes, load_or_train_experts
+from rdd_nb.distillation.initialization import (
+    State,
+    check,
+    expect_fit,
+    fingerprint,
+    given_decoder,
+    initial_state,
+    synthetic_of,
+)
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
+from rdd_nb.models.autoencoder import untrained_decoder
 
-__all__ = ["Run", "distill", "expect_room", "kept_groups", "saved_state"]
+__all__ = ["Run", "distill", "expect_room", "kept_groups", "run_config", "saved_state"]
 
 
 GROUPS = "groups.npz"
@@ -53,6 +64,7 @@ def distill(
     progress: bool | str = True,
     source: dict[str, Any] | None = None,
     experts: str | Path | None = None,
+    decoder: Decoder | None = None,
 ) -> Run:
     """Distil ``data`` into ``config.ipc`` images per class.
 
@@ -66,15 +78,21 @@ def distill(
         progress: show a bar on stderr; a string becomes its label.
         source: how to get the data again (such as its name and scenario); kept in the run's ``config.json``.
         experts: of trajectory matching: a folder for experts that runs share; by default ``experts`` in ``out``.
+        decoder: of ``parameterisation="latent"``: yours, in place of a small one that is trained here. The run goes on
+            with the same one only.
 
     Raises:
-        RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written.
+        RddError: see :func:`steps`; also when ``out`` holds another run or cannot be written, or where ``decoder`` and
+            ``config`` name one each.
     """
+    if decoder is not None and config.decoder is not None:
+        raise RddError(f"a decoder was passed, and the config names {config.decoder}: give one of the two")
+    decoder = given_decoder(config, decoder)
     if out is None:
-        return _run(data, config, groups, None, device, progress, experts)
+        return _run(data, config, groups, None, device, progress, experts, decoder)
     pick_device(device)
-    check(data, config, groups)  # before there is a folder: the mended command may want the same one
-    said = {"distill": config.model_dump(mode="json"), "data": fingerprint(data, groups), "source": source or {}}
+    check(data, config, groups, decoder)  # before there is a folder: the mended command may want the same one
+    said = run_config(config, fingerprint(data, groups), source, decoder)
     folder = RunFolder(out)
     with folder.lock():  # before anything is written: two processes that start together must not mix
         folder.create(said)
@@ -82,7 +100,19 @@ def distill(
             return Run(folder.load_synthetic(), config, _history(folder), folder.path)
         if groups is not None and groups.report and not folder.files.there(GROUPS):
             folder.files.write(GROUPS, groups_to_bytes(groups))
-        return _run(data, config, groups, folder, device, progress, experts or folder.files.part("experts").path)
+        experts = experts or folder.files.part("experts").path
+        return _run(data, config, groups, folder, device, progress, experts, decoder)
+
+
+def run_config(
+    config: DistillConfig, data: dict[str, Any], source: dict[str, Any] | None, decoder: Decoder | None = None
+) -> dict[str, Any]:
+    """What ``config.json`` says of a run, and its identity is made of: ``data`` is what is told of the training set.
+
+    A decoder that was given is told by its digest; one that is trained follows from the rest.
+    """
+    told = {"distill": config.model_dump(mode="json"), "data": data, "source": source or {}}
+    return told if decoder is None else {**told, "decoder": decoder.digest}
 
 
 def expect_room(
@@ -100,9 +130,12 @@ def expect_room(
         RddError: too few images in a class, another run in the folder, or too little free space for the run's files.
     """
     expect_fit(data, config)
-    told = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}
-    folder.expect({"distill": config.model_dump(mode="json"), "data": told, "source": source})
-    images = 4 * data.num_classes * config.ipc * math.prod(data.shape)
+    told, decoder = {k: v for k, v in fingerprint(data, None).items() if k != "groups"}, given_decoder(config)
+    folder.expect(run_config(config, told, source, decoder))
+    images = (
+        4 * data.num_classes * config.decoded_ipc * math.prod(data.shape)
+    )  # of formations and codes: more than that
+    images += 0 if decoder is None else 4 * decoder.numbers
     folder.files.probe(3 * images + 100 * config.num_iterations)  # checkpoint (images and momentum), set, history
     if config.matching == "trajectory":
         (Folder(experts) if experts else folder.files).probe(expert_bytes(data, config))
@@ -138,17 +171,22 @@ def _run(
     device: str,
     progress: bool | str,
     experts: str | Path | None,
+    decoder: Decoder | None,
 ) -> Run:
-    followed = _experts(data, config, groups, experts, device, progress) if config.matching == "trajectory" else None
+    followed = None
+    if config.matching == "trajectory":
+        with _telling("experts", "epoch", bool(progress)) as tell:
+            followed = load_or_train_experts(data, config, groups, out=experts, device=device, progress=tell)
     if folder is not None and folder.has_checkpoint:
-        state = saved_state(folder, data, config)
+        state = saved_state(folder, data, config, decoder)
     else:
-        state = initial_state(data, config, groups)
+        with _telling("decoder", "step", bool(progress) and config.parameterisation == "latent") as tell:
+            state = initial_state(data, config, groups, decoder, device, tell)
     saved = state.iteration
 
     def save(current: State) -> None:
         if folder is not None:
-            folder.save_checkpoint({k: v.cpu() if torch.is_tensor(v) else v for k, v in vars(current).items()})
+            folder.save_checkpoint(current.held())
 
     bar = tqdm(
         total=config.num_iterations,
@@ -209,22 +247,16 @@ def _run(
     return Run(synthetic, config, history, folder.path if folder else None)
 
 
-def _experts(
-    data: ImageDataset,
-    config: DistillConfig,
-    groups: Groups | None,
-    out: str | Path | None,
-    device: str,
-    progress: bool | str,
-) -> Experts:
-    """The experts of trajectory matching, with a bar while they are trained."""
-    with tqdm(desc="experts", unit="epoch", disable=not progress, mininterval=2.0) as bar:
+@contextlib.contextmanager
+def _telling(what: str, unit: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar for what is trained before the first iteration: it is told how much is done, and how much there is."""
+    with tqdm(desc=what, unit=unit, disable=not shown, mininterval=2.0) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return load_or_train_experts(data, config, groups, out=out, device=device, progress=tell)
+        yield tell
 
 
 def _found(groups: Groups) -> dict[str, Any]:
@@ -232,8 +264,8 @@ def _found(groups: Groups) -> dict[str, Any]:
     return {"said": groups.report.partition("\n")[0], "trials": [trial.row() for trial in groups.trials]}
 
 
-def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) -> State:
-    """The state in a run folder's checkpoint, to go on from with :func:`steps`.
+def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig, decoder: Decoder | None = None) -> State:
+    """The state in a run folder's checkpoint, to go on from with :func:`steps`; with the ``decoder`` that was given.
 
     Raises:
         RddError: the checkpoint is not one of this config and data.
@@ -241,9 +273,15 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
     held = folder.load_checkpoint()
     shape = (data.num_classes * config.ipc, *data.shape)
     try:
-        state = State(**held)
+        weights = held.pop("decoder", None)
+        if config.parameterisation == "latent":
+            decoder = decoder or _rebuilt(weights, data, config)
+            shape = (data.num_classes * config.decoded_ipc, *data.shape)
+        state = State(**held, decoder=decoder)
+        stored = shape if decoder is None else (shape[0], *decoder.code)
         told = (state.losses, state.seconds, state.weighing)
-        fits = all(_is_whole(each, shape) for each in (state.images, state.momentum))
+        fits = _is_whole(state.images, shape) and _is_whole(state.momentum, stored)
+        fits &= state.codes is None if decoder is None else _is_whole(state.codes, stored)
         fits &= type(state.iteration) is int and 0 <= state.iteration <= config.num_iterations
         fits &= all(len(each) == state.iteration and all(type(v) is float for v in each) for each in told)
         learnt = state.iteration if config.matching == "trajectory" else 0
@@ -253,7 +291,7 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
         learning = config.learn_labels and state.iteration > 0
         for each in (state.labels, state.label_momentum):
             fits &= _is_whole(each, rows) if learning else each is None
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, RddError):
         fits = False
     if not fits:
         raise RddError(
@@ -261,6 +299,14 @@ def saved_state(folder: RunFolder, data: ImageDataset, config: DistillConfig) ->
             "delete it to start this run afresh"
         )
     return state
+
+
+def _rebuilt(weights: Any, data: ImageDataset, config: DistillConfig) -> Decoder:
+    """The decoder that was trained in a run, of what its checkpoint holds of it; an RddError for what is none."""
+    if not isinstance(weights, dict) or not all(_is_whole(t, getattr(t, "shape", ())) for t in weights.values()):
+        raise RddError("the checkpoint holds no decoder")
+    layers, _ = untrained_decoder(data.shape, config.latents).told()
+    return Decoder.rebuilt(layers, {str(name): t for name, t in weights.items()})
 
 
 def _is_whole(tensor: Any, shape: tuple[int, ...]) -> bool:

@@ -8,7 +8,6 @@ state of a run. That is what a checkpoint holds.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import time
@@ -24,7 +23,7 @@ from rdd_nb.core.device import arithmetic, phase, pick_device, tune_allocator
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
-from rdd_nb.data.formations import decode, stored_gradient
+from rdd_nb.data.decoders import Decoder
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, load_or_train_experts
@@ -114,20 +113,21 @@ def steps(
     state: State | None = None,
     device: str = "auto",
     experts: Experts | None = None,
+    decoder: Decoder | None = None,
 ) -> Iterator[State]:
     """Distil, one iteration at a time: yields the state after each, starting from ``state`` or from the beginning.
 
     The same data, config, groups and state give the same bits on the same machine. ``experts`` are those of trajectory
-    matching (:func:`rdd_nb.distillation.experts.load_or_train_experts`), trained here where none are given.
+    matching (:func:`rdd_nb.distillation.experts.load_or_train_experts`), trained here where none are given; ``decoder``
+    is for :func:`rdd_nb.distillation.initialization.initial_state`, where no ``state`` is given.
 
     Raises:
         RddError: ``ipc`` too large, groups missing or of the wrong length, a loss that is no longer finite.
     """
     tune_allocator()
     where = pick_device(device)
-    check(data, config, groups)
-    state = state or initial_state(data, config, groups)
-    state = dataclasses.replace(state, images=state.images.to(where), momentum=state.momentum.to(where))
+    check(data, config, groups, decoder if state is None else state.decoder)
+    state = (state or initial_state(data, config, groups, decoder, where)).to(where)
     if config.matching == "trajectory":
         experts = experts or load_or_train_experts(data, config, groups, device=where)
         step = Students(data, config, experts, where).step
@@ -145,7 +145,8 @@ def _step(problem: _Problem, state: State) -> State:
     net = problem.network(state.iteration)
     draw = stream(config.seed, "iteration", state.iteration, device=problem.device)
     augment_draw = stream(config.seed, "augmentation", state.iteration)  # on the CPU: which operation is no sync
-    stored, momentum = state.images.clone(), state.momentum.clone()
+    kept, shown = state.parameterisation(config), state.shown(config)
+    stored, momentum = state.stored.clone(), state.momentum.clone()
     losses, finite, told = [], [], [0.0]
     for match in range(config.outer):
         with phase("data"):
@@ -153,12 +154,12 @@ def _step(problem: _Problem, state: State) -> State:
         transform = augmentation.draw(config.augment, problem.classes, augment_draw, device=problem.device)
         matched = _match_gradients if config.matching == "gradient" else _match_distributions
         try:
-            images = decode(stored, config.formations).detach().requires_grad_()
+            images = shown.detach().requires_grad_()
             loss, gradient = matched(problem, net, index, images, transform)
         except RddError:  # on the CPU the risk looks at its losses
             raise _lost(config, state.iteration, match, "losses of the real images are") from None
         with torch.no_grad():
-            momentum.mul_(config.momentum_img).add_(stored_gradient(gradient, config.formations))
+            momentum.mul_(config.momentum_img).add_(kept.carried_back(stored, gradient))
             stored = stored - config.step_size * momentum
         losses.append(loss.detach())
         finite.append(stored.isfinite().all())
@@ -166,16 +167,17 @@ def _step(problem: _Problem, state: State) -> State:
         if last or not stored.is_cuda:  # to read them is to wait for the card: there, once an iteration
             told = torch.stack(losses).tolist()
             _check_finite(config, state.iteration, told, torch.stack(finite).tolist())
-        if not last and config.inner:
-            with phase("training between"):
-                _train_between(problem, net, index, decode(stored, config.formations), draw, augment_draw)
-    return State(
-        state.iteration + 1,
+        if not last:
+            shown = kept.decode(stored)
+            if config.inner:
+                with phase("training between"):
+                    _train_between(problem, net, index, shown, draw, augment_draw)
+    return state.moved(
         stored,
         momentum,
-        (*state.losses, sum(told) / config.outer),
-        (*state.seconds, time.perf_counter() - began),
-        (*state.weighing, problem.weighing),
+        began,
+        losses=(*state.losses, sum(told) / config.outer),
+        weighing=(*state.weighing, problem.weighing),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 
@@ -14,7 +13,6 @@ from rdd_nb.core.device import phase
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
-from rdd_nb.data.formations import decode, stored_gradient
 from rdd_nb.distillation import matching
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts
@@ -50,7 +48,7 @@ class Students:
         with phase("data"):
             path = self.experts.paths[expert]
             ends = path[start].to(self.device), path[start + config.match_epochs].to(self.device)
-            images = decode(state.images, config.formations)
+            images = state.shown(config)
             batches = [(part.to(self.device), transform) for part, transform in self._batches(len(images), draw)]
         logits = None if state.labels is None else state.labels.to(self.device)
         if config.learn_labels and logits is None:
@@ -60,8 +58,9 @@ class Students:
         found = matching.match_trajectory(
             self.net, *ends, images, labels, batches, torch.tensor(size, device=self.device)
         )
-        momentum = config.momentum_img * state.momentum + stored_gradient(found.images, config.formations)
-        stored = state.images - config.step_size * momentum
+        slid = state.parameterisation(config).carried_back(state.stored, found.images)
+        momentum = config.momentum_img * state.momentum + slid
+        stored = state.stored - config.step_size * momentum
         fine = stored.isfinite().all().to(found.loss)
         told, slope, well = torch.stack([found.loss, size * found.step, fine]).tolist()  # one wait for the device
         if not (math.isfinite(told) and well):
@@ -72,13 +71,11 @@ class Students:
             )
         step_momentum = config.momentum_img * state.step_momentum + slope
         change = math.exp(min(LARGEST_CHANGE, max(-LARGEST_CHANGE, -config.lr_step * step_momentum)))
-        return dataclasses.replace(
-            state,
-            iteration=iteration + 1,
-            images=stored,
-            momentum=momentum,
+        return state.moved(
+            stored,
+            momentum,
+            began,
             losses=(*state.losses, told),
-            seconds=(*state.seconds, time.perf_counter() - began),
             weighing=(*state.weighing, 0.0),
             step_sizes=(*state.step_sizes, size * change),
             step_momentum=step_momentum,

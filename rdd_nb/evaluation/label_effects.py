@@ -44,7 +44,8 @@ def label_effects(
 ) -> pd.DataFrame:
     """Accuracy on the test images of networks trained on distilled and on real images, by hard and by soft labels.
 
-    The real images are as many as the stored ones, in as many formations: ``random``, ``medoids``, and
+    The real images are as many as the stored ones, in as many formations; for latents as many as take the numbers of
+    the codes, the decoder's left out: ``random``, ``medoids``, and
     ``group-balanced`` where the training set names groups. One teacher, trained on the real training set, gives its
     labels to all of them. Its own accuracy stands in the rows of ``teacher``. Labels that were learnt with the images
     are ``learnt``.
@@ -68,6 +69,9 @@ def label_effects(
     """
     tell = progress or (lambda word: None)
     ipc, formations = synthetic.ipc, synthetic.formations
+    if synthetic.latents is not None:
+        whole = synthetic.latents.codes.numel() / synthetic.images[0].numel()
+        ipc = max(1, round(whole / synthetic.num_classes))
     sets = {"distilled": dataclasses.replace(synthetic, soft_labels=None)}
     for name, method in (("random", "random"), ("medoids", "medoids"), ("group-balanced", "balanced")):
         groups = known_groups(splits.train) if method == "balanced" and splits.train.groups is not None else None

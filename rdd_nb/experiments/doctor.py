@@ -18,10 +18,11 @@ from rdd_nb.core.device import pick_device, tune_allocator
 from rdd_nb.core.environment import describe
 from rdd_nb.core.processes import THREAD_NAMES, cores, gpus, memory
 from rdd_nb.data.dataset import ImageDataset
-from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import epoch_seconds, expert_bytes, made_up_experts
+from rdd_nb.distillation.initialization import State, given_decoder, initial_state, synthetic_of
 from rdd_nb.distillation.step import steps
+from rdd_nb.models.autoencoder import step_seconds, untrained_decoder
 from rdd_nb.models.protocol import PROFILES, Protocol
 from rdd_nb.models.training import train
 
@@ -61,6 +62,7 @@ class Expected:
         nets: how many these are.
         experts: seconds that the experts of trajectory matching take, all of them, unless they are there already.
         expert_bytes: what they take on the disk, and in memory.
+        decoder: seconds that the training of a decoder takes, or of an encoder for one that is given.
     """
 
     iteration: float
@@ -70,11 +72,12 @@ class Expected:
     nets: int
     experts: float = 0.0
     expert_bytes: int = 0
+    decoder: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Of the whole distillation, the experts' included."""
-        return self.iteration * self.iterations + self.experts
+        """Of the whole distillation, the experts' and the decoder's included."""
+        return self.iteration * self.iterations + self.experts + self.decoder
 
 
 def ceilings(device: torch.device, tries: int = 8) -> Ceilings:
@@ -117,7 +120,7 @@ def iteration(data: ImageDataset, config: DistillConfig, device: str = "auto") -
     where = pick_device(device)
     experts = made_up_experts(data, config) if config.matching == "trajectory" else None
     endless = config.model_copy(update={"iterations": 10**9})
-    going = steps(data, endless, _random_groups(data, config), device=device, experts=experts)
+    going = steps(data, endless, _random_groups(data, config), _start(data, config), device, experts)
     taken = [seconds(lambda: next(going), where)]  # the first one also warms up
     while len(taken) < 3 or (sum(taken) < 3 and len(taken) < 20):
         taken.append(seconds(lambda: next(going), where))
@@ -143,10 +146,7 @@ def expected(
         RddError: as :func:`rdd_nb.distillation.step.steps`.
     """
     where, middle = pick_device(device), iteration(data, config, device)
-    count = data.num_classes * config.ipc
-    labels = torch.arange(data.num_classes).repeat_interleave(config.ipc)
-    names = (data.class_names, data.mean, data.std)
-    held = SyntheticSet(torch.randn(count, *data.shape), labels, *names, config.ipc, formations=config.formations)
+    held = synthetic_of(_start(data, config), data, config)
     protocol = protocol or PROFILES["quick"]
     few = replace(protocol, epochs=max(2, protocol.epochs // 20))
     judged = seconds(lambda: train(held, few, nets=min(nets, 2), device=device), where)
@@ -155,8 +155,20 @@ def expected(
     if config.matching == "trajectory":
         epochs, size = config.num_experts * config.expert_epochs, expert_bytes(data, config)
         taught = epochs * epoch_seconds(data, config, _random_groups(data, config), where)
+    coded = 0.0
+    if config.parameterisation == "latent":
+        coded = config.decoder_steps * step_seconds(data, config.latents, where, given_decoder(config))
     images = config.matched(data.num_classes) / middle
-    return Expected(middle, config.num_iterations, images, judged, nets, taught, size)
+    return Expected(middle, config.num_iterations, images, judged, nets, taught, size, coded)
+
+
+def _start(data: ImageDataset, config: DistillConfig) -> State:
+    """A start from noise, with a decoder of the right size that knows nothing: it costs as much time as another."""
+    blank = None
+    if config.parameterisation == "latent" and config.decoder is None:
+        blank = untrained_decoder(data.shape, config.latents, config.seed)
+    groups = _random_groups(data, config)
+    return initial_state(data, config.model_copy(update={"init": "noise"}), groups, blank)
 
 
 def _random_groups(data: ImageDataset, config: DistillConfig) -> Groups | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import seed_of
 from rdd_nb.models.normalisation import InstanceNorm
 
-__all__ = ["NORMS", "Network", "available", "batched", "build"]
+__all__ = ["NORMS", "Network", "available", "batched", "build", "initialised_by"]
 
 #: How a feature map [N, C, H, W] may be normalised after each convolution.
 NORMS: dict[str, str] = {
@@ -47,6 +48,15 @@ def available() -> dict[str, str]:
 
 
 _building = threading.Lock()  # PyTorch initialises from a state that all threads share
+
+
+@contextlib.contextmanager
+def initialised_by(seed: int) -> Iterator[None]:
+    """Modules that are made meanwhile draw their weights by ``seed``; the global random state is left as it was."""
+    with _building, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would seed every CUDA generator as well, and fork_rng would not put those back.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class Network(nn.Module):
@@ -165,9 +175,7 @@ def build(
         )
     if name in ("alexnet", "vgg11", "resnet18") and width % 2:
         raise RddError(f"network {name}: width={width} must be even, since some layers have half as many channels")
-    with _building, torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would seed every CUDA generator as well, and fork_rng would not put those back.
-        torch.default_generator.manual_seed(seed_of(seed, "network", name))
+    with initialised_by(seed_of(seed, "network", name)):
         if name == "convnet":
             body, size = _plain(name, shape, [[width]] * depth, (3, 3), norm, AveragePool)
         elif name == "alexnet":

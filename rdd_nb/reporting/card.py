@@ -139,7 +139,7 @@ def card(run: RunFolder, with_images: bool = False) -> str:
         "## What this is",
         f"{len(synthetic.images)} synthetic images of {size} (channels × height × width), {synthetic.ipc} for each of "
         f"{synthetic.num_classes} classes: {', '.join(map(markdown, synthetic.class_names))}. They were optimised to "
-        f"stand for the real training images ({markdown(name)}) when a network is trained. {_formations(synthetic)}"
+        f"stand for the real training images ({markdown(name)}) when a network is trained. {_kept(synthetic)}"
         f"{OBJECTIVES.get(objective, '')}".rstrip(),
         _values(run, with_images),
         "## How it was made",
@@ -176,8 +176,13 @@ def _title(name: str, synthetic: SyntheticSet) -> str:
     return f"{name}, distilled to {synthetic.ipc} {'image' if synthetic.ipc == 1 else 'images'} a class"
 
 
-def _formations(synthetic: SyntheticSet) -> str:
+def _kept(synthetic: SyntheticSet) -> str:
     many = synthetic.formations
+    if synthetic.latents is not None:
+        whole = synthetic.latents.codes.numel() / synthetic.images[0].numel() / synthetic.num_classes
+        return (
+            f"Of them {synthetic.kept}; {whole:.3g} images a class in pixels would take as many numbers as the codes. "
+        )
     if many == 1:
         return ""
     return (

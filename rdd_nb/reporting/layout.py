@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.figures import report_figures, subgroup_figures
 from rdd_nb.figures.figure import Figure, shortened
 from rdd_nb.reporting.content import Report
@@ -22,6 +21,7 @@ Table = tuple[list[str], list[list[str]], str]  #: head, rows and caption
 def html(report: Report) -> str:
     """The whole page as one HTML text; the same report gives the same text."""
     columns, wide = _columns(report)
+    kept = f"; {report.synthetic.kept}" if report.synthetic.kept else ""
     made, crowded = report.synthetic, wide and len(report.findings) > FINDINGS
     return render(
         "run.html",
@@ -33,16 +33,11 @@ def html(report: Report) -> str:
         findings=_findings(report),
         sheet=(
             report_figures.sheet(made),
-            f"{len(made.labels)} synthetic images, {made.ipc} a class, in rows by class{_parts(made)}.",
+            f"{len(made.labels)} synthetic images, {made.ipc} a class, in rows by class{kept}.",
         ),
         served=_served(report, ROWS if crowded else ROWS + 4),
         drawn=(_drawn(report), _drawn_alt(report)),
     )
-
-
-def _parts(made: SyntheticSet) -> str:
-    many = made.formations
-    return "" if many == 1 else f"; each holds {many} × {many} smaller ones, which are enlarged before use"
 
 
 def _about(report: Report) -> str:

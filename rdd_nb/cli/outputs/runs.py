@@ -158,5 +158,6 @@ class Doctor(TypedDict):
     nets: Count
     experts: Annotated[Seconds, means("seconds of the experts of trajectory matching; 0 of other matchings")]
     expert_bytes: Annotated[Count, means("bytes that the experts take")]
-    seconds: Annotated[Seconds, means("of the whole distillation, the experts' included")]
+    decoder: Annotated[Seconds, means("seconds of training a decoder of latents, or an encoder for one; 0 of pixels")]
+    seconds: Annotated[Seconds, means("of the whole distillation, the experts' and the decoder's included")]
     iteration_in_bfloat16: Annotated[Seconds | None, means("seconds of one; null where bfloat16 cannot pay")]

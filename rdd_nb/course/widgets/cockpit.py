@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import threading
 import time
@@ -19,11 +21,12 @@ from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 from rdd_nb.course.widgets.explorer import Explorer
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.decoders import Decoder
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts, load_or_train_experts
-from rdd_nb.distillation.initialization import State, fingerprint, initial_state, synthetic_of
-from rdd_nb.distillation.loop import distill, saved_state
+from rdd_nb.distillation.initialization import State, fingerprint, given_decoder, initial_state, synthetic_of
+from rdd_nb.distillation.loop import distill, run_config, saved_state
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 from rdd_nb.figures import COLOURS, image_sheet
@@ -65,6 +68,7 @@ class DistillationCockpit(Explorer[CockpitState]):
         out: a run folder; without one, the state lives as long as the cockpit.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         source: as for ``distill``; part of what a run folder must agree on.
+        decoder: as for ``distill``. Where one is to be trained, or an encoder for it, that is done here, at once.
 
     Attributes:
         distilled: the :class:`rdd_nb.distillation.initialization.State` after the last iteration.
@@ -82,14 +86,12 @@ class DistillationCockpit(Explorer[CockpitState]):
         *,
         device: str = "auto",
         source: dict[str, Any] | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         super().__init__()
         self._data, self._config, self._groups, self._device, self._source = data, config, groups, device, source
-        self._said = {
-            "distill": config.model_dump(mode="json"),
-            "data": fingerprint(data, groups),
-            "source": source or {},
-        }
+        self._decoder = given_decoder(config, decoder)
+        self._said = run_config(config, fingerprint(data, groups), source, self._decoder)
         self._folder = None if out is None else RunFolder(out)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -169,17 +171,22 @@ class DistillationCockpit(Explorer[CockpitState]):
 
     def _begin(self) -> State:
         """Where a run in the folder stands, or the beginning."""
-        fresh = initial_state(self._data, self._config, self._groups)
+        begin = functools.partial(initial_state, self._data, self._config, self._groups, self._decoder, self._device)
         if self._folder is None or not (Path(self._folder.path) / "config.json").exists():
-            return fresh
+            return begin()
         self._folder.create(self._said)  # raises if it is another run's
         if self._folder.complete:
             told, made = self._folder.history, self._folder.load_synthetic()
             images, learnt = made.images, made.soft_labels
             losses, seconds, weighing = (tuple(map(float, told[name])) for name in ("loss", "seconds", "weighing"))
             labels = None if learnt is None else learnt.clamp_min(1e-30).log()
-            return State(len(told), images, torch.zeros_like(images), losses, seconds, weighing, labels=labels)
-        return saved_state(self._folder, self._data, self._config) if self._folder.has_checkpoint else fresh
+            ended = State(len(told), images, torch.zeros_like(images), losses, seconds, weighing, labels=labels)
+            if made.latents is None:
+                return ended
+            return dataclasses.replace(ended, codes=made.latents.codes, decoder=made.latents.decoder)
+        if self._folder.has_checkpoint:
+            return saved_state(self._folder, self._data, self._config, self._decoder)
+        return begin()
 
     def _work(self, until: int, reraise: bool = False) -> None:
         try:
@@ -200,6 +207,7 @@ class DistillationCockpit(Explorer[CockpitState]):
                     device=self._device,
                     progress=False,
                     source=self._source,
+                    decoder=None if self._config.decoder else self._decoder,
                 )
             self._show("done" if self.distilled.iteration == self._config.num_iterations else "stopped")
         except Exception as error:
@@ -240,8 +248,7 @@ class DistillationCockpit(Explorer[CockpitState]):
 
     def _save(self) -> None:
         if self._folder is not None and self.distilled.iteration:
-            held = vars(self.distilled)
-            self._folder.save_checkpoint({k: v.cpu() if torch.is_tensor(v) else v for k, v in held.items()})
+            self._folder.save_checkpoint(self.distilled.held())
 
     # ---------------------------------------------------------------------------------------------------- showing
 
@@ -292,7 +299,8 @@ class DistillationCockpit(Explorer[CockpitState]):
         figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         _curve(left, state)
-        ipc, classes = self._config.ipc, self._data.num_classes
+        classes = self._data.num_classes
+        ipc = len(state.images) // classes
         each = min(ipc, _SHEET_COLUMNS)
         images = state.images.reshape(classes, ipc, *state.images.shape[1:])[:, :each]
         image_sheet(right, images.reshape(-1, *state.images.shape[1:]), each, self._data.class_names)

@@ -15,6 +15,7 @@ from rdd_nb.clustering import coresets
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.files import RESERVED, plain_name
 from rdd_nb.data import scenarios
+from rdd_nb.data.decoders import load_decoder
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.experiments.study.file import (
     K,
@@ -76,8 +77,9 @@ class MethodEntry(Entry[MethodKeys]):
     @property
     def decoded_ipc(self) -> int:
         """How many images of each class it needs to begin with, 0 where all are taken."""
-        formations = (self.made["config"] or self.made).get("formations", 1)
-        return (self.made["ipc"] or 0) * formations**2
+        if self.made["config"] is not None:
+            return DistillConfig(**self.made["config"]).decoded_ipc
+        return (self.made["ipc"] or 0) * self.made.get("formations", 1) ** 2
 
 
 def scenario_entries(study: StudyKeys) -> list[ScenarioEntry]:
@@ -142,6 +144,8 @@ def _method_entry(
             made["config"] = {k: v for k, v in config.model_dump(mode="json").items() if k != "seed"}
             if groups is None and "group" in config.init:
                 raise RddError(f"{where}: init={config.init} spreads images over groups: write groups: discovered")
+            if config.decoder is not None:  # the unit is known by what is in the file
+                made["decoder"] = told(where, lambda: load_decoder(config.decoder)).digest  # type: ignore[arg-type]
         else:
             made["coreset"], made["ipc"] = keys.coreset, rest.get("ipc", keys.ipc or config.ipc)
             if keys.coreset not in coresets.METHODS:

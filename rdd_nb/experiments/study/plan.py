@@ -42,6 +42,7 @@ from rdd_nb.experiments.study.file import (
     read_study,
     told,
 )
+from rdd_nb.models.autoencoder import untrained_decoder
 
 __all__ = ["Plan", "Unit", "load_plan", "prepare"]
 
@@ -230,4 +231,7 @@ def _check_start(method: MethodEntry, train: ImageDataset) -> None:
         return
     config = DistillConfig(**method.made["config"])
     check(train, config, planned)
-    initial_state(train, config.model_copy(update={"init": "noise"}), planned)
+    blank = None
+    if config.parameterisation == "latent" and config.decoder is None:  # in place of one that takes its time to train
+        blank = untrained_decoder(train.shape, config.latents)
+    initial_state(train, config.model_copy(update={"init": "noise"}), planned, blank)
