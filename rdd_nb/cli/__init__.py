@@ -18,27 +18,25 @@ import tempfile
 import traceback
 import typing
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rdd_nb.cli.checks import command_checks
 from rdd_nb.cli.compare import command_compare
 from rdd_nb.cli.course import command_copy, command_grade
+from rdd_nb.cli.data import command_cache, command_fetch, command_list
 from rdd_nb.cli.discover import command_discover
 from rdd_nb.cli.distill import command_distill
 from rdd_nb.cli.doctor import command_doctor
 from rdd_nb.cli.evaluate import command_evaluate
 from rdd_nb.cli.export import command_export
-from rdd_nb.cli.options import Json, Reading, Root, complain, emit, is_own, load, reads_data, say
+from rdd_nb.cli.options import complain, reads_data
 from rdd_nb.cli.schema import command_schema
 from rdd_nb.cli.study import command_run, command_study
 from rdd_nb.cli.sweep import command_report, command_sweep
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
-
-if TYPE_CHECKING:
-    from rdd_nb.cli.outputs.data import DataFetch
 
 __all__ = ["main"]
 
@@ -117,8 +115,9 @@ def _app(chosen: str) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_root)
     data = typer.Typer(rich_markup_mode="rich", help="See which data there are, and fetch them.")
-    data.command("list")(_data_list)
-    data.command("fetch")(reads_data(_data_fetch))
+    data.command("list")(command_list)
+    data.command("fetch")(_interruptible(reads_data(command_fetch), "the same command goes on from here"))
+    data.command("cache")(command_cache)
     app.add_typer(data, name="data")
     course = typer.Typer(rich_markup_mode="rich", help="Take the course's notebooks home, and mark students' copies.")
     course.command("copy")(command_copy)
@@ -212,68 +211,6 @@ def _root(
     rdd-nb distill --data fashion-mnist-sample --scenario coloured --out runs/a
     rdd-nb evaluate runs/a
     """
-
-
-def _data_list(as_json: Json = False) -> None:
-    """List the data sets and the scenarios that shift them into named groups.
-
-    \b
-    Example: rdd-nb data list
-    """
-    from rdd_nb.data import loading, scenarios
-
-    if as_json:
-        emit({"datasets": loading.available(), "scenarios": scenarios.available()})
-        return
-    print("Data sets (--data NAME)")
-    _print_names(loading.available())
-    print("\nScenarios (--scenario NAME, with --option KEY=VALUE)")
-    _print_names(scenarios.available())
-
-
-def _data_fetch(
-    name: Annotated[str, typer.Argument(help="See `rdd-nb data list`.")],
-    root: Root = None,
-    reading: Reading = None,
-    as_json: Json = False,
-) -> None:
-    """Load a data set once, so that it is downloaded and checked, and say what it holds.
-
-    \b
-    Example: rdd-nb data fetch cifar10 --root ~/data
-    """
-    from rdd_nb.data import sources
-
-    splits = load({"data": name, **reading}, root)
-    train, where = splits.train, str(sources.default_root() if root is None else root)
-    where = name.partition(":")[2] if is_own(name) else where
-    validation = 0 if splits.validation is None else len(splits.validation)
-    said: DataFetch = {
-        "name": splits.name,
-        "train": len(train),
-        "validation": validation,
-        "test": len(splits.test),
-        "classes": list(train.class_names),
-        "groups": list(train.group_names),
-        "shape": list(train.shape),
-        "root": where,
-    }
-    if as_json:
-        emit(said)
-        return
-    groups = f", {train.num_groups} groups" if train.num_groups else ""
-    size_text = "×".join(map(str, train.shape))
-    between = f"{validation:,} validation + " if validation else ""
-    say(
-        f"{splits.name}: {len(train):,} train + {between}{len(splits.test):,} test images of {size_text}, "
-        f"{train.num_classes} classes{groups}; data folder {where}"
-    )
-
-
-def _print_names(names: dict[str, str]) -> None:
-    width = max(map(len, names))
-    for name, description in names.items():
-        print(f"  {name:{width}}  {description}")
 
 
 def _join_parameters(words: list[str]) -> list[str]:

@@ -49,20 +49,20 @@ def command_checks(
     Example: rdd-nb checks --data folder:pets --size 32
     """
     from rdd_nb.data import validation
+    from rdd_nb.data.findings import by_severity
 
     if ipc < 1:
         raise RddError(f"--ipc {ipc}: ask for at least 1 image per class")
     source = source_of(data, scenario, option, data_seed, reading)
     found = []
-    if is_own(data) and data.startswith("folder:"):  # the loader would stop at the first file that it cannot read
-        held = reading or {}
-        found = validation.files(data, held.get("size"), held.get("channels"), held.get("background"))
+    if is_own(data):  # the loader would stop at the first file that it cannot read
+        found = validation.files(data, **(reading or {}))
     named = data
     if not any(finding.severity == "error" for finding in found):
         splits = load(source, root)
         named = splits.name
         found += validation.examine(splits, ipc)
-    found.sort(key=lambda finding: list(validation.SEVERITIES).index(finding.severity))
+    found = by_severity(found)
     counts = {name: sum(finding.severity == name for finding in found) for name in validation.SEVERITIES}
     if as_json:
         told = {"data": named, "counts": counts, "findings": [vars(finding) for finding in found]}

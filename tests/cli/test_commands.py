@@ -20,11 +20,12 @@ from PIL import Image
 from rdd_nb import cli
 from rdd_nb.cli import main
 from rdd_nb.core.errors import RddError
-from rdd_nb.data import loading, scenarios
+from rdd_nb.data import image_cache, loading, scenarios
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.evaluation.scores import Scores
 from rdd_nb.experiments.notebook import run_notebook
+from tests.data.helpers import classes
 from tests.helpers import killed_at_file, process_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +109,22 @@ def test_data_fetch(capsys):
     assert "1,438 train + 359 test images of 1×16×16, 10 classes" in line
     held = json.loads(says(capsys, "data", "fetch", "digits", "--json", "--root", "there"))
     assert (held["train"], held["test"], held["shape"], held["root"]) == (1438, 359, [1, 28, 28], "there")
+
+
+def test_data_cache_tells_what_is_kept_and_removes_it(capsys, tmp_path, monkeypatch):
+    classes(tmp_path / "pets")
+    monkeypatch.setattr(image_cache, "LARGE", 0)
+    monkeypatch.setenv("RDD_NB_CACHE", str(tmp_path / "kept"))
+    assert says(capsys, "data", "cache") == f"0 sets, 0.00 GB in {tmp_path / 'kept'}\n"
+    says(capsys, "data", "fetch", f"folder:{tmp_path / 'pets'}")
+    said = says(capsys, "data", "cache").splitlines()
+    assert said == ["    0.00 GB  folder:pets, 10 images of 1×6×6", f"1 set, 0.00 GB in {tmp_path / 'kept'}"]
+    held = json.loads(says(capsys, "data", "cache", "--json"))
+    assert held["sets"] == [{"name": "folder:pets", "shape": [10, 1, 6, 6], "bytes": held["bytes"]}]
+    assert "1 set, 0.00 GB removed from" in says(capsys, "data", "cache", "--clear")
+    assert json.loads(says(capsys, "data", "cache", "--json"))["sets"] == []
+    monkeypatch.setenv("RDD_NB_CACHE", "off")
+    assert says(capsys, "data", "cache") == "nothing is kept: RDD_NB_CACHE is off\n"
 
 
 # --- distill and evaluate -------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from rdd_nb.cli import main
 from rdd_nb.cli.outputs import OUTPUTS
 from rdd_nb.cli.schema import schema_of
 from rdd_nb.clustering import Benefit, Groups, Trial
+from rdd_nb.data import image_cache
 from rdd_nb.distillation import loop
 from tests.course.test_grading import handed_in
 
@@ -92,6 +93,13 @@ def _said(patch):
     pets()
     told["data list"] = [asked("data", "list")]
     told["data fetch"] = [asked("data", "fetch", name) for name in ("digits", "folder:pets")]
+    with patch.context() as changed:
+        changed.setattr(image_cache, "LARGE", 0)
+        changed.setenv("RDD_NB_CACHE", "kept")
+        asked("data", "fetch", "folder:pets")
+        told["data cache"] = [asked("data", "cache"), asked("data", "cache", "--clear"), asked("data", "cache")]
+        changed.setenv("RDD_NB_CACHE", "off")
+        told["data cache"] += [asked("data", "cache")]
     told["course copy"] = [asked("course", "copy", "mine"), asked("course", "copy", "mine")]
     handed_in(Path("handed", "anna"), solved=("carried_by",))
     Path("handed", "anna", "02_clusters_and_coverage.ipynb").write_text("{")

@@ -11,9 +11,12 @@ from PIL import Image
 
 from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
-from rdd_nb.data import loading, validation
+from rdd_nb.data import loading, near_copies, validation
 from rdd_nb.data.dataset import ImageDataset, Splits
 from rdd_nb.evaluation import subgroups
+from tests.data.helpers import classes, picture
+from tests.data.readers.test_hugging_face import shard
+from tests.data.readers.test_npz import saved
 
 
 def data(labels, groups=None, seed=0, names=("bag", "boot", "dress")):
@@ -86,7 +89,7 @@ def test_near_pairs_agree_with_brute_force():
 @pytest.mark.parametrize("shape", [(1, 5, 7), (3, 8, 8), (1, 28, 28), (3, 33, 47), (3, 64, 64)])
 def test_near_pairs_of_any_size_are_found_however_they_are_averaged(shape, monkeypatch):
     """Also where pixels at the edges are left out of the averages, and images are held against each other in parts."""
-    monkeypatch.setattr(validation, "_AT_ONCE", 7)
+    monkeypatch.setattr(near_copies, "_AT_ONCE", 7)
     draw = torch.Generator().manual_seed(1)
     base = torch.nn.functional.interpolate(torch.rand(40, shape[0], 2, 2, generator=draw) * 255, shape[1:])
     first = base.to(torch.uint8)
@@ -255,3 +258,49 @@ def test_images_needed_are_enough_and_no_fewer(reach, groups):
 def test_what_makes_no_sense_is_refused(call):
     with pytest.raises(RddError):
         call()
+
+
+@pytest.mark.parametrize("form", ["table", "hf", "domains", "names", "parquet"])
+def test_files_of_every_form_are_looked_at(tmp_path, form):
+    """One image that cannot be read, one that is there twice, whatever says which image is what."""
+    rows = []
+    for i in range(12):
+        kind, domain = ("cat", "dog")[i % 2], ("night", "day")[i // 2 % 2]
+        path = picture(tmp_path / "set" / domain / kind / f"{kind}_{i}.png")
+        pixels = np.full((6, 6), 20 * (i if i != 10 else 2), np.uint8) + np.arange(6, dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        rows.append((path, kind, domain))
+    rows[7][0].write_bytes(b"none")
+    table = "\n".join(["file_name,label,place", *(f"{p.relative_to(tmp_path / 'set')},{k},{d}" for p, k, d in rows)])
+    options = {"table": {"group": "place"}, "names": {"pattern": "{kind}_{rest}", "label": "kind"}}.get(form, {})
+    if form in ("table", "hf"):
+        (tmp_path / "set" / "metadata.csv").write_text(table + "\n")
+    name = f"{form}:{tmp_path / 'set'}"
+    if form == "parquet":
+        images = [{"bytes": path.read_bytes(), "path": ""} for path, _, _ in rows]
+        shard(tmp_path / "shards" / "0.parquet", count=12, image=images)
+        name = f"hf:{tmp_path / 'shards'}"
+    found = validation.files(name, **options)
+    told = {finding.what: finding.where for finding in found}
+    assert set(told) == {"1 image cannot be read", "1 image there several times on the same side"}
+    if form == "parquet":
+        assert told["1 image cannot be read"] == "0.parquet row 7"
+        assert told["1 image there several times on the same side"] == "0.parquet row 2 = 0.parquet row 10"
+    else:
+        assert told["1 image cannot be read"].endswith("day/dog/dog_7.png")
+
+
+def test_only_what_will_be_read_is_looked_at(tmp_path):
+    classes(tmp_path / "pets", names=("cat", "dog", "emu"))
+    (tmp_path / "pets/dog/0.png").write_bytes(b"none")
+    assert validation.files(f"folder:{tmp_path / 'pets'}")[0].what == "1 image cannot be read"
+    kept = validation.files(f"folder:{tmp_path / 'pets'}", only_classes=["cat", "emu"])
+    assert all("cannot" not in each.what for each in kept)
+        "cannot" not in f.what for f in validation.files(f"folder:{tmp_path / 'pets'}", only_classes=["cat", "emu"])
+    )
+
+
+def test_arrays_hold_no_files_and_what_is_no_form_is_one_line(tmp_path):
+    assert validation.files(saved(tmp_path)) == []
+    with pytest.raises(RddError, match="unknown form 'digits' in the data whose files are looked at"):
+        validation.files("digits")

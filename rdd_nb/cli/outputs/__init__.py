@@ -11,7 +11,7 @@ on every Python.
 
 from typing import Any
 
-from rdd_nb.cli.outputs.data import Checks, CourseCopy, CourseGrade, DataFetch, DataList, Discover
+from rdd_nb.cli.outputs.data import Checks, CourseCopy, CourseGrade, DataCache, DataFetch, DataList, Discover
 from rdd_nb.cli.outputs.runs import Compare, Distill, Doctor, Evaluate, Export
 from rdd_nb.cli.outputs.studies import Report, Study, StudyPlan, Sweep, SweepPlan
 
@@ -20,8 +20,8 @@ __all__ = ["OUTPUTS", "VERSION", "Output"]
 VERSION = 1  #: of all that is stated here: one more where a key goes, or means something else
 
 Output = (
-    DataList | DataFetch | CourseCopy | CourseGrade | Checks | Compare | Discover | Distill | Doctor | Evaluate
-    | Export | StudyPlan | Study | SweepPlan | Sweep | Report
+    DataCache | DataFetch | DataList | CourseCopy | CourseGrade | Checks | Compare | Discover | Distill | Doctor
+    | Evaluate | Export | StudyPlan | Study | SweepPlan | Sweep | Report
 )  # fmt: skip
 
 #: What each command prints, by the words that call it.
@@ -30,6 +30,7 @@ OUTPUTS: dict[str, Any] = {
     "compare": Compare,
     "course copy": CourseCopy,
     "course grade": CourseGrade,
+    "data cache": DataCache,
     "data fetch": DataFetch,
     "data list": DataList,
     "discover": Discover,

@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from rdd_nb.cli.outputs.fields import Count, Share, SourceFields, means
 
-__all__ = ["Checks", "CourseCopy", "CourseGrade", "DataFetch", "DataList", "Discover"]
+__all__ = ["Checks", "CourseCopy", "CourseGrade", "DataCache", "DataFetch", "DataList", "Discover"]
 
 
 class DataList(TypedDict):
@@ -27,6 +27,23 @@ class DataFetch(TypedDict):
     groups: Annotated[list[str], means("names of the groups; empty where the data name none")]
     shape: Annotated[list[int], means("channels, height and width of an image, the last two in pixels")]
     root: Annotated[str, means("the folder in which the data lie")]
+
+
+class KeptPixels(TypedDict):
+    """The decoded pixels of one data set, read in one way."""
+
+    name: Annotated[str, means("of the data; unfinished where the making was interrupted")]
+    shape: Annotated[list[int], means("images, channels, height and width; empty where it is unfinished")]
+    bytes: Annotated[Count, means("on the disk")]
+
+
+class DataCache(TypedDict):
+    """``rdd-nb data cache``."""
+
+    root: Annotated[str | None, means("the folder; null where the cache is off")]
+    removed: Annotated[bool, means("whether the sets were removed now")]
+    bytes: Annotated[Count, means("of all sets together")]
+    sets: Annotated[list[KeptPixels], means("what was used last comes first")]
 
 
 class CourseCopy(TypedDict):

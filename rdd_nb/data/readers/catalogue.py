@@ -22,7 +22,7 @@ from rdd_nb.data.image_listing import Listing
 from rdd_nb.data.reading import Reading
 from rdd_nb.data.stratified import evenly, held_out
 
-__all__ = ["Catalogue", "assembled", "of_listing", "of_source", "ordered"]
+__all__ = ["Catalogue", "assembled", "chosen", "of_listing", "of_source", "ordered"]
 
 PARTS = (("train", ""), ("validation",), ("test",))  #: what images of each part are called
 
@@ -64,7 +64,7 @@ def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Sourc
         RddError: a class or group that is not there, one class alone, a class or tested group that training lacks, or
             images that cannot be read, differ, or do not fit into the memory.
     """
-    wanted = _chosen(held, reading)
+    wanted = chosen(held, reading)
     labels, splits = [held.labels[i] for i in wanted], [held.splits[i] for i in wanted]
     groups = [held.groups[i] for i in wanted] if held.groups else []
     if len(set(labels)) == 1:
@@ -141,7 +141,7 @@ def _check_splits(
                 )
 
 
-def _chosen(held: Catalogue, reading: Reading) -> list[int]:
+def chosen(held: Catalogue, reading: Reading) -> list[int]:
     """The places of the images that are wanted, in their order."""
     keep = range(len(held.labels))
     wanted = (("class", reading.only_classes, held.labels), ("group", reading.only_groups, held.groups))
