@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ def check(name: str, answer: Callable[..., Any], *, strict: bool = False) -> Non
     Args:
         name: of the exercise.
         answer: the student's function.
-        strict: raise where the answer is wrong, instead of printing.
+        strict: raise where the answer is wrong, instead of printing. nbgrader, which marks by what raises, is always
+            strict: it sets ``NBGRADER_EXECUTION`` while it runs a notebook.
 
     Raises:
         RddError: no such exercise; or, with ``strict``, a wrong answer.
@@ -137,7 +139,7 @@ def check(name: str, answer: Callable[..., Any], *, strict: bool = False) -> Non
       Hint: That is the members' mean loss. Asked is their part of the sum: divide their sum by the sum of all.
     """
     verdict = judge(name, answer)
-    if strict and not verdict:
+    if not verdict and (strict or os.environ.get("NBGRADER_EXECUTION")):
         raise RddError(str(verdict))
     print(verdict)
 

@@ -175,6 +175,31 @@ def test_a_student_copy_has_no_solution_and_no_output(tmp_path):
     assert (tmp_path / "01_x.ipynb").read_bytes() == before
 
 
+def test_nbgrader_marks_what_each_check_says(tmp_path, monkeypatch):
+    """Its metadata; that nbgrader itself takes them and gives a point for a right answer was tried with version 0.9."""
+    for path in student_copies(NOTEBOOKS, tmp_path / "out"):
+        cells = nbformat.read(path, as_version=4).cells
+        told = [cell.metadata["nbgrader"] for cell in cells if "nbgrader" in cell.metadata]
+        answers, checks = told[::2], told[1::2]
+        assert [one["grade_id"] for one in answers] == list(exercises_of(path.name[:2]))
+        assert [one["grade_id"] for one in checks] == [f"{one['grade_id']}-check" for one in answers]
+        assert all(one["solution"] and not one["grade"] and not one["locked"] for one in answers)
+        assert all(one["grade"] and one["points"] == 1 and one["locked"] and not one["solution"] for one in checks)
+        assert all(one["schema_version"] == 3 for one in told)
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    course.check("01-carried", lambda losses, members: losses[members].sum() / losses.sum())
+    with pytest.raises(RddError, match="01-carried: right in 0 of 5"):
+        course.check("01-carried", lambda losses, members: losses[members].mean())
+
+
+def test_no_copy_for_students_promises_a_solution(tmp_path):
+    said = "Where a folded cell follows the check, it holds a solution; copies for students have none."
+    for path in student_copies(NOTEBOOKS, tmp_path / "out"):
+        texts = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+        promises = [text for text in texts if "solution" in text and "folded" in text]
+        assert all(said in text for text in promises) and len(promises) == bool(exercises_of(path.name[:2]))
+
+
 def test_student_copies_never_overwrite_the_notebooks(tmp_path):
     with pytest.raises(RddError, match="another folder"):
         student_copies(small(tmp_path), tmp_path / "." / "")

@@ -129,6 +129,10 @@ def test_coverage_is_drawn_side_by_side_in_per_cent():
     many, few = cluster_figures.coverage_curves({"random": curves()}, NAMES).axes
     assert line(many, "random")[1].tolist() == [60, 100] and line(few, "random")[1].tolist() == [10, 40]
     assert line(few, "random")[0].tolist() == [0.5, 1]
+    (legend,) = many.figure.legends
+    many.figure.draw_without_rendering()
+    below = min(axes.get_tightbbox().y0 for axes in (many, few))
+    assert legend.get_window_extent().y1 <= below and not few.get_legend(), "it hides no curve"
 
 
 def tried(**more):

@@ -1,4 +1,4 @@
-"""Whoever reads the course in the order of its numbers never needs a later notebook."""
+"""Whoever reads the course in the order of its numbers never needs a later notebook; and all questions have answers."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ MENTION = re.compile(r"\(\.{0,2}/?(?:notebooks/)?(0\d)_\w+\.ipynb\)|[Nn]otebooks
 
 #: Where a notebook speaks of a later one, with the words that say what for: to read more, not to understand.
 AHEAD = {
-    ("00", "02"): {"shows how", "shows stable groups that miss the minority"},
+    ("00", "02"): {"shows how"},
     ("00", "01"): {"builds such risks step by step"},
     ("03", "06"): {"how to read the results"},
     ("04", "07"): {"measures this for repeats"},
@@ -113,3 +113,15 @@ def test_no_term_is_used_before_it_is_explained(home):
         use = re.compile(rf"(?<!\w){term}(?!\w)")
         assert use.search(texts[home]), f"{home} does not explain {term}"
         assert not [number for number in sooner if use.search(texts[number])], f"{term} waits for {home}"
+
+
+def test_every_question_to_think_about_is_answered_on_the_teachers_page_alone():
+    page = text_of("docs/how-to/answers.md")
+    answers = dict(re.findall(r"^## (0\d): .*?\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    assert list(answers) == NUMBERS
+    for path in NOTEBOOKS:
+        texts = [text for text in told(path) if "uestions to think about.**" in text]
+        asked = [int(number) for text in texts for number in re.findall(r"\((\d)\) ", text.partition("about.**")[2])]
+        assert asked == list(range(1, len(asked) + 1)) and len(asked) >= 3
+        assert asked == [int(number) for number in re.findall(r"^(\d)\. \*", answers[path.name[:2]], re.MULTILINE)]
+        assert not any("<details>" in text for text in texts), "not in the students' notebooks"
