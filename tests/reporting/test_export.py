@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -131,6 +132,23 @@ def test_hugging_face_reads_an_exported_folder(tmp_path, names):
         assert list(parts) == ["train"]
         found = ((row["label"], np.asarray(row["image"]).tobytes()) for row in parts["train"])
         assert sorted(found) == wanted
+
+
+def test_soft_labels_beside_a_folder_that_hugging_face_read(tmp_path):
+    datasets = hugging_face()
+    soft = torch.randn(16, 2, generator=torch.Generator().manual_seed(1)).softmax(1)
+    images = torch.randn(4, 1, 8, 10, generator=torch.Generator().manual_seed(0))
+    made = dataclasses.replace(synthetic_of(("cat", "dog"), channels=1), images=images, formations=2, soft_labels=soft)
+    export.image_folder(made, tmp_path / "made", about=("Toys", "mit"))
+    where = {"data_dir": str(tmp_path / "made"), "cache_dir": str(tmp_path / "cache")}
+    rows = datasets.load_dataset("imagefolder", split="train", **where)
+    table = pd.read_csv(tmp_path / "made/soft_labels.csv", index_col="file_name")
+    paths = [Path(row["image"]["path"]) for row in rows.cast_column("image", datasets.Image(decode=False))]
+    found = table.loc[[f"{path.parent.name}/{path.name}" for path in paths]].to_numpy()
+    wanted = {pixels.tobytes(): label for pixels, label in zip(_pixels(made.decoded), soft.numpy())}
+    assert len(rows) == len(wanted) == 16
+    for row, label in zip(rows, found):
+        np.testing.assert_allclose(label, wanted[np.asarray(row["image"]).tobytes()], rtol=1e-5)
 
 
 def _pixels(synthetic):
