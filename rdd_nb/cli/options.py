@@ -110,17 +110,9 @@ def _reading(given: dict[str, Any]) -> dict[str, Any]:
     if "names" in said:
         said["names"] = _named(said["names"])
     if file is not None:
-        from rdd_nb.experiments import yaml_reader
+        from rdd_nb.experiments.data_mapping import read_mapping
 
-        held = yaml_reader.read(file, "mapping")
-        if not isinstance(held, dict):
-            raise RddError(f"{file} holds no mapping: write lines such as 'label: y' and 'group: place'")
-        for name in held:
-            if name not in given:
-                raise unknown("key", name, given, where=str(file))
-        for name, value in held.items():
-            several = _READING[name][0] == list[str] | None
-            said.setdefault(name, [value] if several and isinstance(value, str) else value)
+        said = read_mapping(file) | said
     return said
 
 

@@ -24,9 +24,9 @@ T = TypeVar("T")
 def outputs(
     function: Callable[[Tensor], T], data: ImageDataset, device: torch.device, index: Tensor | None = None
 ) -> list[T]:
-    """What ``function`` makes of the images at ``index`` (of all), in batches of 512."""
+    """What ``function`` makes of the images at ``index`` (of all), in batches (:attr:`ImageDataset.at_once`)."""
     index = torch.arange(len(data)) if index is None else index
-    return [function(data.normalised(batch, device)) for batch in index.split(512)]
+    return [function(data.normalised(batch, device)) for batch in index.split(data.at_once)]
 
 
 def principal(points: Tensor, most: int = 20) -> Tensor:

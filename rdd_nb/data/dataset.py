@@ -197,6 +197,11 @@ class ImageDataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @property
+    def at_once(self) -> int:
+        """How many images a network is best shown together: 512, or of more than 32 × 32 pixels as many fewer."""
+        return max(16, min(512, 512 * 32 * 32 // math.prod(self.shape[1:])))
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the pixels and then the labels, whatever holds them."""

@@ -26,7 +26,7 @@ __all__ = ["evaluate", "matched", "predict"]
 
 
 @torch.no_grad()
-def predict(nets: Sequence[nn.Module], test: ImageDataset, batch: int = 512) -> Scores:
+def predict(nets: Sequence[nn.Module], test: ImageDataset, batch: int | None = None) -> Scores:
     """What ``nets`` (all on one device) say about ``test``, normalised by its own statistics; their mode is kept.
 
     Raises:
@@ -41,7 +41,7 @@ def predict(nets: Sequence[nn.Module], test: ImageDataset, batch: int = 512) -> 
     try:
         for net in nets:
             net.eval()
-        for part in torch.arange(len(test)).split(batch):
+        for part in torch.arange(len(test)).split(batch or test.at_once):
             x, y = test.normalised(part, device), labels[part.to(device)]
             logits = torch.stack([net(x) for net in nets])
             if logits.shape[2] != test.num_classes:

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from rdd_nb import clustering
 from rdd_nb.core.errors import RddError
@@ -114,6 +115,62 @@ def test_soft_labels_of_one_teacher_are_given_to_every_method_that_asks(monkeypa
     assert torch.equal(sets[0].images, sets[2].images) and not torch.equal(sets[2].soft_labels, sets[3].soft_labels)
     scores = [(Path("out/none") / name / "seed0/scores.npz").read_bytes() for name in ("random", "random-soft")]
     assert scores[0] != scores[1]
+
+
+def birds(folder: str, count: int = 24) -> str:
+    """A table of columns that say nothing by their names; the wood is rare among the training images."""
+    lines = ["bird,kind,place,light,part"]
+    for i in range(count):
+        path = Path(folder) / "images" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw = np.random.default_rng(i)
+        Image.fromarray(draw.integers(0, 120, (8, 8)).astype(np.uint8) + np.uint8(100 * (i % 2))).save(path)
+        lines.append(f"images/{i}.png,{i % 2},{'wood' if i % 6 < 2 else 'town'},{i // 2 % 2},{0 if i < 16 else 2}")
+    (Path(folder) / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return f"table:{folder}"
+
+
+READING = {"label": "kind", "group": "place", "file": "bird", "split": "part"}
+
+
+def test_a_study_of_a_table_says_what_its_columns_mean():
+    scenarios = {"place": {"scenario": "none"}, "light": {"scenario": "none", "reading": {**READING, "group": "light"}}}
+    methods = {name: BASE["methods"][name] for name in ("random", "plain")}
+    methods["known"] = {"groups": "known", "config": {"objective": "robust"}}
+    changes = {"data": birds("birds"), "reading": READING, "scenarios": scenarios, "methods": methods, "seeds": [0]}
+    held = read(**changes)
+    assert len(held.units) == 6
+    assert [unit.made["reading"]["group"] for unit in held.units] == [["place"]] * 3 + [["light"]] * 3
+    run(held)
+    told = collect("out", held.units)[0]
+    for name, groups in (("place", {"town", "wood"}), ("light", {"0", "1"})):
+        mine = told[told["scenario"] == name]
+        assert groups <= set(mine["group"].astype(str))
+    assert run(read(**changes)) == [], "what is done is done"
+    moved = read(**{**changes, "reading": {**READING, "sample": 4}})
+    assert {unit.digest for unit in moved.units[:3]}.isdisjoint(unit.digest for unit in held.units[:3])
+    assert [unit.digest for unit in moved.units[3:]] == [unit.digest for unit in held.units[3:]]
+
+
+def test_units_that_say_nothing_of_reading_are_those_of_before():
+    assert all("reading" not in unit.made for unit in read().units)
+    assert [unit.digest for unit in read(reading={}).units] == [unit.digest for unit in read().units]
+
+
+@pytest.mark.parametrize(
+    ("reading", "says"),
+    [
+        ({"lable": "y"}, "unknown key 'lable' in reading of scenario 'coloured' of study 'tiny': did you mean 'label'"),
+        ({"size": 8}, "size stands beside reading, not in it"),
+        ({"label": 3}, "reading of scenario 'coloured' of study 'tiny': label must be a text, not 3"),
+        ({"seed": 3}, "unknown key 'seed'"),
+        ({"label": "y"}, "digits takes no label, as its labels are known"),
+    ],
+)
+def test_a_reading_that_means_nothing_is_one_line(reading, says):
+    with pytest.raises(RddError) as caught:
+        read(reading=reading)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------
@@ -283,6 +340,9 @@ def shifted(**keys):
         (method(config={"formations": 3}), "formations=3 makes parts of 2 × 2"),
         (method(coreset="random", formations=3), "formations=3 makes parts of 2 × 2"),
         (method(coreset="random", grid={"formations": [1, 2], "ipc": [2, 90]}), "ipc=360 is more than class"),
+        (method(config={"parameterisation": "latent", "latents": 90}), "latents=90: in the place of one image of"),
+        (method(config={"parameterisation": "latent", "ipc": 40}), "ipc=160 is more than class"),
+        (method(config={"parameterisation": "latent", "decoder": "none"}), "cannot read the decoder none"),
         (method(config={"tail": 3}), "tail=3"),
         (method(config={}, groups="discoverd"), "did you mean 'discovered'"),
         (method(config={}, groups={"discovered": {"num_group": 3}}), "did you mean 'num_groups'"),

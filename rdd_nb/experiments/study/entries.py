@@ -17,6 +17,7 @@ from rdd_nb.core.files import RESERVED, plain_name
 from rdd_nb.data import scenarios
 from rdd_nb.data.decoders import load_decoder
 from rdd_nb.distillation.config import DistillConfig
+from rdd_nb.experiments.data_mapping import checked_mapping
 from rdd_nb.experiments.study.file import (
     K,
     MethodKeys,
@@ -101,8 +102,16 @@ def scenario_entries(study: StudyKeys) -> list[ScenarioEntry]:
                 "label_noise": checked(ScenarioKeys, {"scenario": "none", "label_noise": noise}, where).label_noise,
                 "hold_out": study.hold_out,
             }
+            if reading := _reading(study.reading if keys.reading is None else keys.reading, where):
+                made["reading"] = reading
             found.append(ScenarioEntry(label(entry, point), entry, keys, made))
     return found
+
+
+def _reading(held: dict[str, Any], where: str) -> dict[str, Any]:
+    if "size" in held:
+        raise RddError(f"{where}: size stands beside reading, not in it: write it there")
+    return checked_mapping(held, f"reading of {where}")
 
 
 def method_entries(study: StudyKeys, protocol: Protocol) -> list[MethodEntry]:

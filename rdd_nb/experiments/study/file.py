@@ -50,6 +50,7 @@ class StudyKeys(_Keys):
     name: str = pydantic.Field(pattern=r"^[\w][\w.-]*$", max_length=100)
     data: str = "fashion-mnist-sample"
     size: int | None = pydantic.Field(None, ge=1, le=MOST)
+    reading: dict[str, Any] = {}
     seeds: list[int] = pydantic.Field([0, 1, 2], min_length=1, max_length=MOST)
     nets: int = pydantic.Field(3, ge=1, le=MOST)
     profile: str | None = None
@@ -69,6 +70,7 @@ class ScenarioKeys(_Keys):
     scenario: str
     data: str | None = None
     size: int | None = pydantic.Field(None, ge=1, le=MOST)
+    reading: dict[str, Any] | None = None
     label_noise: float = pydantic.Field(0.0, ge=0, lt=1)
     robustness: bool = False
     grid: Grid = {}

@@ -125,7 +125,7 @@ def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
     the test set's place, which is dropped unseen; the scenario shifts both, so that what is held out shows the groups
     in the test set's numbers; at last the training labels, and they alone, are made noisy.
     """
-    splits = base or loading.load(made["data"], size=made["size"])
+    splits = base or loading.load(made["data"], size=made["size"], **made.get("reading", {}))
     if made["hold_out"]:
         splits = Splits(*splits.train.hold_out(made["hold_out"], made["seed"]), f"{splits.name} held-out")
     splits = scenarios.scenario(splits, made["scenario"], seed=made["seed"], **made["options"])
@@ -137,14 +137,15 @@ def prepare(made: Mapping[str, Any], base: Splits | None = None) -> Splits:
 def load_plan(path: str | Path) -> Plan:
     """Read, check and spell out a study's YAML; every scenario is made once, so that nothing of it fails later.
 
-    Keys: ``name``, ``data``, ``size``, ``seeds``, ``nets``, ``profile`` (of :data:`rdd_nb.models.protocol.PROFILES`,
-    quick by default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a
-    fraction of the training set to score on, for choosing settings), ``teacher`` (of soft labels: fields of its
-    protocol, over ``TEACHER`` of :mod:`rdd_nb.models.soft_labels`, and ``temperature``), ``distill`` (config of every
-    distillation), ``scenarios`` and ``methods``:
+    Keys: ``name``, ``data``, ``size``, ``reading`` (fields of :class:`rdd_nb.data.reading.Reading`, such as
+    ``{label: y, group: place}``), ``seeds``, ``nets``, ``profile`` (:data:`rdd_nb.models.protocol.PROFILES`, quick by
+    default) and ``protocol`` (fields that win over it; alone, over the reference protocol), ``hold_out`` (a fraction of
+    the training set to score on, for choosing settings), ``teacher`` (of soft labels: fields of its protocol, over
+    ``TEACHER`` of :mod:`rdd_nb.models.soft_labels`, and ``temperature``), ``distill`` (config of every distillation),
+    ``scenarios`` and ``methods``:
 
-    - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``label_noise``, ``robustness``,
-      ``methods`` or ``except`` (which methods run on it);
+    - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``reading``, ``label_noise``,
+      ``robustness``, ``methods`` or ``except`` (which methods run on it);
     - a method names one of ``coreset`` (and ``ipc``, ``formations``), ``config`` (a distillation) or ``whole``
       (protocol fields), and may say ``groups`` (discovered, known or shuffled, or ``{discovered: {num_groups: 5}}``),
       ``labels`` (hard, or soft ones of the teacher, the same for all methods), ``scenarios`` or ``except``;
@@ -168,13 +169,17 @@ def load_plan(path: str | Path) -> Plan:
 
 
 def _spell_out(study: StudyKeys, shifted: Sequence[ScenarioEntry], methods: Sequence[MethodEntry]) -> Plan:
-    base: dict[tuple[Any, Any], Splits] = {}
+    base: dict[str, Splits] = {}
     pairs, notes = [], []
     for one in shifted:
         where = f"scenario {one.name!r} of study {study.name!r}"
-        key = (one.made["data"], one.made["size"])
+        read = {name: one.made.get(name, {}) for name in ("data", "size", "reading")}
+        key = json.dumps(read, sort_keys=True)
         if key not in base:
-            base[key] = told(where, lambda: loading.load(key[0], size=key[1]))  # noqa: B023 (called at once)
+            base[key] = told(
+                where,
+                lambda: loading.load(read["data"], size=read["size"], **read["reading"]),  # noqa: B023 (called at once)
+            )
         made = {**one.made, "seed": study.seeds[0]}
         train = told(where, lambda: prepare(made, base[key])).train  # noqa: B023
         mine: list[MethodEntry] = []

@@ -98,14 +98,15 @@ def _read(folder: Folder, name: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(name: str, size: int | None) -> Splits:
-    return loading.load(name, size=size)
+def _loaded(name: str, size: int | None, reading: str) -> Splits:
+    return loading.load(name, size=size, **json.loads(reading))
 
 
 @functools.lru_cache(maxsize=1)  # neighbours in a study's order share their data
 def _prepared(made: str) -> Splits:
     values = json.loads(made)
-    return prepare(values, _loaded(values["data"], values["size"]))
+    reading = json.dumps(values.get("reading", {}), sort_keys=True)
+    return prepare(values, _loaded(values["data"], values["size"], reading))
 
 
 @functools.lru_cache(maxsize=1)  # likewise their teacher
@@ -118,7 +119,7 @@ def _teacher(made: str, settings: str, device: str) -> tuple[list[nn.Module], fl
 
 def _data_key(unit: Unit) -> str:
     names = ("rdd_nb", "data", "size", "scenario", "options", "label_noise", "hold_out", "seed")
-    return json.dumps({name: unit.made[name] for name in names}, sort_keys=True)
+    return json.dumps({name: unit.made[name] for name in (*names, "reading") if name in unit.made}, sort_keys=True)
 
 
 def run_unit(unit: Unit, out: Path, device: str = "auto", rev: str = "") -> None:
