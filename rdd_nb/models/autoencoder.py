@@ -1,8 +1,9 @@
 """A small auto-encoder, trained on the training set: codes in the place of images, and the network that decodes them.
 
-Codes are maps of a quarter of an image's height and width, so that decoder and encoder are a few convolutions: some ten
-thousand weights, which are counted as part of what is stored. ``many`` codes have as many numbers as one image. Each of
-their channels has mean 0 and variance 1 over the training set, so that a code of random normal numbers is one, too.
+Codes are maps of a quarter of an image's height and width, so that decoder and encoder are a few convolutions: the
+decoder has some seven thousand weights, which are counted as part of what is stored. ``many`` codes have as many
+numbers as one image. Each of their channels has mean 0 and variance 1 over the training set: the noise that a
+distillation may start from is alike.
 
 Source of the idea: GLaD (2305.01649), which distils in the latents of a large generator that others trained.
 """
@@ -38,7 +39,7 @@ __all__ = [
     "untrained_decoder",
 ]
 
-WIDTH = 16  # channels of the first map of the encoder, and of the last of the decoder
+WIDTH = 8  # channels of the first map of the encoder, and of the last of the decoder
 BATCH = 64
 #: Step sizes, each tried where the one before it diverged.
 RATES = (0.1, 0.03, 0.01, 0.003)
@@ -81,7 +82,7 @@ def untrained_decoder(shape: tuple[int, int, int], many: int, seed: int = 0) -> 
 
     >>> decoder = untrained_decoder((1, 28, 28), 4)
     >>> decoder.code, decoder.shape, decoder.numbers
-    ((4, 7, 7), (1, 28, 28), 28081)
+    ((4, 7, 7), (1, 28, 28), 7129)
     """
     code = code_shape(shape, many)
     return Decoder(_decoder(shape, code, seed), code)

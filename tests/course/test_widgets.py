@@ -272,6 +272,24 @@ def test_labels_that_are_learnt_and_formations_are_part_of_the_set(tmp_path):
         torch.testing.assert_close(made.soft_labels, kept.soft_labels)
 
 
+def test_codes_are_shown_as_their_images_and_end_as_distill_has_them(tmp_path):
+    coded = {"parameterisation": "latent", "decoder_steps": 10, "iterations": 4, "checkpoint_every": 1}
+    config = CONFIG.model_copy(update=coded)
+    whole = distill(data(), config, out=tmp_path / "whole", progress=False).synthetic
+    cockpit = DistillationCockpit(data(), config, out=tmp_path / "parts")
+    assert cockpit.state.images.shape == (2 * 8, 1, 8, 8) and cockpit.state.iteration == 0
+    cockpit.check()
+    cockpit.run(block=True, iterations=2)
+    later = DistillationCockpit(data(), config, out=tmp_path / "parts")
+    assert later.state.iteration == 2 and torch.equal(later.distilled.codes, cockpit.distilled.codes)
+    later.run(block=True)
+    again = DistillationCockpit(data(), config, out=tmp_path / "whole")  # another kernel finds it finished
+    for made in (later.synthetic, again.synthetic):
+        assert torch.equal(made.latents.codes, whole.latents.codes) and torch.equal(made.images, whole.images)
+    assert np.array_equal(again.state.images, whole.to_uint8().numpy())
+    again.check()
+
+
 def test_experts_can_be_stopped_too_and_are_trained_once(monkeypatch):
     long = PATHS.model_copy(update={"expert_epochs": 10_000})
     cockpit = DistillationCockpit(data(), long)

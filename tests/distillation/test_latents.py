@@ -252,7 +252,7 @@ def test_configs_of_pixels_say_nothing_of_latents():
         lambda held: held.update(decoder=None),
         lambda held: held.update(decoder={"0.weight": torch.zeros(1)}),
         lambda held: held.update(decoder={**held["decoder"], "0.bias": held["decoder"]["0.bias"].double()}),
-        lambda held: held.update(decoder={**held["decoder"], "0.bias": torch.full((32,), float("nan"))}),
+        lambda held: held.update(decoder={**held["decoder"], "0.bias": torch.full((16,), float("nan"))}),
         lambda held: held.update(decoder={**held["decoder"], 0: torch.zeros(1)}),
         lambda held: held.update(decoder=[1]),
         lambda held: held.update(codes=None),
@@ -299,10 +299,10 @@ def test_the_set_of_a_run_is_whole_in_one_file(tmp_path):
     read = load_synthetic(file)
     tensors = safetensors.torch.load_file(file)
     plain = nn.Sequential(  # as the documentation describes it, with nothing of this package
-        *(nn.Conv2d(4, 32, 1), nn.SiLU()),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()),
-        *(nn.Conv2d(16, 64, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()),
-        nn.Conv2d(16, 1, 3, padding=1),
+        *(nn.Conv2d(4, 16, 1), nn.SiLU()),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()),
+        *(nn.Conv2d(8, 32, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()),
+        nn.Conv2d(8, 1, 3, padding=1),
     )
     plain.load_state_dict({k.removeprefix("decoder."): v for k, v in tensors.items() if k.startswith("decoder.")})
     with torch.no_grad():

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import time
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import load_or_train_experts
 from rdd_nb.distillation.loop import distill
 from rdd_nb.experiments import doctor
+from rdd_nb.models.autoencoder import train_autoencoder
 from rdd_nb.models.protocol import Protocol
 
 SMALL = {"width": 4, "depth": 2, "batch_real": 8, "ipc": 1}
@@ -47,6 +49,18 @@ def test_what_is_expected_is_about_what_it_takes(objective):
     assert wanted.images == pytest.approx(10 * 9 / wanted.iteration) and wanted.evaluation > 0
     taken = distill(data, config, progress=False, device="cpu").history.seconds.sum()
     assert taken / 8 < wanted.seconds < 8 * taken, "within the noise of a busy machine"
+
+
+def test_a_decoders_training_counts_to_what_is_expected():
+    data = loading.load("digits", size=8).train
+    config = DistillConfig(parameterisation="latent", decoder_steps=60, objective="erm", iterations=5, **SMALL)
+    wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=2, width=4), nets=1)
+    assert wanted.seconds == pytest.approx(5 * wanted.iteration + wanted.decoder)
+    assert wanted.images == pytest.approx(10 * (8 + 4) / wanted.iteration), "all codes are images"
+    began = time.perf_counter()
+    train_autoencoder(data, 4, steps=60, device="cpu")
+    taken = time.perf_counter() - began
+    assert taken / 8 < wanted.decoder < 8 * taken, "within the noise of a busy machine"
 
 
 def test_experts_count_to_what_is_expected():
