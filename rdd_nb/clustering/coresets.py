@@ -22,8 +22,10 @@ from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.decoders import Decoder, Latents
 from rdd_nb.data.formations import check_formations, encode
 from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.models.autoencoder import train_autoencoder
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
 
@@ -51,6 +53,8 @@ def coreset(
     seed: int = 0,
     device: str = "auto",
     formations: int = 1,
+    latents: int = 0,
+    decoder: Decoder | None = None,
 ) -> SyntheticSet:
     """``ipc`` real images of each class, chosen by ``method``, normalised and sorted by class.
 
@@ -63,10 +67,13 @@ def coreset(
         device: where ``herding`` trains its network.
         formations: each stored image holds so many by so many of the chosen, made smaller
             (:mod:`rdd_nb.data.formations`).
+        latents: in the place of each image so many of the chosen, as codes of an auto-encoder that is trained for it
+            (:mod:`rdd_nb.models.autoencoder`); 0 for images.
+        decoder: of these codes, in place of the auto-encoder's.
 
     Raises:
-        RddError: no such method, ``ipc · formations²`` above the smallest class, ``balanced`` without groups, groups
-            without ``balanced``, or images too small for the formations.
+        RddError: no such method, ``ipc · formations²`` or ``ipc · latents`` above the smallest class, ``balanced``
+            without groups, groups without ``balanced``, or images too small for the formations or latents.
 
     >>> images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     >>> data = ImageDataset(images, torch.arange(8) % 2, ("even", "odd"), mean=(0.0,), std=(1 / 255,))
@@ -81,9 +88,17 @@ def coreset(
         raise RddError(f"coreset {method!r} and {'no groups' if groups is None else 'groups'} were given: {mend}")
     check_formations(formations, *data.shape[1:])
     alike = None if groups is None else dataclasses.replace(groups, learnable=None)
-    chosen = select(data, method, ipc * formations**2, groups=alike, seed=seed, device=device)
+    if latents and formations > 1:
+        raise RddError(
+            f"formations={formations} beside latents={latents}: codes take the place of several images already"
+        )
+    chosen = select(data, method, ipc * (latents or formations**2), groups=alike, seed=seed, device=device)
+    real, kept = data.normalised(chosen), None
+    if latents:
+        coder = train_autoencoder(data, latents, seed=seed, device=device, decoder=decoder)
+        kept, ipc = Latents(coder.encode(real), coder.decoder), ipc * latents
     return SyntheticSet(
-        images=encode(data.normalised(chosen), formations),
+        images=encode(real, formations) if kept is None else kept.images,
         labels=torch.arange(data.num_classes).repeat_interleave(ipc),
         class_names=data.class_names,
         mean=data.mean,
@@ -96,6 +111,7 @@ def coreset(
             "seed": str(seed),
         },
         formations=formations,
+        latents=kept,
     )
 
 

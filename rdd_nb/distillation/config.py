@@ -57,7 +57,7 @@ class DistillConfig(pydantic.BaseModel):
         "pixels", description="what is kept of images: their pixels, or codes that a decoder makes images of"
     )
     latents: int = pydantic.Field(
-        4, ge=1, le=10_000, description="latent: codes in the place of each image; all of them are images to train on"
+        8, ge=1, le=10_000, description="latent: codes in the place of each image; all of them are images to train on"
     )
     decoder: str | None = pydantic.Field(
         None, description="latent: the file of a decoder; default a small one, trained on the training set"
@@ -214,7 +214,7 @@ class DistillConfig(pydantic.BaseModel):
         """How many images per class the networks see: those in all parts of the stored ones, or of all codes.
 
         >>> DistillConfig(ipc=10, formations=2).decoded_ipc, DistillConfig(parameterisation="latent").decoded_ipc
-        (40, 40)
+        (40, 80)
         """
         return self.ipc * (self.latents if self.parameterisation == "latent" else self.formations**2)
 

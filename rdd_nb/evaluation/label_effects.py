@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -44,11 +45,10 @@ def label_effects(
 ) -> pd.DataFrame:
     """Accuracy on the test images of networks trained on distilled and on real images, by hard and by soft labels.
 
-    The real images are as many as the stored ones, in as many formations; for latents as many as take the numbers of
-    the codes, the decoder's left out: ``random``, ``medoids``, and
-    ``group-balanced`` where the training set names groups. One teacher, trained on the real training set, gives its
-    labels to all of them. Its own accuracy stands in the rows of ``teacher``. Labels that were learnt with the images
-    are ``learnt``.
+    The real images are as many as the stored ones, in as many formations or as codes of the same decoder: ``random``,
+    ``medoids``, and ``group-balanced`` where the training set names groups. One teacher, trained on the real training
+    set, gives its labels to all of them. Its own accuracy stands in the rows of ``teacher``. Labels that were learnt
+    with the images are ``learnt``.
 
     Args:
         synthetic: the distilled set.
@@ -68,15 +68,14 @@ def label_effects(
         RddError: as :func:`rdd_nb.evaluation.predictions.evaluate`.
     """
     tell = progress or (lambda word: None)
-    ipc, formations = synthetic.ipc, synthetic.formations
+    kept: dict[str, Any] = {"formations": synthetic.formations}
     if synthetic.latents is not None:
-        whole = synthetic.latents.codes.numel() / synthetic.images[0].numel()
-        ipc = max(1, round(whole / synthetic.num_classes))
+        kept = {"latents": 1, "decoder": synthetic.latents.decoder}
     sets = {"distilled": dataclasses.replace(synthetic, soft_labels=None)}
     for name, method in (("random", "random"), ("medoids", "medoids"), ("group-balanced", "balanced")):
         groups = known_groups(splits.train) if method == "balanced" and splits.train.groups is not None else None
         if method != "balanced" or groups is not None:
-            sets[name] = coreset(splits.train, method, ipc, groups=groups, seed=seed, formations=formations)
+            sets[name] = coreset(splits.train, method, synthetic.ipc, groups=groups, seed=seed, **kept)
     test = matched(synthetic, splits.test)
     tell("teacher")
     teachers = train(splits.train, teacher, nets=1, seed=seed_of(seed, "teacher"), device=device)

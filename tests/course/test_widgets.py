@@ -273,7 +273,7 @@ def test_labels_that_are_learnt_and_formations_are_part_of_the_set(tmp_path):
 
 
 def test_codes_are_shown_as_their_images_and_end_as_distill_has_them(tmp_path):
-    coded = {"parameterisation": "latent", "decoder_steps": 10, "iterations": 4, "checkpoint_every": 1}
+    coded = {"parameterisation": "latent", "latents": 4, "decoder_steps": 10, "iterations": 4, "checkpoint_every": 1}
     config = CONFIG.model_copy(update=coded)
     whole = distill(data(), config, out=tmp_path / "whole", progress=False).synthetic
     cockpit = DistillationCockpit(data(), config, out=tmp_path / "parts")

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from rdd_nb.clustering.coresets import select
+from rdd_nb.clustering.coresets import coreset, select
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.decoders import Decoder, save_decoder
 from rdd_nb.data.synthetic_set import load_synthetic
@@ -22,7 +22,7 @@ from rdd_nb.models.autoencoder import train_autoencoder, untrained_decoder
 from tests.distillation.helpers import DATA, GROUPS, TINY
 from tests.helpers import one_line
 
-CODED = {**TINY, "objective": "erm", "parameterisation": "latent", "decoder_steps": 20}
+CODED = {**TINY, "objective": "erm", "parameterisation": "latent", "latents": 4, "decoder_steps": 20}
 PATHS = {"num_experts": 1, "expert_epochs": 2, "match_epochs": 1, "student_steps": 3, "student_batch": 10}
 MATCHINGS = [
     ("distribution", {}),
@@ -136,6 +136,20 @@ def test_codes_start_as_those_of_as_many_real_images_as_there_are():
         assert other.decoder.digest == start.decoder.digest and not torch.equal(other.codes, start.codes)
     noise = initial_state(DATA, config.model_copy(update={"init": "noise"}), GROUPS)
     assert abs(noise.codes.mean()) < 0.2 and abs(noise.codes.std() - 1) < 0.1
+
+
+def test_real_images_can_be_kept_as_codes_too():
+    config = DistillConfig(**{**CODED, "decoder_steps": 1000})
+    kept, start = coreset(DATA, "random", 2, seed=0, latents=4), initial_state(DATA, config, GROUPS)
+    assert torch.equal(kept.latents.codes, start.codes) and torch.equal(kept.images, start.images)
+    assert kept.ipc == 8 and kept.stored_numbers == 3 * 2 * 64 and kept.formations == 1
+    spread = coreset(DATA, "balanced", 2, groups=GROUPS, latents=3, decoder=same())
+    chosen = coreset(DATA, "balanced", 6, groups=GROUPS)
+    assert spread.images.shape == chosen.images.shape and spread.labels.tolist() == chosen.labels.tolist()
+    assert (spread.images - chosen.images).square().mean() < 0.5 * chosen.images.square().mean()
+    for wrong, says in (({"formations": 2, "latents": 4}, "beside latents=4"), ({"latents": 17}, "fit 1 to 16")):
+        with pytest.raises(RddError, match=says):
+            coreset(DATA, "random", 1, **wrong)
 
 
 def test_what_is_stored_has_the_numbers_of_ipc_images_or_fewer():

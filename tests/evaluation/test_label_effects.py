@@ -61,3 +61,13 @@ def test_learnt_labels_stand_beside_the_teachers_and_formations_are_kept():
     assert found["distilled", "hard", "all"] == found["random", "hard", "all"], "the same images, in as many formations"
     assert found["distilled", "learnt", "all"] != found["distilled", "hard", "all"]
     assert set(table["group"]) == {"all", "a", "b", "c"}
+
+
+def test_real_images_are_kept_as_codes_where_the_distilled_ones_are():
+    made = coreset(PARTS.train, "random", 2, seed=0, latents=2)
+    table = label_effects(made, parts(groups=False), SMALL, teacher=TEACHER, nets=1, device="cpu")
+    found = table.set_index(["images", "labels", "group"])["accuracy"]
+    kept = coreset(PARTS.train, "random", 4, seed=0, latents=1, decoder=made.latents.decoder)
+    scores = evaluate(kept, PARTS.test, protocol=SMALL, nets=1, device="cpu")
+    assert found["random", "hard", "all"] == pytest.approx(scores.accuracy.mean())
+    assert kept.latents.decoder.digest == made.latents.decoder.digest

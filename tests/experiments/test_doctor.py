@@ -53,7 +53,8 @@ def test_what_is_expected_is_about_what_it_takes(objective):
 
 def test_a_decoders_training_counts_to_what_is_expected():
     data = loading.load("digits", size=8).train
-    config = DistillConfig(parameterisation="latent", decoder_steps=60, objective="erm", iterations=5, **SMALL)
+    coded = {"parameterisation": "latent", "latents": 4, "decoder_steps": 60}
+    config = DistillConfig(objective="erm", iterations=5, **coded, **SMALL)
     wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=2, width=4), nets=1)
     assert wanted.seconds == pytest.approx(5 * wanted.iteration + wanted.decoder)
     assert wanted.images == pytest.approx(10 * (8 + 4) / wanted.iteration), "all codes are images"

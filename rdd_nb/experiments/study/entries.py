@@ -43,6 +43,8 @@ __all__ = [
     "slug",
 ]
 
+#: What a coreset is told in numbers.
+COUNTED = ("ipc", "formations", "latents")
 #: What a study writes beside its scenarios' folders.
 OURS = {"table.csv", "table-runs.csv", "table-mechanism.csv", "experts"}
 
@@ -80,7 +82,7 @@ class MethodEntry(Entry[MethodKeys]):
         """How many images of each class it needs to begin with, 0 where all are taken."""
         if self.made["config"] is not None:
             return DistillConfig(**self.made["config"]).decoded_ipc
-        return (self.made["ipc"] or 0) * self.made.get("formations", 1) ** 2
+        return (self.made["ipc"] or 0) * self.made.get("latents", self.made.get("formations", 1) ** 2)
 
 
 def scenario_entries(study: StudyKeys) -> list[ScenarioEntry]:
@@ -134,7 +136,7 @@ def _method_entry(
     groups = _groups(keys.groups, point, where)
     rest = {key: value for key, value in point.items() if groups is None or key not in groups["arguments"]}
     made: dict[str, Any] = {"kind": kind, "config": None, "coreset": None, "ipc": None, "groups": groups}
-    for name in ("ipc", "formations"):
+    for name in COUNTED:
         if getattr(keys, name) is not None and kind != "coreset":
             raise RddError(f"{where}: {name} beside {kind} has no effect: write it into the config")
     if kind == "whole":
@@ -159,15 +161,18 @@ def _method_entry(
             made["coreset"], made["ipc"] = keys.coreset, rest.get("ipc", keys.ipc or config.ipc)
             if keys.coreset not in coresets.METHODS:
                 raise unknown("coreset", keys.coreset, coresets.METHODS, where)
-            formations = rest.get("formations", keys.formations or config.formations)
-            for name, value in (("ipc", made["ipc"]), ("formations", formations)):
-                if type(value) is not int or value < 1:
+            kept = {"formations": rest.get("formations", keys.formations or config.formations)}
+            coded = config.latents if config.parameterisation == "latent" else None
+            kept |= {"latents": rest.get("latents", keys.latents or coded)}
+            for name, value in (("ipc", made["ipc"]), *kept.items()):
+                if (type(value) is not int or value < 1) and (name, value) != ("latents", None):
                     raise RddError(f"{where}: {name}={value!r} must be a whole number, at least 1")
-            if formations != 1:  # units from before there was the choice stay known by their settings
-                made["formations"] = formations
-            if set(rest) - {"ipc", "formations"}:
-                other = next(iter(set(rest) - {"ipc", "formations"}))
-                raise unknown("key of a coreset's grid", other, ["ipc", "formations"], where)
+            if kept["formations"] > 1 and kept["latents"] is not None:
+                raise RddError(f"{where}: formations beside latents: codes take the place of several images already")
+            # Units from before there was the choice stay known by their settings.
+            made |= {name: value for name, value in kept.items() if (name, value) != ("formations", 1) and value}
+            if set(rest) - set(COUNTED):
+                raise unknown("key of a coreset's grid", next(iter(set(rest) - set(COUNTED))), COUNTED, where)
             if (keys.coreset == "balanced") != (groups is not None):
                 raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
     teacher = teacher_of(study, f"study {study.name!r}") if keys.labels == "soft" else None

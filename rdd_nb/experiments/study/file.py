@@ -84,6 +84,7 @@ class MethodKeys(_Keys):
     coreset: str | None = None
     ipc: int | None = pydantic.Field(None, ge=1)
     formations: int | None = pydantic.Field(None, ge=1, le=16)
+    latents: int | None = pydantic.Field(None, ge=1, le=MOST)
     config: dict[str, Any] | None = None
     whole: dict[str, Any] | None = None
     labels: Literal["hard", "soft"] = "hard"

@@ -42,7 +42,7 @@ from rdd_nb.experiments.study.file import (
     read_study,
     told,
 )
-from rdd_nb.models.autoencoder import untrained_decoder
+from rdd_nb.models.autoencoder import code_shape, untrained_decoder
 
 __all__ = ["Plan", "Unit", "load_plan", "prepare"]
 
@@ -146,9 +146,10 @@ def load_plan(path: str | Path) -> Plan:
 
     - a scenario names ``scenario`` and its options, and may say ``data``, ``size``, ``reading``, ``label_noise``,
       ``robustness``, ``methods`` or ``except`` (which methods run on it);
-    - a method names one of ``coreset`` (and ``ipc``, ``formations``), ``config`` (a distillation) or ``whole``
-      (protocol fields), and may say ``groups`` (discovered, known or shuffled, or ``{discovered: {num_groups: 5}}``),
-      ``labels`` (hard, or soft ones of the teacher, the same for all methods), ``scenarios`` or ``except``;
+    - a method names one of ``coreset`` (and ``ipc``, ``formations`` or ``latents``), ``config`` (a distillation) or
+      ``whole`` (protocol fields), and may say ``groups`` (discovered, known or shuffled, or ``{discovered:
+      {num_groups: 5}}``), ``labels`` (hard, or soft ones of the teacher, the same for all methods), ``scenarios`` or
+      ``except``;
     - a ``grid`` in either makes one of it for each combination of the values listed, called ``name field=value``.
 
     A method that needs named groups is left out, with a note, where the data name none, unless its ``scenarios`` ask
@@ -232,6 +233,8 @@ def _check_start(method: MethodEntry, train: ImageDataset) -> None:
     )
     if method.made["config"] is None:
         check_formations(method.made.get("formations", 1), *train.shape[1:])
+        if "latents" in method.made:
+            code_shape(train.shape, method.made["latents"])
         check_fits(train, method.decoded_ipc, planned)
         return
     config = DistillConfig(**method.made["config"])

@@ -244,6 +244,7 @@ def _images(
             seed=unit.seed,
             device=device,
             formations=unit.made.get("formations", 1),
+            latents=unit.made.get("latents", 0),
         )
         RunFolder(folder.path).save_synthetic(chosen)
         return chosen, None
