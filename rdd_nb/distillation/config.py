@@ -88,7 +88,9 @@ class DistillConfig(pydantic.BaseModel):
     inner_data: Literal["real", "synthetic"] = pydantic.Field("real", description="what the network is trained on")
     batch_real: int = pydantic.Field(64, ge=1, le=10**9, description="real images per class in one match")
     lr_img: float | None = pydantic.Field(
-        None, gt=0, description="step size of the pixels; default 5 (gradient: 1; trajectory: 100)"
+        None,
+        gt=0,
+        description="step size of the pixels; default 5 (gradient: 1; trajectory: 100), of codes that over latents",
     )
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches, and of experts")
@@ -243,8 +245,15 @@ class DistillConfig(pydantic.BaseModel):
 
     @property
     def step_size(self) -> float:
-        """Step size of the pixels with the matching's default filled in."""
-        return self.lr_img or {"distribution": 5.0, "gradient": 1.0, "trajectory": 100.0}[self.matching]
+        """Step size of what is stored, with the matching's default filled in.
+
+        A number of a code moves as many times more pixels as there are codes in the place of an image.
+
+        >>> DistillConfig().step_size, DistillConfig(parameterisation="latent", latents=4).step_size
+        (5.0, 1.25)
+        """
+        default = {"distribution": 5.0, "gradient": 1.0, "trajectory": 100.0}[self.matching]
+        return self.lr_img or default / (self.latents if self.parameterisation == "latent" else 1)
 
     def matched(self, classes: int) -> int:
         """How many images, real and synthetic, are matched in one iteration on a data set of ``classes`` classes.
