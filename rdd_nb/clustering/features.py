@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,16 +16,29 @@ LARGE = 256_000_000  #: bytes of points from which on they are reduced
 COMPONENTS = 64  # that are kept of them
 FITTED_BYTES = 100_000_000  # of the points that the components are found from
 WIDE = 4096  # more coordinates than that are too many for their covariance
-T = TypeVar("T")
 
 
 @torch.no_grad()
 def outputs(
-    function: Callable[[Tensor], T], data: ImageDataset, device: torch.device, index: Tensor | None = None
-) -> list[T]:
-    """What ``function`` makes of the images at ``index`` (of all), in batches (:attr:`ImageDataset.at_once`)."""
+    function: Callable[[Tensor], Tensor], data: ImageDataset, device: torch.device, index: Tensor | None = None
+) -> Tensor:
+    """What ``function`` makes of the images at ``index`` (of all), as many at once as ``data.at_once`` says.
+
+    Args:
+        function: normalised images ``[n, C, H, W]`` → ``[n, …]``.
+
+    Returns:
+        ``[N, …]`` on the CPU.
+    """
     index = torch.arange(len(data)) if index is None else index
-    return [function(data.normalised(batch, device)) for batch in index.split(data.at_once)]
+    made: Tensor | None = None
+    for start, batch in zip(range(0, len(index), data.at_once), index.split(data.at_once)):
+        part = function(data.normalised(batch, device))
+        # At once for all: small pieces that stay among large ones that go would break up the free memory.
+        made = torch.empty((len(index), *part.shape[1:]), dtype=part.dtype) if made is None else made
+        made[start : start + len(batch)] = part
+    assert made is not None
+    return made
 
 
 def principal(points: Tensor, most: int = 20) -> Tensor:
@@ -73,11 +85,11 @@ def reduction(
         device: where ``function`` computes.
         seed: of the sample.
     """
-    each = 4 * outputs(function, data, device, torch.zeros(1, dtype=torch.int64))[0].shape[1]
+    each = 4 * outputs(function, data, device, torch.zeros(1, dtype=torch.int64)).shape[1]
     if each * len(data) <= LARGE or each <= 4 * COMPONENTS:
         return None
     order = torch.randperm(len(data), generator=stream(seed, "sample for components"))
-    sample = torch.cat(outputs(function, data, device, order[: max(1000, FITTED_BYTES // each)]))
+    sample = outputs(function, data, device, order[: max(1000, FITTED_BYTES // each)]).to(device)
     mean = sample.mean(0)
     scale = sample.std(0).clamp_min(1e-6) if standardise else torch.ones_like(mean)
     directions = _directions((sample - mean) / scale, COMPONENTS)
@@ -97,6 +109,6 @@ def embedded(
     """
     keep = reduction(function, data, device, seed, standardise)
     if keep is not None:
-        return torch.cat(outputs(lambda x: keep(function(x)).cpu(), data, device))
-    points = torch.cat(outputs(function, data, device)).cpu()
+        return outputs(lambda x: keep(function(x)), data, device)
+    points = outputs(function, data, device)
     return standardised(points) if standardise else points

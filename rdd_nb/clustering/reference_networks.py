@@ -88,14 +88,14 @@ def biased_stages(
         if passed in epochs:
             keep = reduction(lambda x: net.embed(x).flatten(1), data, where, seed)  # type: ignore[operator]
 
-            def told(x: Tensor) -> tuple[Tensor, Tensor]:
+            def told(x: Tensor) -> Tensor:
                 made = net.embed(x)  # type: ignore[operator]
                 points = made.flatten(1)
                 said = F.softmax(net.classifier(made), 1)  # type: ignore[operator]
-                return said.cpu(), (points if keep is None else keep(points)).cpu()
+                return torch.cat([said, points if keep is None else keep(points)], 1)
 
-            said, features = zip(*outputs(told, data, where))
-            found[passed] = torch.cat(said), torch.cat(features)
+            made = outputs(told, data, where)
+            found[passed] = made[:, : data.num_classes].contiguous(), made[:, data.num_classes :].contiguous()
 
     batch = min(BATCH, max(16, len(data) // 60))  # more steps on a small set; more epochs would teach it by heart
     _fit_biased(net, data, seed, max(epochs), batch, q, where, look)
@@ -144,7 +144,7 @@ def biased_probabilities(
     if asked.shape != data.shape:
         raise RddError(f"trained on images of {data.shape} and asked about {asked.shape}: give images of one shape")
     net = biased_network(data, seed, epochs=epochs, width=width, q=q, device=device)
-    return torch.cat([F.softmax(logits, 1) for logits in outputs(net, asked, pick_device(device))]).cpu()
+    return outputs(lambda x: F.softmax(net(x), 1), asked, pick_device(device))
 
 
 def held_out_probabilities(
@@ -185,7 +185,7 @@ def held_out_probabilities(
         drawn = torch.multinomial(weights[met].double(), steps * batch, replacement=True, generator=draw)
         losses = functools.partial(F.cross_entropy, reduction="none")
         _fit(net, data, met[drawn].split(batch), losses, where, cosine(steps))
-        found[asked] = torch.cat([F.softmax(logits, 1) for logits in outputs(net, data, where, asked)]).cpu()
+        found[asked] = outputs(lambda x: F.softmax(net(x), 1), data, where, asked)
 
     side_by_side(judge, range(2), where)
     return found

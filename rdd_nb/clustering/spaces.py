@@ -28,7 +28,7 @@ def _pixels(data: ImageDataset, seed: int, device: str) -> Tensor:
 def _style(data: ImageDataset, seed: int, device: str) -> Tensor:
     """Mean and standard deviation of each channel of each image, ``[N, 2C]``, standardised over the data."""
     measured = outputs(lambda x: torch.cat([x.mean((2, 3)), x.std((2, 3))], 1), data, torch.device("cpu"))
-    return standardised(torch.cat(measured))
+    return standardised(measured)
 
 
 def _colour(data: ImageDataset, seed: int, device: str) -> Tensor:
@@ -45,7 +45,7 @@ def _colour(data: ImageDataset, seed: int, device: str) -> Tensor:
         return torch.cat([pairs.mean((2, 3)), (pairs.std((2, 3)) + 0.01).log()], 1)
 
     unchanged = data.with_statistics((0.0,) * data.shape[0], (1.0,) * data.shape[0])  # grey stays grey
-    return standardised(torch.cat(outputs(measured, unchanged, torch.device("cpu"))))
+    return standardised(outputs(measured, unchanged, torch.device("cpu")))
 
 
 def _embedding(data: ImageDataset, seed: int, device: str) -> Tensor:

@@ -50,7 +50,10 @@ def filled(
     blocks: Callable[[int], Iterator[np.ndarray]],
     remark: Callable[[], str] = str,
 ) -> Pixels:
-    """The images that ``blocks`` gives, in memory, or in a ``cache``: see :meth:`ImageCache.make` for the arguments."""
+    """The images that ``blocks`` gives, in memory, or in a ``cache``.
+
+    The arguments are those of :meth:`rdd_nb.data.image_cache.ImageCache.make`.
+    """
     if cache is not None:
         kept = cache.make(shape, blocks, remark)
         return Pixels(kept.images, kept.remark, kept)

@@ -21,7 +21,7 @@ from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import open_regular
-from rdd_nb.data.image_listing import Row, listing
+from rdd_nb.data.image_listing import Row
 from rdd_nb.data.reading import colour
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "heads_of",
     "open_image",
     "pixels",
-    "rows_of",
     "threads",
 ]
 
@@ -263,8 +262,3 @@ def check_memory(heads: Iterable[Head], size: int | None, channels: int | None) 
         what = f"{len(areas):,} images of {'up to ' * (len(set(areas)) > 1)}{width}×{height}"
         mend = f"pass a smaller --size (size={size} in Python)" if size else "pass --size 32 or so (size=32 in Python)"
         raise RddError(f"{what} need {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free: {mend}")
-
-
-def rows_of(name: str) -> list[Row]:
-    """The images of the folder ``folder:PATH``: see :func:`rdd_nb.data.image_listing.listing`."""
-    return listing(name).rows

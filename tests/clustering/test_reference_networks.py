@@ -65,7 +65,7 @@ def test_the_biased_network_can_be_asked_about_other_images_in_the_terms_of_its_
     torch.testing.assert_close(again, found[part])
     net = biased_network(DATA, seed=1, epochs=4, width=4, device="cpu")
     assert not net.training
-    torch.testing.assert_close(torch.cat(outputs(net, DATA, torch.device("cpu"))).softmax(1), found)
+    torch.testing.assert_close(outputs(net, DATA, torch.device("cpu")).softmax(1), found)
     wide = replace(DATA, images=torch.zeros(240, 1, 8, 9, dtype=torch.uint8))
     with pytest.raises(RddError, match="images of one shape"):
         biased_probabilities(DATA, asked=wide)

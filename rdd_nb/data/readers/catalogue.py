@@ -58,7 +58,8 @@ class Catalogue:
 def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Source:
     """The images of a catalogue that ``reading`` wants, divided as it says.
 
-    Of data in one piece the part ``hold_out`` becomes the test set, as :meth:`ImageDataset.hold_out` does it.
+    Of data in one piece the part ``hold_out`` becomes the test set
+    (:meth:`rdd_nb.data.dataset.ImageDataset.hold_out`).
 
     Raises:
         RddError: a class or group that is not there, one class alone, a class or tested group that training lacks, or
