@@ -119,7 +119,7 @@ def synthetic_of(
         latents = Latents(state.stored.cpu(), decoder)
     elif decoder is not None:
         meta = {**(meta or {}), "decoded_by": f"{type(decoder.module).__name__} {decoder.digest}"}
-    ipc = config.ipc if decoder is None else config.decoded_ipc
+    ipc = len(state.images) // data.num_classes
     return SyntheticSet(
         images=state.images.cpu() if latents is None else latents.images,
         labels=torch.arange(data.num_classes).repeat_interleave(ipc),

@@ -22,6 +22,7 @@ from rdd_nb.course.widgets.compare import RunComparer
 from rdd_nb.course.widgets.subgroups import SubgroupExplorer, permutation_band, value_table
 from rdd_nb.course.widgets.tail import TailExplorer
 from rdd_nb.data.dataset import ImageDataset
+from rdd_nb.data.decoders import Decoder
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.loop import distill
@@ -288,6 +289,24 @@ def test_codes_are_shown_as_their_images_and_end_as_distill_has_them(tmp_path):
         assert torch.equal(made.latents.codes, whole.latents.codes) and torch.equal(made.images, whole.images)
     assert np.array_equal(again.state.images, whole.to_uint8().numpy())
     again.check()
+
+
+def test_a_module_that_no_file_tells_of_can_be_brought_to_the_cockpit(tmp_path):
+    class Doubled(torch.nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    config = CONFIG.model_copy(update={"parameterisation": "latent", "latents": 3, "init": "noise"})
+    brought = {"out": tmp_path / "run", "decoder": Decoder(Doubled(), data().shape)}
+    cockpit = DistillationCockpit(data(), config, **brought)
+    cockpit.run(block=True, iterations=3)
+    later = DistillationCockpit(data(), config, **brought)
+    assert torch.equal(later.distilled.codes, cockpit.distilled.codes) and later.state.iteration == 3
+    later.run(block=True)
+    again = DistillationCockpit(data(), config, **brought)  # finished: its images are left
+    assert torch.equal(again.synthetic.images, later.synthetic.images) and len(again.synthetic.labels) == 2 * 6
+    with pytest.raises(RddError, match="holds another run"):
+        DistillationCockpit(data(), config, **{**brought, "decoder": Decoder(torch.nn.Identity(), data().shape)})
 
 
 def test_experts_can_be_stopped_too_and_are_trained_once(monkeypatch):

@@ -21,10 +21,12 @@ import rdd_nb as rdd
 from rdd_nb.clustering import Benefit, Trial
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, Splits
+from rdd_nb.data.decoders import Latents
 from rdd_nb.data.validation import Finding
 from rdd_nb.evaluation import subgroups
 from rdd_nb.figures import report_figures
 from rdd_nb.figures.report_figures import agreement, counts, leaks, reach, sheet, shortened
+from rdd_nb.models.autoencoder import untrained_decoder
 from rdd_nb.reporting import layout, rendering, report
 
 NASTY = ("<script>alert(1)</script>", "$\\frac{x}$ & co", 'a "quoted" name')
@@ -237,6 +239,24 @@ def test_html_holds_everything_and_escapes_what_users_wrote(run):
         assert kind == "data:image/png;base64" and Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 100
     assert "prefers-color-scheme: dark" in text and "size: A4" in text and '<html lang="en">' in text
     assert [h["scope"] for h in page.all("th")].count("col") == 3 + 3
+
+
+@pytest.mark.parametrize("kept", ["latents", "formations"])
+def test_the_page_says_how_images_are_kept_and_what_that_takes(run, kept):
+    plain = run.load_synthetic()
+    if kept == "latents":
+        decoder = untrained_decoder((1, 8, 8), 2)
+        coded = Latents(torch.zeros(len(plain.labels), *decoder.code), decoder)
+        made = dataclasses.replace(plain, images=coded.images, latents=coded)
+        numbers = len(plain.labels) * 32
+        says = f"kept as a code of 32 numbers, {numbers:,} in all, and {numbers + decoder.numbers:,} with the decoder"
+    else:
+        made, says = dataclasses.replace(plain, formations=2), "each holds 2 × 2 smaller ones"
+    run.save_synthetic(made)
+    page = layout.html(report.of_run(run))
+    assert says in page and "; each" in page
+    run.save_synthetic(plain)
+    assert "; each" not in layout.html(report.of_run(run))
 
 
 def test_the_same_report_gives_the_same_bytes(run, tmp_path, printer):
