@@ -73,7 +73,7 @@ def decoded(rows: Sequence[Row], reading: Reading, name: str) -> Pixels:
     cache = _cache(rows, reading, name)
     if cache is not None and (kept := cache.found()) is not None:
         return Pixels(kept.images, kept.remark, kept)
-    heads = heads_of(rows)
+    heads = heads_of(rows, told=f"{name}: sizes")
     size, channels = reading.size, reading.channels
     areas = (math.prod((size or h.width, size or h.height, channels or h.channels)) for h in heads)
     if cache is None or sum(areas) <= image_cache.LARGE:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tqdm import tqdm
+
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.data.decoding import is_kept
 from rdd_nb.data.findings import Finding, by_severity, counted, some
@@ -51,9 +53,10 @@ def files(
     if held is None:
         return []
     rows, root = [held.rows[i] for i in chosen(known, how)], held.folder
-    heads = heads_of(rows, skip=True)
+    heads = heads_of(rows, skip=True, told="sizes")
     with ThreadPoolExecutor(threads(heads)) as pool:
-        looks = list(pool.map(lambda row: _look(row, background), rows))
+        looked = pool.map(lambda row: _look(row, background), rows)
+        looks = list(tqdm(looked, "pixels", len(rows), unit=" images", delay=2, mininterval=1, leave=False))
     names = [os.path.relpath(row.path, root) + (f" row {row.number}" if row.data else "") for row in rows]
     broken = {file: why.replace(f"{root}{os.sep}", "") for file, (why, _, _) in zip(names, looks) if why}
     found = []

@@ -220,8 +220,7 @@ class ImageCache:
             raise RddError(f"the pixels of {self.name} need {told}: {mend}")
         with contextlib.ExitStack() as held:
             target = held.enter_context(self._open(part, done * each))
-            said = {"desc": f"{self.name}, once", "unit": " images", "delay": 2, "mininterval": 1, "leave": False}
-            bar = held.enter_context(tqdm(total=shape[0], initial=done, **said))
+            bar = held.enter_context(tqdm(total=shape[0], initial=done, **self._bar("pixels, once", "images")))
             noted = time.monotonic()
             for block in blocks(done):
                 target.write(np.ascontiguousarray(block).data)
@@ -273,6 +272,10 @@ class ImageCache:
     def _write(self, name: str, held: Held) -> None:
         self.folder.write(name, held.model_dump_json())
 
+    def _bar(self, what: str, unit: str) -> dict[str, Any]:
+        """How a bar looks that is there where something takes more than two seconds."""
+        return {"desc": f"{self.name}: {what}", "unit": f" {unit}", "delay": 2, "mininterval": 1, "leave": False}
+
     def _signature(self) -> str:
         """Sizes and times of the files: the time of the last change of any kind cannot be set by hand."""
         total = hashlib.sha256()
@@ -287,7 +290,7 @@ class ImageCache:
     def _contents(self) -> str:
         """A digest of all that the files hold."""
         total = hashlib.sha256()
-        for path in self.files:
+        for path in tqdm(self.files, **self._bar("contents", "files")):
             each = hashlib.sha256()
             try:
                 with open_regular(path) as file:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch import Tensor
+from tqdm import tqdm
 
 from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
@@ -86,15 +87,17 @@ class Head:
     channels: int
 
 
-def heads_of(rows: Sequence[Row], skip: bool = False) -> list[Head]:
+def heads_of(rows: Sequence[Row], skip: bool = False, told: str = "") -> list[Head]:
     """What the images say of themselves; nothing is decoded. ``skip`` leaves out those that cannot be read.
+
+    Where that takes more than two seconds there is a bar on stderr, with what is ``told`` before it.
 
     Raises:
         RddError: as :func:`open_image`, but for what only the pixels show.
     """
 
     heads = []
-    for row in rows:
+    for row in tqdm(rows, desc=told, unit=" images", disable=not told, delay=2, mininterval=1, leave=False):
         with contextlib.suppress(*(RddError,) * skip), _opened(row) as image:
             heads.append(Head(*image.size, 1 if image.mode in GREY else 3))
     return heads
