@@ -15,7 +15,7 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -753,12 +753,21 @@ def trajectories(study: Tables) -> Block:
 #: Sets of the same storage: four smaller images in the place of each one; a teacher's labels in the place of the class.
 FORMED = {name: f"{name}, formations" for name in ("random", "plain", "robust")}
 TAUGHT = {name: f"{name}, soft labels" for name in FORMED}
+#: Eight codes in the place of each image, and a decoder beside them.
+CODED = {name: f"{name}, latents" for name in (*FORMED, "balanced")}
+OF_FORMATIONS = ("formations", "formations-cifar10")
 
 
-def formations(folder: Path, pairs: Mapping[str, str] = FORMED, what: str = "2 × 2 − 1") -> Block:
-    """What formations change, or other ``pairs``, by study: the painted shifts, and CIFAR-10."""
-    found = [Tables(folder, name) for name in ("formations", "formations-cifar10")]
-    mine = set(pairs) | set(pairs.values())
+def formations(
+    folder: Path,
+    pairs: Mapping[str, str] = FORMED,
+    what: str = "2 × 2 − 1",
+    studies: Sequence[str] = OF_FORMATIONS,
+    beside: Collection[str] = (),
+) -> Block:
+    """What formations change, or other ``pairs``, by study: the painted shifts, and CIFAR-10; with more methods."""
+    found = [Tables(folder, name) for name in studies]
+    mine = {*pairs, *pairs.values(), *beside}
     parts = []
     for study in found:
         if study.table is None or not set(pairs.values()) & set(study.table["method"]):
@@ -832,6 +841,9 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "fairdd": fairdd,
         "formations": formations,
         "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
+        "latents": functools.partial(
+            formations, pairs=CODED, what="codes − pixels", studies=("latents",), beside=FORMED.values()
+        ),
     }
     if name in whole:
         return whole[name](study.path.parent)

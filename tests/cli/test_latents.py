@@ -28,27 +28,27 @@ CODED = ["--set", "parameterisation=latent", "--decoder-steps", "3", "--objectiv
 
 
 def test_codes_from_distilling_to_export(capsys):
-    said = says(capsys, *COLOURED, *CODED, "--latents", "8", "--ipc", "2", "--out", "a")
-    numbers, weights = 10 * 2 * 8 * 294, load_synthetic("a/synthetic.safetensors").decoder_numbers
-    kept = f"each is kept as a code of 294 numbers, {numbers:,} in all, and {numbers + weights:,} with the decoder"
-    assert "160 images (16 a class; " in said and kept in said
+    said = says(capsys, *COLOURED, *CODED, "--latents", "6", "--ipc", "2", "--out", "a")
+    numbers, weights = 10 * 2 * 6 * 392, load_synthetic("a/synthetic.safetensors").decoder_numbers
+    kept = f"each is kept as a code of 392 numbers, {numbers:,} in all, and {numbers + weights:,} with the decoder"
+    assert "120 images (12 a class; " in said and kept in said
     says(capsys, "evaluate", "a", "--profile", "smoke", "--nets", "1", "--quiet")
     says(capsys, "export", "a", "--png", "images", "--npz", "a.npz")
     card = Path("images/README.md").read_text("utf-8")
-    assert "160 synthetic images" in card and kept in card
+    assert "120 synthetic images" in card and kept in card
     assert "2 images a class in pixels would take as many numbers as the codes" in card
-    assert "| parameterisation | latent |" in card and "| latents | 8 |" in card
+    assert "| parameterisation | latent |" in card and "| latents | 6 |" in card
     made = load_synthetic("a/synthetic.safetensors")
     with np.load("a.npz") as arrays:
         assert np.array_equal(arrays["images"], made.images.numpy()) and "stored" not in arrays
         assert np.array_equal(arrays["train_images"], made.to_uint8().permute(0, 2, 3, 1).numpy())
     assert (
-        len(list(Path("images").rglob("*.png"))) == 160
-        and "160 distilled images" in (Path("images") / export.SCRIPT).read_text()
+        len(list(Path("images").rglob("*.png"))) == 120
+        and "120 distilled images" in (Path("images") / export.SCRIPT).read_text()
     )
     assert torch.equal(made.to_torch().tensors[0], made.images)
     again = command_of(RunFolder.open("a"), _told("a"))
-    assert "--parameterisation latent --latents 8 --decoder-steps 3" in again.replace("\n", " ")
+    assert "--parameterisation latent --latents 6 --decoder-steps 3" in again.replace("\n", " ")
     assert "formations" not in again
 
 
@@ -63,7 +63,7 @@ def test_a_decoder_of_ones_own(capsys):
     module = nn.Sequential(nn.Linear(5, 3 * 784), nn.Tanh(), nn.Unflatten(1, (3, 28, 28)))
     save_decoder("mine.safetensors", Decoder(module, (5,)))
     said = says(capsys, *COLOURED, *CODED, "--decoder", "mine.safetensors", "--init", "noise", "--out", "a")
-    assert "40 images (4 a class; each is kept as a code of 5 numbers, 200 in all, and 14,312 with" in said
+    assert "80 images (8 a class; each is kept as a code of 5 numbers, 400 in all, and 14,512 with" in said
     held = json.loads(Path("a/config.json").read_text())
     assert held["decoder"] == Decoder(module, (5,)).digest and held["distill"]["decoder"] == "mine.safetensors"
     module[0].bias.data += 1

@@ -348,3 +348,20 @@ def test_formations_and_soft_labels_are_paired_with_the_same_set_without(made):
     assert "| cifar10 | plain, formations | 2 | – | – | 58.0 ± 0.7 | – | – | " in plain
     labels = block(made, "labels")
     assert "random, soft labels" in labels and "formations |" not in labels and "cifar10" not in labels
+
+
+def test_latents_are_paired_with_pixels_and_formations_stand_beside_them(made):
+    assert page.ABSENT in block(made, "latents")
+    right = {
+        "balanced": [(100, 40), (104, 44)],
+        "balanced, latents": [(110, 70), (110, 78)],
+        "plain, formations": [(180, 60), (180, 68)],
+        "random, soft labels": [(110, 50), (114, 50)],
+    }
+    table = accuracies(right)
+    study_tables.write_tables(made[1] / "latents.csv", table, runs(table), curves())
+    found = block(made, "latents")
+    row = next(line for line in found.splitlines() if "| balanced, latents |" in line)
+    # off-colour: 35 and 39 % beside 20 and 22 %: 15 and 17 points, 16 ± 12.706 · 1.414 / √2
+    assert "| 2 | 55.0 ± 0.0 | 37.0 ± 2.8 |" in row and "| +16.0 [+3.3, +28.7] |" in row
+    assert "minority: codes − pixels" in found and "| plain, formations |" in found and "soft" not in found
