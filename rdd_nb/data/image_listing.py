@@ -225,20 +225,20 @@ class _Reader(Walk):
             self.check_inside(place, str(place))
             paths = []
             for entry in entries(place):
-                path = place / entry.name
+                path = os.path.join(place, entry.name)
                 if is_dir(entry):
-                    below = [path] if path.is_symlink() else files_below(path)
+                    below = [Path(path)] if entry.is_symlink() else files_below(Path(path))
                     self.leave_out("files in sub-folders of a class", below)
                 elif suffix(entry.name) not in SUFFIXES:
-                    self.leave_out("files of other kinds", [path])
+                    self.leave_out("files of other kinds", [Path(path)])
                 else:
                     plain(entry.name, str(place))
-                    self.check_inside(path, str(path))
+                    self.check_inside(path, path)
                     paths.append(path)
             if not paths:
                 mend = f"add some ({', '.join(SUFFIXES)}) or remove it"
                 raise RddError(f"{place} is a class without images of its own: {mend}")
-            rows += [Row(str(path), path, label, split=split) for path in paths]
+            rows += [Row(path, path, label, split=split) for path in paths]
         return rows
 
     def _leave_out_beside(self, entries: Iterable[os.DirEntry[str]], what: str) -> None:
