@@ -85,7 +85,7 @@ class Tables:
     def runs(self) -> pd.DataFrame:
         """What each run was measured on."""
         try:
-            return pd.read_csv(results.runs_path(self.path), dtype={"method": str, "scenario": str})
+            return pd.read_csv(results.runs_path(self.path), dtype={"method": str, "scenario": str, "revision": str})
         except OSError as error:
             raise RddError(f"{self.path.name} lies alone ({error}): `rdd-nb study` writes its -runs.csv too") from None
 
