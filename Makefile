@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
 	@touch $@
 
-run: $(STAMP)  ## distil, plainly and robustly, and see who is served (1.5 to 2.5 minutes)
+run: $(STAMP)  ## distil, plainly and robustly, and see who is served (1 to 3 minutes)
 	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
 
 lab: $(STAMP)  ## open JupyterLab at the quickstart
