@@ -135,6 +135,8 @@ def fold(notebook: str) -> str:
 
 def only_at_home(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
     """Leave out what a module re-exports: it is documented in the module that defines it."""
+    if type(obj).__name__ == "_tuplegetter":  # a field of a NamedTuple, which the class's own docstring tells of
+        return True
     home, here = getattr(obj, "__module__", None), app.env.temp_data.get("autodoc:module")
     return True if what == "module" and isinstance(home, str) and home != here else None
 

@@ -139,7 +139,7 @@ def train_autoencoder(
     Args:
         data: the training set; its labels and groups are not looked at.
         many: codes that have as many numbers as one image.
-        steps: batches of :data:`BATCH` images.
+        steps: batches of ``BATCH`` images.
         seed: of the initial weights and the order of the images.
         device: where to train; what comes back is on the CPU.
         decoder: one that others trained: it stays as it is, and only an encoder is trained for it.
@@ -147,7 +147,7 @@ def train_autoencoder(
 
     Raises:
         RddError: more codes than an image can hold; a decoder of images of another shape; a loss that is not finite at
-            any of :data:`RATES`.
+            any of ``RATES``.
     """
     where = pick_device(device)
     code = code_shape(data.shape, many) if decoder is None else decoder.code
