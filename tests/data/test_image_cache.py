@@ -17,7 +17,7 @@ from rdd_nb.data.dataset import statistics
 from rdd_nb.data.image_cache import ImageCache, kept_sets, remove_kept
 from rdd_nb.data.image_folder import open_image
 from rdd_nb.data.loading import load
-from rdd_nb.data.readers import npz
+from rdd_nb.data.readers import npz, parquet
 from tests.data.helpers import classes, picture
 from tests.data.readers.helpers import remarked
 from tests.data.readers.test_hugging_face import shard
@@ -279,15 +279,11 @@ def test_parquet_shards(tmp_path, cache, monkeypatch):
         10 * (i + j) % 256 for j in (0, 7) for i in range(10)
     ]
     same(first, without(monkeypatch, name, group="place"))
-    from rdd_nb.data.readers.parquet import _Column
-
-    monkeypatch.setattr(_Column, "at", None)
+    monkeypatch.setattr(parquet, "_bytes", None)
     same(load(name, group="place"), first)
 
 
 def test_rows_of_a_shard_may_be_asked_for_in_any_order(tmp_path, monkeypatch):
-    from rdd_nb.data.readers import parquet
-
     monkeypatch.setattr(parquet, "AT_ONCE", 3)
     shard(tmp_path / "0.parquet", count=10)
     column = parquet._Column(parquet.Shards([(tmp_path / "0.parquet", "")]), tmp_path / "0.parquet", "image")
