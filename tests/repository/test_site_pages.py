@@ -131,11 +131,15 @@ def test_the_embedded_numbers_are_right():
     place = data["names"].index("off-colour")
     assert data["shares"][place] == pytest.approx(off.mean())
     for percent, state in enumerate(data["states"], start=1):
-        inside = percent * count // 100  # 2,000 losses: each per cent is 20 of them, so no sample counts in part
-        assert state["tail"] == percent / 100 and state["inside"] == inside
-        assert state["cvar"] == pytest.approx(losses[:inside].mean())
-        assert state["threshold"] == losses[inside - 1]
-        assert state["shares"][place] == pytest.approx(off[:inside].mean()) and sum(state["shares"]) == pytest.approx(1)
+        whole = percent * count // 100  # 2,000 losses: each per cent is 20 of them
+        threshold = losses[whole - 1]
+        above, alike = losses > threshold, losses == threshold  # equal losses at the threshold share what is left
+        weights = above + alike * (whole - above.sum()) / alike.sum()
+        assert state["tail"] == percent / 100 and state["inside"] == above.sum() + alike.sum()
+        assert state["cvar"] == pytest.approx(losses[:whole].mean())
+        assert state["threshold"] == threshold
+        share = (weights * off).sum() / whole
+        assert state["shares"][place] == pytest.approx(share) and sum(state["shares"]) == pytest.approx(1)
         curve = risk.rockafellar_uryasev(tail_page.explorer()._losses, state["tail"], tail_page.explorer()._losses)
         assert curve.min().item() == pytest.approx(state["cvar"])
 
