@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -16,11 +17,11 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.data import image_cache
 from rdd_nb.data.image_cache import ImageCache, Kept, cache_folder
-from rdd_nb.data.image_folder import Head, check_memory, heads_of, open_image, pixels, threads
+from rdd_nb.data.image_folder import Head, areas_of, check_memory, heads_of, open_image, pixels, threads
 from rdd_nb.data.image_listing import Row
 from rdd_nb.data.reading import Reading
 
-__all__ = ["Pixels", "decoded", "filled", "is_kept", "stretched"]
+__all__ = ["Pixels", "cache_of", "decoded", "filled", "is_kept", "stretched"]
 
 BLOCK = 256  # images that are decoded at the same time
 PACKED = 32  # of those that lie in one file with others, and are fetched beforehand
@@ -75,8 +76,7 @@ def decoded(rows: Sequence[Row], reading: Reading, name: str) -> Pixels:
         return Pixels(kept.images, kept.remark, kept)
     heads = heads_of(rows, told=f"{name}: sizes")
     size, channels = reading.size, reading.channels
-    areas = (math.prod((size or h.width, size or h.height, channels or h.channels)) for h in heads)
-    if cache is None or sum(areas) <= image_cache.LARGE:
+    if cache is None or not is_kept(sum(map(math.prod, areas_of(heads, size, channels)))):
         cache = None
         check_memory(heads, size, channels)
     first = _read(rows[0], reading)
@@ -96,15 +96,16 @@ def _cache(rows: Sequence[Row], reading: Reading, name: str) -> ImageCache | Non
     ):
         return None
     files = list(dict.fromkeys(os.fspath(row.path) for row in rows))
+    return cache_of(root, name, files, (f"{os.path.basename(row.path)} {row.number}" for row in rows), reading)
+
+
+def cache_of(root: Path, name: str, files: Sequence[str | Path], places: Iterable[str], reading: Reading) -> ImageCache:
+    """Where the pixels of images are kept that are read in one way: :class:`rdd_nb.data.image_cache.ImageCache`.
+
+    Another version of what decodes may give other pixels, and has a place of its own.
+    """
     how = {key: getattr(reading, key) for key in ("size", "channels", "background", "fit")}
-    return ImageCache(
-        root, name, files, (f"{os.path.basename(row.path)} {row.number}" for row in rows), how | {"by": _reader()}
-    )
-
-
-def _reader() -> str:
-    """What decodes: another version may give other pixels."""
-    return f"Pillow {PIL.__version__}"
+    return ImageCache(root, name, files, places, how | {"by": f"Pillow {PIL.__version__}"})
 
 
 def _read(row: Row, reading: Reading) -> np.ndarray:

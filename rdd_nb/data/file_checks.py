@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.data.decoding import is_kept
 from rdd_nb.data.findings import Finding, by_severity, counted, some
-from rdd_nb.data.image_folder import check_memory, heads_of, open_image, threads
+from rdd_nb.data.image_folder import areas_of, check_memory, heads_of, open_image, threads
 from rdd_nb.data.image_listing import Row
 from rdd_nb.data.readers.catalogue import chosen
 from rdd_nb.data.readers.registry import READERS, catalogue, kind_of
@@ -64,7 +64,7 @@ def files(
         mend = "what is left out is neither learnt nor tested: move, convert or name it, or leave it so"
         found.append(Finding("warning", "files that are left out", held.counted(), mend))
     try:
-        if not is_kept(sum(math.prod((size or h.width, size or h.height, channels or h.channels)) for h in heads)):
+        if not is_kept(sum(map(math.prod, areas_of(heads, size, channels)))):
             check_memory(heads, size, channels)
     except RddError as error:
         what, _, mend = str(error).partition(": ")

@@ -29,6 +29,7 @@ __all__ = [
     "Head",
     "Part",
     "Source",
+    "areas_of",
     "check_memory",
     "grey_of",
     "heads_of",
@@ -250,6 +251,15 @@ def threads(heads: Iterable[Head]) -> int:
     return 1 if largest < SMALL else max(1, min(8, processes.cores(), AT_ONCE // largest))
 
 
+def areas_of(heads: Iterable[Head], size: int | None, channels: int | None) -> list[tuple[int, int, int]]:
+    """Width, height and channels of each image as it will be held: so many bytes are their product.
+
+    >>> areas_of([Head(9, 5, 3)], None, None), areas_of([Head(9, 5, 3)], 4, 1)
+    ([(9, 5, 3)], [(4, 4, 1)])
+    """
+    return [(size or h.width, size or h.height, channels or h.channels) for h in heads]
+
+
 def check_memory(heads: Iterable[Head], size: int | None, channels: int | None) -> None:
     """Refuse images that would not fit into the free memory together, before the first is decoded.
 
@@ -258,7 +268,7 @@ def check_memory(heads: Iterable[Head], size: int | None, channels: int | None) 
     Raises:
         RddError: how many they are, and what they need.
     """
-    areas = [(size or h.width, size or h.height, channels or h.channels) for h in heads]
+    areas = areas_of(heads, size, channels)
     needed, free = 2 * sum(map(math.prod, areas)), processes.memory()
     if needed > free:
         width, height, _ = max(areas, key=math.prod)

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
 from rdd_nb.core import processes
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.files import one_line
 from rdd_nb.core.folders import open_regular
 from rdd_nb.data.arrays import as_images, resized
-from rdd_nb.data.decoding import Pixels, filled, is_kept, stretched
+from rdd_nb.data.decoding import Pixels, cache_of, filled, is_kept, stretched
 from rdd_nb.data.folder_walk import plain
-from rdd_nb.data.image_cache import ImageCache, cache_folder
+from rdd_nb.data.image_cache import cache_folder
 from rdd_nb.data.image_folder import Head
 from rdd_nb.data.readers.catalogue import Catalogue, ordered
 from rdd_nb.data.reading import Reading
@@ -124,8 +123,7 @@ class _Images:
         areas = [math.prod(self.each), (reading.size or 0) ** 2 * (reading.channels or 3)]
         if root is not None and is_kept(len(places) * max(areas)):
             order = hashlib.sha256(np.asarray(places, np.int64).tobytes()).hexdigest()
-            how = {key: getattr(reading, key) for key in ("size", "channels", "background", "fit")}
-            cache = ImageCache(root, title, [self.path], [order, *self.keys], how | {"by": f"Pillow {PIL.__version__}"})
+            cache = cache_of(root, title, [self.path], [order, *self.keys], reading)
             if (kept := cache.found()) is not None:
                 return Pixels(kept.images, kept.remark, kept)
         else:
