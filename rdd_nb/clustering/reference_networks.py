@@ -21,7 +21,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.models import networks
-from rdd_nb.models.training import BeforeStep, cosine, descend
+from rdd_nb.models.descent import BeforeStep, cosine, descend
 
 __all__ = [
     "biased_network",

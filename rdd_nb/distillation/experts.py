@@ -46,8 +46,9 @@ from rdd_nb.distillation.matching import objective_weights
 from rdd_nb.distillation.matching.trajectory import flat_parameters
 from rdd_nb.distillation.sampling import Sampler
 from rdd_nb.models import augmentation, networks
+from rdd_nb.models.descent import descend, images_at_once, loss_in_parts
 from rdd_nb.models.risk.online import GroupDRO
-from rdd_nb.models.training import balanced_order, descend, dro_weights
+from rdd_nb.models.training import balanced_order, dro_weights
 
 __all__ = [
     "Experts",
@@ -260,6 +261,7 @@ class _Training:
         self.mean, self.std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
         self.groups = None if groups is None else groups.ids.to(device)
         self.num_groups = 1 if groups is None else groups.num_groups
+        self.at_once = images_at_once(net, data.shape)
         self.cells: Tensor | None = None
         self.dro: GroupDRO | None = None
         if self.objective in ("robust", "cvar"):
@@ -291,18 +293,23 @@ class _Training:
         for part in parts:
             yield part, augmentation.draw(self.config.augment, len(part), draw, device=self.device)
 
-    def _loss(self, batch: tuple[Tensor, augmentation.Transform]) -> Tensor:
+    def _loss(self, batch: tuple[Tensor, augmentation.Transform]) -> Iterator[Tensor]:
         part, transform = batch
         index = part.to(self.device)
-        pixels = (self.images[index].float() / 255 - self.mean) / self.std
-        with arithmetic(self.config.precision, self.device):
-            logits = self.net(transform(pixels)).to(pixels.dtype)
-        losses = F.cross_entropy(logits, self.labels[index], reduction="none")
-        if self.dro is not None and self.cells is not None:
-            return (dro_weights(self.dro, losses, self.cells.to(self.device)[index]) * losses).sum()
-        if self.objective == "cvar":
-            return (self._risk_weights(losses.detach(), index) * losses).sum()
-        return losses.mean()
+        pixels = transform((self.images[index].float() / 255 - self.mean) / self.std)
+
+        def losses_of(some: slice) -> Tensor:
+            with arithmetic(self.config.precision, self.device):
+                logits = self.net(pixels[some]).to(pixels.dtype)
+            return F.cross_entropy(logits, self.labels[index[some]], reduction="none")
+
+        def weigh(losses: Tensor) -> Tensor:
+            if self.dro is not None and self.cells is not None:
+                return dro_weights(self.dro, losses, self.cells.to(self.device)[index])
+            return self._risk_weights(losses, index)
+
+        plain = self.objective in ("erm", "robust")
+        return loss_in_parts(losses_of, len(index), self.at_once, None if plain else weigh)
 
     def _risk_weights(self, losses: Tensor, index: Tensor) -> Tensor:
         """The double objective of each class, all classes alike: weights ``[B]`` that sum to 1.

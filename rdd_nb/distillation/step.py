@@ -31,7 +31,7 @@ from rdd_nb.distillation.initialization import State, check, initial_state, samp
 from rdd_nb.distillation.sampling import Sampler
 from rdd_nb.distillation.trajectory_step import Students
 from rdd_nb.models import augmentation, networks, risk
-from rdd_nb.models.training import descend
+from rdd_nb.models.descent import descend
 
 __all__ = ["steps"]
 

@@ -19,6 +19,7 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.scores import Scores
+from rdd_nb.models.descent import images_at_once
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import train
 
@@ -41,7 +42,8 @@ def predict(nets: Sequence[nn.Module], test: ImageDataset, batch: int | None = N
     try:
         for net in nets:
             net.eval()
-        for part in torch.arange(len(test)).split(batch or test.at_once):
+        batch = batch or min(test.at_once, max(1, images_at_once(nets[0], test.shape) // 2))  # wide nets hold more
+        for part in torch.arange(len(test)).split(batch):
             x, y = test.normalised(part, device), labels[part.to(device)]
             logits = torch.stack([net(x) for net in nets])
             if logits.shape[2] != test.num_classes:

@@ -26,8 +26,8 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.decoders import Decoder
+from rdd_nb.models.descent import cosine, descend
 from rdd_nb.models.networks import initialised_by
-from rdd_nb.models.training import cosine, descend
 
 __all__ = [
     "BATCH",

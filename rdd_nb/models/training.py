@@ -1,23 +1,19 @@
-"""The one trainer: stochastic gradient descent, and many fresh networks at once, side by side or in turn.
+"""Many fresh networks trained on a set, at once, side by side or in turn, by :mod:`rdd_nb.models.descent`.
 
-:func:`descend` is the loop that every network of the package is trained by: those that judge a set (:func:`train`), the
-reference networks of :mod:`rdd_nb.clustering`, and those that are trained between two matches of a distillation. The
-last step of training counts; nothing is selected on the way.
+The last step of training counts; nothing is selected on the way.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import stack_module_state
-from torch.optim.sgd import sgd
 
 from rdd_nb.core.device import arithmetic, pick_device, side_by_side, tune_allocator
 from rdd_nb.core.errors import RddError
@@ -25,111 +21,14 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.models import augmentation, networks
+from rdd_nb.models.descent import SGD, descend, images_at_once, loss_in_parts
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.risk.online import GroupDRO
 from rdd_nb.models.risk.tail_risk import group_cvar
 
-__all__ = ["SGD", "SMALL_BATCH", "balanced_order", "cosine", "descend", "dro_weights", "train"]
+__all__ = ["SMALL_BATCH", "balanced_order", "dro_weights", "train"]
 
 SMALL_BATCH = 128  # images: with more, one network at a time on the CPU
-
-Batch = TypeVar("Batch")
-
-
-class SGD:
-    """Stochastic gradient descent by torch's own arithmetic, without its optimiser around it.
-
-    The first call of any optimiser of torch imports its compiler, which takes as long as importing torch itself, in
-    every process that trains. The function beneath it does not, and gives the same bits.
-
-    Attributes:
-        lr: of the next step.
-    """
-
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
-        self.parameters = list(parameters)
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.forget()
-
-    def forget(self) -> None:
-        """Let momentum start afresh."""
-        self._velocities: list[Tensor | None] = [None] * len(self.parameters)
-
-    def zero_grad(self) -> None:
-        """Take all gradients away."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move every parameter that has a gradient."""
-        moved = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        velocities = [self._velocities[i] for i in moved]
-        sgd(
-            [self.parameters[i] for i in moved],
-            [self.parameters[i].grad for i in moved],  # type: ignore[misc]
-            velocities,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            dampening=0,
-            nesterov=False,
-            maximize=False,
-        )
-        for i, velocity in zip(moved, velocities):  # the first step makes them
-            self._velocities[i] = velocity
-
-
-#: Called with the number of each step, from 0, before it is taken.
-BeforeStep = Callable[[int, SGD], None]
-
-
-def descend(
-    parameters: Iterable[Tensor],
-    batches: Iterable[Batch],
-    loss: Callable[[Batch], Tensor],
-    *,
-    lr: float,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    before_step: BeforeStep | None = None,
-    after_step: Callable[[int, Tensor], None] | None = None,
-) -> None:
-    """Stochastic gradient descent: one step down ``loss(batch)`` for each batch; the parameters change in place.
-
-    Args:
-        parameters: what is trained.
-        batches: whatever ``loss`` takes.
-        loss: gives a loss ``[]``, or one for each of several networks, ``[nets]``, whose parameters do not meet.
-        lr, momentum, weight_decay: of SGD.
-        before_step: such as a schedule of the step size (:func:`cosine`).
-        after_step: called with the number of the step and its loss, detached.
-
-    >>> weight = torch.ones((), requires_grad=True)
-    >>> descend([weight], [2.0, 2.0], lambda target: (weight - target).square(), lr=0.25)
-    >>> weight.item()  # half of the way, twice
-    1.75
-    """
-    optimiser = SGD(parameters, lr, momentum, weight_decay)
-    for step, batch in enumerate(batches):
-        if before_step is not None:
-            before_step(step, optimiser)
-        value = loss(batch)
-        optimiser.zero_grad()
-        value.sum().backward()
-        optimiser.step()
-        if after_step is not None:
-            after_step(step, value.detach())
-
-
-def cosine(steps: int) -> BeforeStep:
-    """A schedule for :func:`descend`: the step size falls to 0 over so many steps, as half a cosine."""
-
-    def before_step(step: int, optimiser: SGD) -> None:
-        if step:  # from the last one, as torch's CosineAnnealingLR has it, to the bit
-            optimiser.lr *= (1 + math.cos(math.pi * step / steps)) / (1 + math.cos(math.pi * (step - 1) / steps))
-
-    return before_step
 
 
 def train(
@@ -199,7 +98,7 @@ def _fit_apart(
 
     A large batch keeps all cores busy by itself, and two of them at a time would need twice the memory.
     """
-    done, telling = [0] * len(nets), threading.Lock()
+    done, telling, beside = [0] * len(nets), threading.Lock(), 1
 
     def fit(number: int, check: Callable[[], None]) -> None:
         def tell(steps: int, total: int) -> None:
@@ -209,9 +108,10 @@ def _fit_apart(
                     done[number] = steps
                     progress(sum(done), len(nets) * total)
 
-        _fit([nets[number]], [number], data, protocol, seed, device, tell)
+        _fit([nets[number]], [number], data, protocol, seed, device, tell, beside)
 
     if min(protocol.batch, len(data.labels)) <= SMALL_BATCH:
+        beside = min(torch.get_num_threads(), len(nets)) if device.type == "cpu" else 1
         side_by_side(fit, range(len(nets)), device)
     else:
         for number in range(len(nets)):
@@ -276,8 +176,11 @@ def _fit(
     seed: int,
     device: torch.device,
     tell: Callable[[int, int], None],
+    beside: int = 1,
 ) -> None:
     """Train ``nets`` (number ``numbers`` of the run) in place, more than one as one batched network.
+
+    So many calls go on ``beside`` one another, this one included.
 
     SGD works on each element by itself and each net's loss knows only its own weights, so one optimiser on the stacked
     weights is as many optimisers as there are nets.
@@ -299,15 +202,21 @@ def _fit(
         cells = cells.to(device)
         dro = [GroupDRO(int(cells.max()) + 1, protocol.group_step, device=device) for _ in nets]
     total, full_rate, each = protocol.schedule(len(data.labels))
+    at_once = images_at_once(nets[0], data.shape, len(nets) * beside)
     seen: list[Tensor] = []
 
-    def loss(batch: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    def loss(batch: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Iterator[Tensor]:
         x, y, which = (torch.stack(part) for part in zip(*batch))
-        losses = F.cross_entropy(forward(x).flatten(0, 1), y.flatten(0, 1), reduction="none").view(len(nets), -1)
-        if cells is None:
-            return losses.mean(1)
-        counts = torch.stack([dro_weights(*one) for one in zip(dro, losses, cells[which])])
-        return (counts * losses).sum(1)
+
+        def losses_of(part: slice) -> Tensor:
+            logits, truth = forward(x[:, part]).flatten(0, 1), y[:, part].flatten(0, 1)
+            return F.cross_entropy(logits, truth, reduction="none").view(len(nets), -1)
+
+        def weigh(losses: Tensor) -> Tensor:
+            assert cells is not None
+            return torch.stack([dro_weights(*one) for one in zip(dro, losses, cells[which])])
+
+        return loss_in_parts(losses_of, x.shape[1], at_once, None if cells is None else weigh)
 
     def slow_down(step: int, optimiser: SGD) -> None:
         if step == full_rate:

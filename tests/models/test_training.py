@@ -13,11 +13,12 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset, statistics
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.predictions import evaluate, predict
-from rdd_nb.models import augmentation, networks, training
+from rdd_nb.models import augmentation, networks
 from rdd_nb.models.protocol import Protocol
-from rdd_nb.models.training import SGD, _fit, balanced_order, train
+from rdd_nb.models.training import _fit, balanced_order, train
 from tests.evaluation.helpers import SMALL, as_synthetic, parameters, quadrants, same, untrained
 from tests.helpers import rng
+from tests.models.test_descent import watch_rates
 
 
 def by_hand(data, protocol, seed=0, number=0):
@@ -44,54 +45,6 @@ def by_hand(data, protocol, seed=0, number=0):
                 v.mul_(protocol.momentum).add_(g + protocol.weight_decay * p.detach())
                 p.data.sub_(rate * v)
     return net
-
-
-def watch_rates(monkeypatch):
-    used = []
-
-    class Watched(SGD):
-        def step(self):
-            used.append(self.lr)
-            super().step()
-
-    monkeypatch.setattr(training, "SGD", Watched)
-    return used
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("decay", [0.0, 0.05])
-def test_a_step_is_torchs_own_to_the_bit_and_needs_nothing_of_it(monkeypatch, momentum, decay):
-    """With momentum begun anew, a schedule, and a parameter that has no gradient at first."""
-    steps, draw, options = 12, rng(1), {"momentum": momentum, "weight_decay": decay}
-    targets = torch.randn(steps, 7, generator=draw)
-    start = [torch.randn(7, generator=draw), torch.randn(3, 2, generator=draw)]
-
-    def loss(parameters, step):
-        late = parameters[1].square().sum() if step > 2 else 0.0
-        return (parameters[0] - targets[step]).square().sum() + late
-
-    theirs = [p.clone().requires_grad_() for p in start]
-    optimiser = torch.optim.SGD(theirs, lr=0.1, **options)
-    schedule, rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps), []
-    for step in range(steps):
-        rates.append(optimiser.param_groups[0]["lr"])
-        if step == 7:
-            optimiser.state.clear()
-        optimiser.zero_grad()
-        loss(theirs, step).backward()
-        optimiser.step()
-        schedule.step()
-
-    ours, used, slower = [p.clone().requires_grad_() for p in start], watch_rates(monkeypatch), training.cosine(steps)
-
-    def before_step(step, sgd):
-        slower(step, sgd)
-        if step == 7:
-            sgd.forget()
-
-    monkeypatch.setattr(torch.optim.Optimizer, "__init__", pytest.fail)
-    training.descend(ours, range(steps), lambda s: loss(ours, s), lr=0.1, before_step=before_step, **options)
-    assert used == rates and all(map(torch.equal, ours, theirs))
 
 
 @pytest.mark.parametrize(("epochs", "slow_from"), [(1, 1), (2, 2), (5, 3), (6, 4)])
