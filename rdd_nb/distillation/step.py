@@ -31,7 +31,7 @@ from rdd_nb.distillation.initialization import State, check, initial_state, samp
 from rdd_nb.distillation.sampling import Sampler
 from rdd_nb.distillation.trajectory_step import Students
 from rdd_nb.models import augmentation, networks, risk
-from rdd_nb.models.descent import descend
+from rdd_nb.models.descent import descend, images_at_once, loss_in_parts
 
 __all__ = ["steps"]
 
@@ -301,15 +301,22 @@ def _train_between(
     else:
         pool, labels = torch.arange(len(images), device=device), problem.synthetic_labels
 
-    def loss(part: Tensor) -> Tensor:
+    at_once = images_at_once(net, problem.data.shape)
+
+    def loss(part: Tensor) -> Tensor | Iterator[Tensor]:
         x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
-        transform = augmentation.draw(config.augment, 1, augment_draw, device=device)
-        with arithmetic(config.precision, device):
-            features = net.embed(transform(x)).to(x.dtype)  # type: ignore[operator]
-        losses = F.cross_entropy(net.classifier(features), labels[part], reduction="none")  # type: ignore[operator]
-        if config.reference == "robust":
+        x = augmentation.draw(config.augment, 1, augment_draw, device=device)(x)
+
+        def losses_of(some: slice) -> tuple[Tensor, Tensor]:
+            with arithmetic(config.precision, device):
+                features = net.embed(x[some]).to(x.dtype)  # type: ignore[operator]
+            logits = net.classifier(features)  # type: ignore[operator]
+            return F.cross_entropy(logits, labels[part[some]], reduction="none"), features
+
+        if config.reference == "robust":  # looks at all features of the batch
+            losses, features = losses_of(slice(None))
             return _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])
-        return losses.mean()
+        return loss_in_parts(lambda some: losses_of(some)[0], len(part), at_once)
 
     batches = (
         part

@@ -9,7 +9,7 @@ to rounding, in a bounded memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -125,7 +125,7 @@ def cosine(steps: int) -> BeforeStep:
     return before_step
 
 
-def images_at_once(net: nn.Module, shape: tuple[int, int, int], nets: int = 1) -> int:
+def images_at_once(net: nn.Module, shape: Sequence[int], nets: int = 1) -> int:
     """How many images ``[C, H, W]`` the training of ``nets`` such networks at a time should hold outputs of, each.
 
     So many that what the gradients need of them takes :data:`HELD_BYTES` on the CPU, on a card a quarter of its memory;
@@ -144,15 +144,15 @@ def images_at_once(net: nn.Module, shape: tuple[int, int, int], nets: int = 1) -
         held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    device = next(net.parameters()).device
+    like = next(net.parameters())
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = net(torch.zeros(1, *shape, device=device, requires_grad=True))
+        output = net(torch.zeros(1, *shape, device=like.device, dtype=like.dtype, requires_grad=True))
     for parameter in net.parameters():
         held.pop(parameter.untyped_storage().data_ptr(), None)
     del output
     most = HELD_BYTES
-    if device.type == "cuda":
-        most = torch.cuda.get_device_properties(device).total_memory // 4
+    if like.is_cuda:
+        most = torch.cuda.get_device_properties(like.device).total_memory // 4
     return max(1, most // nets // max(1, sum(held.values())))
 
 

@@ -18,10 +18,11 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import expert_bytes, expert_key, load_or_train_experts
 from rdd_nb.distillation.initialization import initial_state
 from rdd_nb.distillation.loop import distill, expect_room
+from rdd_nb.distillation.matching import trajectory
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 from rdd_nb.distillation.trajectory_step import Students
-from rdd_nb.models import networks
+from rdd_nb.models import descent, networks
 from tests.distillation.helpers import DATA, GROUPS
 
 SMALL = {
@@ -107,38 +108,59 @@ def test_an_expert_that_did_not_move_and_running_statistics_are_refused():
         matching.student_path(batch, matching.flat_parameters(batch), images, labels, batches, step)
 
 
-def test_no_graph_is_kept_from_step_to_step(monkeypatch):
-    """What is alive on the way back is one step's graph, whatever the number of steps."""
-    alive, most = 0, 0
-    whole = matching.trajectory._loss
+@pytest.mark.parametrize("double", [False, True])
+def test_graphs_that_are_kept_and_those_computed_anew_give_the_same_bits(monkeypatch, double):
+    given = problem(soft=True)
+    if not double:
+        given = (given[0].float(), *(x.float() if isinstance(x, torch.Tensor) else x for x in given[1:]))
+    net, calls, found = given[0], [0], []
+    net.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    one = 4 * trajectory.GRAPH  # images in a step, by what its graph takes
+    for at_once, forwards in ((one - 1, 8), (one, 7), (3 * one, 5), (100 * one, 4)):  # of 4 steps, 0, 1, 3 and all kept
+        monkeypatch.setattr(trajectory, "images_at_once", lambda *_, held=at_once: held)
+        calls[0] = 0
+        found.append(matching.match_trajectory(*given))
+        assert calls[0] == forwards
+    for other in found[1:]:
+        assert all(map(torch.equal, dataclasses.astuple(found[0]), dataclasses.astuple(other)))
 
-    class Counted(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            nonlocal alive, most
-            ctx.held = _Held()
-            return x.view_as(x)
 
-        @staticmethod
-        def backward(ctx, grad):
-            return grad
+def held_at_most(given):
+    """Bytes that the graphs of a match save, at the moment when it is most."""
+    now, most = [0], [0]
 
-    class _Held:
-        def __init__(self):
-            nonlocal alive, most
-            alive += 1
-            most = max(most, alive)
+    class Held:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            now[0] += tensor.nbytes
+            most[0] = max(most[0], now[0])
 
         def __del__(self):
-            nonlocal alive
-            alive -= 1
+            now[0] -= self.tensor.nbytes
 
-    monkeypatch.setattr(matching.trajectory, "_loss", lambda *given: Counted.apply(whole(*given)))
-    matching.match_trajectory(*problem(steps=3))
-    few = most
-    alive = most = 0
-    matching.match_trajectory(*problem(steps=30))
-    assert most == few <= 2
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        matching.match_trajectory(*given)
+    return most[0]
+
+
+def test_no_more_graphs_are_kept_than_the_memory_bears_however_many_steps_there_are(monkeypatch):
+    held = {}
+    for graphs in (0, 2):
+        monkeypatch.setattr(trajectory, "images_at_once", lambda *_, graphs=graphs: graphs * 4 * trajectory.GRAPH)
+        held[graphs] = [held_at_most(problem(steps=steps)) for steps in (3, 30)]
+        assert held[graphs][0] == held[graphs][1]
+    assert held[2][0] == pytest.approx(2 * held[0][0], rel=0.1)
+
+
+def test_the_graph_of_a_step_takes_no_more_than_was_reckoned_with():
+    """A network of the studies' kind; beside the images, weights are saved as well, which small batches do not hide."""
+    draw = torch.Generator().manual_seed(0)
+    net = networks.build("convnet", (3, 32, 32), 10, width=32)
+    images, start = torch.randn(20, 3, 32, 32, generator=draw), matching.flat_parameters(net)
+    labels, batch = torch.arange(10).repeat_interleave(2), (torch.arange(20), lambda x: x + 0)
+    given = (net, start, start + 0.01, images, labels, [batch], torch.tensor(0.1))
+    one = descent.HELD_BYTES / descent.images_at_once(net, (3, 32, 32)) * 20
+    assert 0.8 * trajectory.GRAPH < held_at_most(given) / one < 1.2 * trajectory.GRAPH
 
 
 @pytest.mark.parametrize("objective", ["erm", "robust", "group", "density"])

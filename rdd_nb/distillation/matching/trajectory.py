@@ -17,9 +17,12 @@ from torch.func import functional_call
 
 from rdd_nb.core.device import phase
 from rdd_nb.core.errors import RddError
+from rdd_nb.models.descent import images_at_once
 
 __all__ = ["TrajectoryMatch", "flat_parameters", "match_trajectory", "student_path"]
 
+#: What the graph of a step takes that can be differentiated again, by what one takes that cannot.
+GRAPH = 3
 #: A student's step: which of the images (int64 ``[B]``), and what is done to them before the network sees them.
 Batch = tuple[Tensor, Callable[[Tensor], Tensor]]
 
@@ -78,17 +81,37 @@ def student_path(
     Raises:
         RddError: the network keeps running statistics (BatchNorm), which are no weights and would be left behind.
     """
+    _check_weights_alone(net)
+    path = [start]
+    for batch in batches:
+        path.append(path[-1] - step * _taken(net, path[-1], images, labels, batch, graph=False).gradient)
+    return path
+
+
+def _check_weights_alone(net: nn.Module) -> None:
     if any(True for _ in net.buffers()):
         raise RddError("trajectories are of weights alone, and this network keeps running statistics: use another norm")
-    path = [start]
-    for chosen, transform in batches:
-        parameters = _split(net, path[-1])
-        with torch.no_grad():
-            seen = transform(images[chosen])
-        with phase("synthetic side"):
-            gradient = torch.autograd.grad(_loss(net, parameters, seen, labels[chosen]), parameters)
-        path.append(path[-1] - step * _flat(gradient))
-    return path
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A student's step: what its ``gradient`` ``[P]`` was computed of, each a leaf that may be differentiated."""
+
+    gradient: Tensor
+    parameters: list[Tensor]
+    images: Tensor
+    labels: Tensor
+
+
+def _taken(net: nn.Module, weights: Tensor, images: Tensor, labels: Tensor, batch: Batch, graph: bool) -> _Step:
+    """With a ``graph`` the gradient can be differentiated."""
+    chosen, transform = batch
+    parameters, told = _split(net, weights), labels[chosen].detach()
+    part = images[chosen].detach().requires_grad_(graph)
+    told.requires_grad_(graph and told.is_floating_point())
+    with phase("synthetic side"):
+        gradient = torch.autograd.grad(_loss(net, parameters, transform(part), told), parameters, create_graph=graph)
+        return _Step(_flat(gradient), parameters, part, told)
 
 
 def match_trajectory(
@@ -102,10 +125,11 @@ def match_trajectory(
 ) -> TrajectoryMatch:
     """The distance between where a student arrives and ``target`` ``[P]``, with its exact gradients; see the module.
 
-    The student's weights after each step are kept and no graph is: on the way back each step is computed anew, and the
-    gradient λ of the loss with respect to its end is carried to its beginning, λ ← λ − step · ∂⟨∇ℓ, λ⟩/∂θ. So the
-    memory is that of one step, whatever N is, but for N + 1 weight vectors. The gradient is the full one: also the way
-    in which an image moves the student's later steps is counted.
+    The student's weights after each step are kept, and the graphs of the last steps, as many as the memory bears
+    (:func:`rdd_nb.models.descent.images_at_once`). On the way back the others are computed anew, and the gradient λ of
+    the loss with respect to a step's end is carried to its beginning, λ ← λ − step · ∂⟨∇ℓ, λ⟩/∂θ. So the memory is
+    bounded, whatever N is, but for N + 1 weight vectors. The gradient is the full one: also the way in which an image
+    moves the student's later steps is counted.
 
     Args: as of :func:`student_path`.
 
@@ -115,24 +139,29 @@ def match_trajectory(
     far = (start - target).square().sum()
     if not images.is_cuda and not bool(far > 0):
         raise RddError("an expert that did not move cannot be followed: raise lr_net, or train it for more epochs")
-    path = student_path(net, start, images, labels, batches, step)
+    _check_weights_alone(net)
+    graphs = images_at_once(net, images.shape[1:]) // (GRAPH * max(len(chosen) for chosen, _ in batches))
+    path, steps = [start], []
+    for number, batch in enumerate(batches):
+        taken = _taken(net, path[-1], images, labels, batch, graph=len(batches) - number <= graphs)
+        path.append(path[-1] - step * taken.gradient.detach())
+        steps.append(taken if taken.gradient.requires_grad else None)
     missing = path.pop() - target
     loss, carried = missing.square().sum() / far, 2 * missing / far
     soft = labels.is_floating_point()
     to_images, to_step = torch.zeros_like(images), torch.zeros_like(step)
     to_labels = torch.zeros_like(labels) if soft else None
-    for chosen, transform in reversed(batches):
-        parameters = _split(net, path.pop())
-        part, told = images[chosen].detach().requires_grad_(), labels[chosen].detach().requires_grad_(soft)
-        with phase("synthetic side"):
-            gradient = torch.autograd.grad(_loss(net, parameters, transform(part), told), parameters, create_graph=True)
-            along = (_flat(gradient) * carried).sum()
+    for batch in reversed(batches):
+        weights, kept = path.pop(), steps.pop()
+        taken = kept or _taken(net, weights, images, labels, batch, graph=True)
+        del kept
+        along = (taken.gradient * carried).sum()
         with phase("backward"):
-            wanted = [*parameters, part, *([told] if soft else [])]
+            wanted = [*taken.parameters, taken.images, *([taken.labels] if soft else [])]
             back = torch.autograd.grad(along, wanted, materialize_grads=True)
         to_step -= along.detach()
-        to_images.index_add_(0, chosen, back[len(parameters)])
+        to_images.index_add_(0, batch[0], back[len(taken.parameters)])
         if to_labels is not None:
-            to_labels.index_add_(0, chosen, back[-1])
-        carried = carried - step * _flat(back[: len(parameters)])
+            to_labels.index_add_(0, batch[0], back[-1])
+        carried = carried - step * _flat(back[: len(taken.parameters)])
     return TrajectoryMatch(loss, -step * to_images, None if to_labels is None else -step * to_labels, to_step)
