@@ -4,9 +4,9 @@
 
 Each FOLDER is a copy of github.com/VICO-UoE/DatasetCondensation, zqhang/FairDD or GeorgeCazenavette/mtt-distillation,
 which you fetch; nothing of them is here. Their own ``main`` runs, on random images of 32 × 32 in colour, ten classes
-and (FairDD) ten groups, with ten images a class; an iteration is timed between the networks that they make. What they ask
-for and do not need here (a card, a tracking service, whitening, loaders of data) is replaced by stand-ins, and they
-evaluate nothing. Theirs and ours take turns, each in a process of its own; the first iteration of each is left out.
+and (FairDD) ten groups, with ten images a class; an iteration is timed between the networks that they make. What they
+ask for and do not need here (a card, a tracking service, whitening, loaders of data) is replaced by stand-ins, and
+they evaluate nothing. Theirs and ours take turns, each in a process of its own; the first iteration of each is left out.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ def words(found: dict[str, Any]) -> str:
     said = (
         f"Measured on {found['threads']} cores ({here['processor']}), {here['date']}, torch {here['torch']}, by "
         "`tests/benchmarks/peers.py`: medians of iterations in turns, plain matching, random images of 32 × 32 RGB, "
-        "ten images of each of ten classes; the largest resident memory of each process, the data in it. All numbers are "
-        "in `data/results/peers.json`."
+        "ten images of each of ten classes; the largest resident memory of each process, the data in it. All numbers "
+        "are in `data/results/peers.json`."
     )
     head = ("official code, settings", "ours, s", "theirs, s", "theirs takes, times", "ours, GB", "theirs, GB")
     return filled(said) + "\n\n" + table(head, rows) + "\n"
