@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.tested
 OUT ?= runs/quickstart
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,12 +14,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
+define install
+@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "rdd_nb needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 …" % v)'
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment could be made: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+@echo "Installing into $(VENV) (once; some minutes) …"
+@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+endef
+
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "rdd_nb needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 …" % v)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment could be made: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(VENV) (once; some minutes) …"
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,dev]'
+	$(install) '.[lab]'
 	@touch $@
+
+$(DEV): pyproject.toml constraints.txt
+	$(install) '.[lab,dev]'
+	@touch $(STAMP) $@
 
 run: $(STAMP)  ## distil, plainly and robustly, and see who is served (1 to 3 minutes)
 	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
@@ -33,18 +42,18 @@ check: lint types  ## while you work: ruff, mypy, the layers' order, and the tes
 
 test: lint types unit  ## ruff, mypy, pytest; every notebook at profile=smoke (WORKERS=2 at a time, 1.7 GB each)
 
-lint: $(STAMP)
+lint: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-types: $(STAMP)
+types: $(DEV)
 	@$(BIN)/mypy
 
-unit: $(STAMP)
+unit: $(DEV)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test-browser: $(STAMP)  ## the explorers in a real JupyterLab, moved by a real browser (installs one where absent)
+test-browser: $(DEV)  ## the explorers in a real JupyterLab, moved by a real browser (installs one where absent)
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]' || true
 	@$(BIN)/python tests/browser/chromium.py
 	@$(BIN)/python -m pytest tests/browser

@@ -735,19 +735,69 @@ def _pairs(
     return f"{said}\n\n{markdown(head, rows)}", held
 
 
+#: One thing at a time in trajectory matching: (what is asked, with, without).
+ISOLATED = (
+    ("robust experts, from random images", "trajectory random start", "trajectory plain"),
+    ("a start spread over the groups, plain experts", "trajectory group start", "trajectory plain"),
+    ("both", "trajectory robust", "trajectory plain"),
+    ("robust experts, where the start is spread", "trajectory robust", "trajectory group start"),
+    ("the start, where experts are robust", "trajectory robust", "trajectory random start"),
+    ("both, of shuffled groups", "trajectory shuffled", "trajectory plain"),
+    (
+        "of experts: their loss alone (double objective, batches as the data are)",
+        "trajectory double plain batches random start",
+        "trajectory plain",
+    ),
+    ("of experts: that loss on top of robust batches", "trajectory double random start", "trajectory random start"),
+    ("the same, where the start is spread", "trajectory double", "trajectory robust"),
+    ("of experts: group DRO in place of robust batches", "trajectory group DRO", "trajectory robust"),
+    ("trajectories, plain", "trajectory plain", "plain"),
+    ("batches with all classes alike", "trajectory balanced", "trajectory plain"),
+    ("group DRO over classes", "trajectory class DRO", "trajectory plain"),
+)
+
+
 def trajectories(study: Tables) -> Block:
     """Each scenario's methods on both sides, what trajectories change by pairs, and the picture of both."""
-    text, held = _pairs(study, PAIRS, "trajectory − distribution")
+    assert study.table is not None
+    paired = [*PAIRS, *PAIRS.values()]
+    some = Tables(study.path.parent, study.path.stem)
+    some.table = study.table[study.table["method"].isin(paired)]
+    text, held = _pairs(some, PAIRS, "trajectory − distribution")
     fronts = {
         name: {
             family: [(m, of[m][0]["mean"], of[m][1]["mean"]) for m in members if m in of]
             for family, members in (("distribution", PAIRS), ("trajectory", PAIRS.values()))
         }
         for name, of in held.items()
+        if set(paired) <= set(of)
     }
     alt = "Accuracy on the majority against the minority: for each matching a line from plain to robust alike."
-    text = f"{text}\n\n{_picture('trajectories', alt)}"
+    text = f"{text}\n\n{_picture('trajectories', alt)}\n\n{_isolated(study)}"
     return text, {"trajectories": functools.partial(trajectory_figures.fronts, fronts)}
+
+
+def _isolated(study: Tables) -> str:
+    """What each thing alone changes: levels with it, and paired differences."""
+    assert study.table is not None
+    known, rows = set(study.table["method"]), []
+    scenarios = [name for name in ("coloured", "long-tail") if name in set(study.table["scenario"])]
+    for scenario in scenarios:
+        rare = study_figures.sides(study.said, scenario)[1].group
+        mine = study.said[(study.said["scenario"] == scenario) & (study.said["partition"] == "minority")]
+        common = next(group for group in dict.fromkeys(mine["group"]) if group != rare)
+        sides = [("minority", common), ("minority", rare), ("all", "all")]
+        here = set(mine["method"])
+        for asked, with_it, without in ISOLATED:
+            if not {with_it, without} <= known & here or (scenario, without) == ("coloured", "plain"):
+                continue
+            gains = _rows(results.differences(study.means, without))
+            levels = [_accuracy(study.accuracy(scenario, with_it, *side)) for side in sides]
+            changes = [_interval(gains.get((scenario, with_it, *side))) for side in sides]
+            rows.append([scenario, asked, with_it, *levels, *changes])
+    head = ("scenario", "what alone", "method", "majority, %", "minority, %", "all, %")
+    head += tuple(f"{side}: with − without" for side in ("majority", "minority", "all"))
+    return f"One thing at a time:\n\n{markdown(head, rows)}"
 
 
 #: Sets of the same storage: four smaller images in the place of each one; a teacher's labels in the place of the class.

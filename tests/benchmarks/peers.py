@@ -6,7 +6,8 @@ Each FOLDER is a copy of github.com/VICO-UoE/DatasetCondensation, zqhang/FairDD 
 which you fetch; nothing of them is here. Their own ``main`` runs, on random images of 32 × 32 in colour, ten classes
 and (FairDD) ten groups, with ten images a class; an iteration is timed between the networks that they make. What they
 ask for and do not need here (a card, a tracking service, whitening, loaders of data) is replaced by stand-ins, and
-they evaluate nothing. Theirs and ours take turns, each in a process of its own; the first iteration of each is left out.
+they evaluate nothing. Theirs and ours take turns, each in a process of its own; the first iteration of each is left
+out.
 """
 
 from __future__ import annotations
