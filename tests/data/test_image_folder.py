@@ -494,6 +494,18 @@ def test_mistakes_in_metadata_name_the_line(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["folder", "domains", "names"])
+def test_a_class_too_small_to_be_divided_is_told_before_an_image_is_read(tmp_path, form):
+    for label, count in (("cat", 6), ("dog", 2)):
+        for i in range(count):
+            name = {"folder": f"{label}/{i}.png", "domains": f"day/{label}/{i}.png", "names": f"{label}_{i}.png"}[form]
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"no image")
+    options = {"pattern": "{kind}_{rest}", "label": "kind"} if form == "names" else {}
+    with pytest.raises(RddError, match="class 'dog' has 2 images, too few to hold out 0.2 of them"):
+        load(f"{form}:{tmp_path}", **options)
+
+
 def test_metadata_in_another_encoding(tmp_path):
     (tmp_path / "metadata.csv").write_bytes("filename,label\nbär.png,Bär\n".encode("latin-1"))
     with pytest.raises(RddError, match=r"metadata.csv cannot be read .* UTF-8"):

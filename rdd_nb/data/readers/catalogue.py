@@ -5,7 +5,6 @@ So a part of the data can be chosen before an image is decoded.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,11 +82,8 @@ def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Sourc
     class_names, ids = _ids(labels, held.class_names)
     group_names, group_ids = _ids(groups, held.group_names) if groups else ((), None)
     if parts == {""} and hold_out:
-        with contextlib.suppress(
-            RddError
-        ):  # too few to be divided, which is told once the images are known to be whole
-            tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
-            splits = ["test" if test else "train" for test in tested.tolist()]
+        tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
+        splits = ["test" if test else "train" for test in tested.tolist()]
     # Each part in one piece, so that none is held twice.
     order = [i for names in PARTS for i, split in enumerate(splits) if split in names]
     pixels = held.fetch([wanted[i] for i in order], reading)
