@@ -82,7 +82,12 @@ def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Sourc
     class_names, ids = _ids(labels, held.class_names)
     group_names, group_ids = _ids(groups, held.group_names) if groups else ((), None)
     if parts == {""} and hold_out:
-        tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
+        try:
+            tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
+        except RddError:  # too few to be divided; if these few cannot be read, that is what is to be mended
+            few = (ids == torch.bincount(ids).argmin()).nonzero().squeeze(1).tolist()
+            held.fetch([wanted[i] for i in few], reading)
+            raise
         splits = ["test" if test else "train" for test in tested.tolist()]
     # Each part in one piece, so that none is held twice.
     order = [i for names in PARTS for i, split in enumerate(splits) if split in names]
