@@ -10,7 +10,8 @@ grows at a time, from 20,000 grey images of 28 × 28 in ten classes and two grou
 each class and another for each group, and lie in a file that is mapped into memory. Each point is a process of its own:
 seconds of the processor, and the peak of memory that the process has for itself (RssAnon, on Linux), of which 0.25 GB
 are PyTorch and the package. Exponents are slopes in logarithms; the last one, from the last point but one, says how
-things go on. With --write, what was measured joins data/results/growth.json, and from there docs/how-to/speed.md.
+things go on. With --write, what was measured joins data/results/growth.json, and from there docs/how-to/speed.md; what
+is there is not measured again.
 """
 
 from __future__ import annotations
@@ -226,13 +227,22 @@ def main() -> None:
             for axis in asked.axes:
                 if (part, axis) in LEFT_OUT:
                     continue
-                points = []
-                for value in (v for v in AXES[axis] if v <= asked.most):
-                    points.append({"at": value, **point(part, {**BASE, axis: value})})
-                    print(part, axis, json.dumps(points[-1]), file=sys.stderr, flush=True)
-                found["points"].setdefault(part, {})[axis] = points
-                if asked.write:  # what is measured is kept, whatever comes
-                    RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                held = found["points"].setdefault(part, {}).setdefault(axis, [])
+                for value in AXES[axis]:
+                    if value > asked.most or value in [p["at"] for p in held]:
+                        continue
+                    held.append({"at": value, **point(part, {**BASE, axis: value})})
+                    held.sort(key=lambda p: p["at"])
+                    print(
+                        part,
+                        axis,
+                        value,
+                        json.dumps(next(p for p in held if p["at"] == value)),
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    if asked.write:  # what is measured is kept, whatever comes
+                        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if asked.write or asked.words:
         draw(found)
         put(PAGE, "growth", words(found))
