@@ -41,7 +41,7 @@ def test_right_answers_stubs_and_loops_that_do_not_end_are_told_apart(tmp_path, 
     handed_in(tmp_path / "Ümit <b>", wrong, solved=("carried_by",))
     handed_in(
         tmp_path / "zoe",
-        lambda function, source: "while True:\n    pass" if function == "cvar" else source,
+        lambda function, source: "import time\nwhile True:\n    time.sleep(60)" if function == "cvar" else source,
         ("carried_by",),
     )
     (tmp_path / "zoe" / "02_clusters_and_coverage.ipynb").write_text("{")
@@ -72,7 +72,7 @@ def test_what_a_cell_does_harms_neither_the_grader_nor_its_neighbours(tmp_path, 
             "shift_tail": "import sys\nprint('[[')\nsys.exit(3)",
             "cvar": "import os\nopen('left behind', 'w').write('x')\nassert 'SECRET_TOKEN' not in os.environ\n"
             + source,
-            "kl_upper": "held = [bytearray(2**30) for _ in range(64)]",
+            "kl_upper": "import numpy\nheld = [numpy.empty(2**30, 'u1') for _ in range(64)]",  # claimed, never written to
         }.get(function, source)
 
     marks = {

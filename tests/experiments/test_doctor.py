@@ -40,18 +40,24 @@ def test_large_products_are_not_tried_where_bfloat16_is_imitated(monkeypatch, sh
     assert doctor.ceilings(torch.device("cpu"), tries=1).bfloat16 == short and max(tried) == largest
 
 
+@pytest.fixture
+def own_clock(monkeypatch):
+    """Time in which others had the processor does not count."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+
+
 @pytest.mark.parametrize("objective", ["erm", "robust"])
-def test_what_is_expected_is_about_what_it_takes(objective):
+def test_what_is_expected_is_about_what_it_takes(own_clock, objective):
     data = loading.load("digits", size=8).train
     config = DistillConfig(objective=objective, iterations=150, augment="none", **SMALL)
     wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=20, width=4), nets=3)
     assert wanted.iterations == 150 and wanted.seconds == pytest.approx(150 * wanted.iteration)
     assert wanted.images == pytest.approx(10 * 9 / wanted.iteration) and wanted.evaluation > 0
     taken = distill(data, config, progress=False, device="cpu").history.seconds.sum()
-    assert taken / 8 < wanted.seconds < 8 * taken, "within the noise of a busy machine"
+    assert taken / 8 < wanted.seconds < 8 * taken, "within the noise of a machine"
 
 
-def test_a_decoders_training_counts_to_what_is_expected():
+def test_a_decoders_training_counts_to_what_is_expected(own_clock):
     data = loading.load("digits", size=8).train
     coded = {"parameterisation": "latent", "latents": 4, "decoder_steps": 60}
     config = DistillConfig(objective="erm", iterations=5, **coded, **SMALL)
@@ -61,10 +67,10 @@ def test_a_decoders_training_counts_to_what_is_expected():
     began = time.perf_counter()
     train_autoencoder(data, 4, steps=60, device="cpu")
     taken = time.perf_counter() - began
-    assert taken / 8 < wanted.decoder < 8 * taken, "within the noise of a busy machine"
+    assert taken / 8 < wanted.decoder < 8 * taken, "within the noise of a machine"
 
 
-def test_experts_count_to_what_is_expected():
+def test_experts_count_to_what_is_expected(own_clock):
     data = loading.load("digits", size=8).train
     config = DistillConfig(matching="trajectory", num_experts=2, expert_epochs=3, iterations=7, **SMALL)
     wanted = doctor.expected(data, config, "cpu", protocol=Protocol(epochs=2, width=4), nets=1)
@@ -72,7 +78,7 @@ def test_experts_count_to_what_is_expected():
     assert wanted.images == pytest.approx(config.matched(10) / wanted.iteration)
     made = load_or_train_experts(data, config, device="cpu")
     assert wanted.expert_bytes == sum(path.nbytes for path in made.paths)
-    assert made.seconds / 20 < wanted.experts < 20 * made.seconds, "within the noise of a busy machine"
+    assert made.seconds / 20 < wanted.experts < 20 * made.seconds, "within the noise of a machine"
 
 
 def test_it_minds_what_slows_the_machine_down(monkeypatch):
@@ -95,7 +101,8 @@ def test_it_minds_what_slows_the_machine_down(monkeypatch):
 
 
 def test_the_command(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "ceilings", functools.cache(doctor.ceilings))  # the machine's, for both calls
+    once = functools.partial(doctor.ceilings, tries=1)
+    monkeypatch.setattr(doctor, "ceilings", functools.cache(once))  # the machine's, for both calls
     words = ["doctor", "--data", "digits", "--size", "8", "--iterations", "300", "--nets", "2", "--ipc", "1"]
     words += ["--width", "4"]
     assert cli.main(words) == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import json
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +26,7 @@ from rdd_nb.core.environment import torchvision
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.readers.folder import read_folder
 from rdd_nb.reporting import export
-from tests.helpers import hugging_face
+from tests.helpers import hugging_face, process_of
 
 NASTY = ("train", "test tube", "cat/dog", "Con", "con", "évaluation", 'a,b "q"', "..", ".hidden", "x" * 300)
 
@@ -94,6 +97,15 @@ def test_formations_are_written_one_by_one_and_soft_labels_beside_them(tmp_path,
     assert "soft_labels" not in capsys.readouterr().err
 
 
+def alone(script, folder):
+    """Run a script in a copy of this process, which has torch, but not this package."""
+    os.chdir(folder)
+    sys.modules.update({name: None for name in list(sys.modules) if name.partition(".")[0] == "rdd_nb"})
+    torch.manual_seed(0)
+    with open("said", "w") as said, contextlib.redirect_stdout(said):
+        runpy.run_path(str(script), run_name="__main__")
+
+
 @pytest.mark.parametrize("form", ["png", "npz"])
 @pytest.mark.parametrize("more", ["plain", "soft labels and formations"])
 def test_the_script_beside_an_export_trains_without_this_package(tmp_path, form, more):
@@ -109,12 +121,18 @@ def test_the_script_beside_an_export_trains_without_this_package(tmp_path, form,
         export.npz_file(synthetic, tmp_path / "it's.npz")
         script = tmp_path / "it's-train.py"
     assert len(script.read_text("utf-8").splitlines()) < 40
-    blocked = "import runpy, sys; sys.modules['rdd_nb'] = None; import torch; torch.manual_seed(0); "
-    run = f"{blocked}sys.argv[1:] = []; runpy.run_path({str(script)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    if (form, more) == ("npz", "plain"):  # once as anybody starts it
+        blocked = "import runpy, sys; sys.modules['rdd_nb'] = None; import torch; torch.manual_seed(0); "
+        run = f"{blocked}sys.argv[1:] = []; runpy.run_path({str(script)!r}, run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path)
+        status, said = done.returncode, done.stdout
+    else:
+        process = process_of(alone, script, tmp_path)
+        process.join()
+        status, said = process.exitcode, (tmp_path / "said").read_text()
+    assert status == 0
     count = 4 if more == "plain" else 16
-    assert done.stdout.startswith(f"{count} images, 300 epochs: loss 0.0") and (tmp_path / "net.pt").is_file()
+    assert said.startswith(f"{count} images, 300 epochs: loss 0.0") and (tmp_path / "net.pt").is_file()
 
 
 @pytest.mark.parametrize("names", [("cat", "dog"), ("test", "train set"), ("a/b", "=1+1")])
