@@ -72,7 +72,7 @@ def test_what_a_cell_does_harms_neither_the_grader_nor_its_neighbours(tmp_path, 
             "shift_tail": "import sys\nprint('[[')\nsys.exit(3)",
             "cvar": "import os\nopen('left behind', 'w').write('x')\nassert 'SECRET_TOKEN' not in os.environ\n"
             + source,
-            "kl_upper": "import numpy\nheld = [numpy.empty(2**30, 'u1') for _ in range(64)]",  # claimed, never written to
+            "kl_upper": "import numpy\nheld = [numpy.empty(2**30, 'u1') for _ in range(64)]",  # only claimed
         }.get(function, source)
 
     marks = {
