@@ -4,12 +4,14 @@ import itertools
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.synthetic_set import SyntheticSet
+from rdd_nb.experiments.parameters import check_parameters, read_notebook
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -60,3 +62,22 @@ def process_of(work, *arguments) -> multiprocessing.Process:
     process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
     process.start()
     return process
+
+
+def run_in_a_copy(notebook: Path, **parameters) -> None:
+    """A notebook's code, cell after cell, in a copy of this process, which need not import all anew as a kernel does.
+
+    For what other parameters make of a notebook that ``test_notebooks`` runs in a kernel.
+    """
+
+    def work():
+        scope = {"__name__": "__main__"}
+        for number, cell in enumerate(read_notebook(notebook).cells):
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"cell {number} of {notebook.name}", "exec"), scope)
+                if "parameters" in cell.metadata.get("tags", []):
+                    scope |= check_parameters(notebook, parameters)
+
+    process = process_of(work)
+    process.join()
+    assert process.exitcode == 0, f"{notebook.name} has failed; see what it has written to stderr"

@@ -19,12 +19,12 @@ from rdd_nb.core.folders import Folder
 from rdd_nb.data.synthetic_set import SyntheticSet, save_synthetic
 from rdd_nb.evaluation.intervals import mean_interval
 from rdd_nb.experiments import sweep
-from rdd_nb.experiments.notebook import run_notebook
 from rdd_nb.experiments.study import factorial
 from rdd_nb.experiments.sweep import page, summary, tables
 from rdd_nb.experiments.sweep.record import Record, begin, finish
 from rdd_nb.figures import setting_figures
 from rdd_nb.reporting import rendering
+from tests.helpers import run_in_a_copy
 
 PARAMETERS = """\
 tail: float = 0.8
@@ -295,9 +295,7 @@ def test_notebook_06_reads_a_sweep(tmp_path):
     make(tmp_path / "s", grid, metrics=measured, parameters=cells)
     values = {"profile": "smoke", "sweep": str(tmp_path / "s"), "seeds": 2, "out_dir": str(tmp_path / "run")}
     values["dataset"] = "digits"  # of the study that it runs itself, which is not what this is about
-    run_notebook(
-        Path(__file__).parents[2] / "notebooks" / "06_ablations.ipynb", tmp_path / "06.ipynb", values, linger=False
-    )
+    run_in_a_copy(Path(__file__).parents[2] / "notebooks" / "06_ablations.ipynb", **values)
     said = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert said["table"] == "s" and said["runs"] == 3 * 2 * 2 * 4 * 2, "a row for each robust run and network"
 

@@ -20,6 +20,7 @@ from rdd_nb.course.exercise import exercises_of
 from rdd_nb.experiments.notebook import run_notebook
 from rdd_nb.experiments.parameters import inspect
 from rdd_nb.figures.figure import PIXELS_PER_INCH
+from tests.helpers import run_in_a_copy
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -117,7 +118,8 @@ def test_the_quickstart_runs_on_the_other_scenario(tmp_path):
         "matching": "gradient",
         "out_dir": str(tmp_path / "run"),
     }
-    run_notebook(ROOT / "notebooks" / "00_quickstart.ipynb", tmp_path / "q.ipynb", values, linger=False)
+    run_in_a_copy(ROOT / "notebooks" / "00_quickstart.ipynb", **values)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())
 
 
 def test_the_notebook_on_own_data_runs_on_a_folder_without_groups_and_splits(tmp_path):
@@ -127,7 +129,7 @@ def test_the_notebook_on_own_data_runs_on_a_folder_without_groups_and_splits(tmp
         for k in (digits.labels == digit).nonzero()[:40, 0].tolist():
             Image.fromarray(digits.images[k, 0].numpy()).save(tmp_path / "mine" / f"$digit_{digit}$ <b>" / f"{k}.png")
     values = {"profile": "smoke", "folder": str(tmp_path / "mine"), "ipc": 3, "out_dir": str(tmp_path / "run")}
-    run_notebook(ROOT / "notebooks" / "08_your_own_data.ipynb", tmp_path / "o.ipynb", values, linger=False)
+    run_in_a_copy(ROOT / "notebooks" / "08_your_own_data.ipynb", **values)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "clear nobody" in page and "&lt;b&gt;" in page and "<b>" not in page and str(tmp_path) not in page
 
