@@ -42,6 +42,7 @@ __all__ = ["main"]
 
 INTERRUPTED, PIPE = 130, 141  # as shells have it: 128 + SIGINT, 128 + SIGPIPE
 FAULT = 70  # as sysexits.h has it: an internal error
+WITH_CONFIG = ("distill", "doctor")  # commands with an option for every field of a DistillConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in ([], ["course"], ["data"]):
         words.append("--help")
     try:
-        command = typer.main.get_command(_app(next((word for word in words if not word.startswith("-")), "")))
+        chosen = next((word for word in words if not word.startswith("-")), "")
+        command = _command(chosen if chosen in WITH_CONFIG else "")
         status = command.main(args=_join_parameters(words), prog_name="rdd-nb", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
@@ -110,8 +112,14 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("rdd_nb.plain", _plainly)
 
 
+@functools.cache
+def _command(chosen: str) -> typer.core.TyperGroup:
+    """What reads a command line; made once for those who call :func:`main` again and again."""
+    return typer.main.get_group(_app(chosen))
+
+
 def _app(chosen: str) -> typer.Typer:
-    """The commands. Only where ``distill`` is ``chosen`` does it get its config's options, as they need torch."""
+    """The commands. Only the one of :data:`WITH_CONFIG` that is ``chosen`` gets its config's options: they need torch."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_root)
     data = typer.Typer(rich_markup_mode="rich", help="See which data there are, and fetch them.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
+from rdd_nb.clustering import coresets
 from rdd_nb.clustering.coresets import coreset, select
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.decoders import Decoder, save_decoder
@@ -138,8 +141,11 @@ def test_codes_start_as_those_of_as_many_real_images_as_there_are():
     assert abs(noise.codes.mean()) < 0.2 and abs(noise.codes.std() - 1) < 0.1
 
 
-def test_real_images_can_be_kept_as_codes_too():
-    config = DistillConfig(**{**CODED, "decoder_steps": 1000})
+def test_real_images_can_be_kept_as_codes_too(monkeypatch):
+    steps = inspect.signature(train_autoencoder).parameters["steps"].default
+    assert steps == DistillConfig().decoder_steps, "by default, as long as for a distillation"
+    monkeypatch.setattr(coresets, "train_autoencoder", functools.partial(train_autoencoder, steps=100))
+    config = DistillConfig(**{**CODED, "decoder_steps": 100})
     kept, start = coreset(DATA, "random", 2, seed=0, latents=4), initial_state(DATA, config, GROUPS)
     assert torch.equal(kept.latents.codes, start.codes) and torch.equal(kept.images, start.images)
     assert kept.ipc == 8 and kept.stored_numbers == 3 * 2 * 64 and kept.formations == 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from rdd_nb.clustering import coresets
 from rdd_nb.clustering.coresets import coreset
 from rdd_nb.core.random_streams import seed_of
 from rdd_nb.data.dataset import Splits
 from rdd_nb.evaluation.label_effects import label_effects
 from rdd_nb.evaluation.predictions import evaluate, predict
+from rdd_nb.models.autoencoder import train_autoencoder
 from rdd_nb.models.soft_labels import taught
 from rdd_nb.models.training import train
 from tests.evaluation.helpers import SMALL, quadrants
@@ -63,7 +66,8 @@ def test_learnt_labels_stand_beside_the_teachers_and_formations_are_kept():
     assert set(table["group"]) == {"all", "a", "b", "c"}
 
 
-def test_real_images_are_kept_as_codes_where_the_distilled_ones_are():
+def test_real_images_are_kept_as_codes_where_the_distilled_ones_are(monkeypatch):
+    monkeypatch.setattr(coresets, "train_autoencoder", functools.partial(train_autoencoder, steps=50))
     made = coreset(PARTS.train, "random", 2, seed=0, latents=2)
     table = label_effects(made, parts(groups=False), SMALL, teacher=TEACHER, nets=1, device="cpu")
     found = table.set_index(["images", "labels", "group"])["accuracy"]
