@@ -339,8 +339,9 @@ def test_the_command_lists_runs_and_tells(here, capsys):
 # --- clusters
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scheduler():
+    """One for all tests: what one of them has killed there, the others find alive again."""
     distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
     quiet = {"silence_logs": 50, "dashboard_address": None, "host": "127.0.0.1"}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, **quiet) as cluster:
