@@ -1,5 +1,6 @@
 """What every test shares: one thread a process, so that two processes on two cores do not fight."""
 
+import copy
 import functools
 import gc
 import hashlib
@@ -28,17 +29,18 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def resized_once():
-    """The known sets in another size, as many tests want them: Pillow makes images smaller one by one."""
-    made, real = {}, sources.resized
+def known_sets_once():
+    """The digits, and the known sets in another size: some hundred tests want them, and Pillow takes image by image."""
+    digits, resized, made = functools.cache(sources._digits), sources.resized, {}
 
-    @functools.wraps(real)
     def once(images, reading):
         key = (hashlib.sha256(images.numpy().tobytes()).digest(), tuple(images.shape), repr(reading))
         if key not in made:
-            made[key] = real(images, reading)
-        return made[key][0].clone(), made[key][1]
+            made[key] = resized(images, reading)
+        found, remark = made[key]
+        return (images if found.shape == images.shape else found.clone()), remark
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "resized", once)
+        patch.setattr(sources, "_digits", lambda: copy.deepcopy(digits()))
         yield
