@@ -119,7 +119,7 @@ def _command(chosen: str) -> typer.core.TyperGroup:
 
 
 def _app(chosen: str) -> typer.Typer:
-    """The commands. One of :data:`WITH_CONFIG` gets its config's options only where it is ``chosen``: they need torch."""
+    """The commands. One of :data:`WITH_CONFIG` has its config's options where it is ``chosen``, as they need torch."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_root)
     data = typer.Typer(rich_markup_mode="rich", help="See which data there are, and fetch them.")

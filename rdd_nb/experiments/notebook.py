@@ -6,9 +6,10 @@ exception inside a widget. Here each of these is an error in one line.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,6 +100,7 @@ def _execute(
             papermill.execute_notebook(
                 *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)),  # else format fields
                 parameters=plain,
+                engine_name=_engine(),
                 kernel_name=kernel_name,
                 language="python",
                 progress_bar=False,
@@ -124,6 +126,37 @@ def _execute(
                 raise NotStarted(f"the kernel {kernel_name!r} did not start, twice, for {source.name}: {why}") from None
         except OSError as error:
             raise RddError(f"cannot run {source.name} into {target} ({error}): use another folder") from None
+
+
+@functools.cache
+def _engine() -> str:
+    """The name of papermill's own engine, but for how often it writes the executed copy.
+
+    Papermill writes it whole before and after every cell, prose too: of a notebook with pictures some 200 times. When
+    code begins and in the end is as good: in between nothing changes but outputs, which it writes every 30 seconds.
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Sparing(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, *arguments: Any, **options: Any) -> Any:
+            save, start, complete = nb_man.save, nb_man.cell_start, nb_man.cell_complete
+
+            def unsaved(step: Callable[..., None], *told: Any, **more: Any) -> None:
+                nb_man.save = lambda **_: None
+                try:
+                    step(*told, **more)
+                finally:
+                    nb_man.save = save
+
+            def cell_start(cell: Any, *told: Any, **more: Any) -> None:
+                start(cell, *told, **more) if cell.cell_type == "code" else unsaved(start, cell, *told, **more)
+
+            nb_man.cell_start, nb_man.cell_complete = cell_start, functools.partial(unsaved, complete)
+            return super().execute_managed_notebook(nb_man, *arguments, **options)
+
+    papermill_engines.register("rdd_nb", Sparing)
+    return "rdd_nb"
 
 
 def _ended(error: Exception, why: str, timeout: int | None) -> str:

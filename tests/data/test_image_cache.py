@@ -22,6 +22,7 @@ from tests.data.helpers import classes, picture
 from tests.data.readers.helpers import remarked
 from tests.data.readers.test_hugging_face import shard
 from tests.data.readers.test_npz import saved
+from tests.helpers import process_of
 
 
 @pytest.fixture
@@ -295,13 +296,16 @@ def test_rows_of_a_shard_may_be_asked_for_in_any_order(tmp_path, monkeypatch):
 
 def test_two_processes_at_once_make_one_set(tmp_path, cache):
     name = parts(tmp_path / "pets")
-    code = (
-        "import sys; from rdd_nb.data import image_cache; image_cache.LARGE = 0\n"
-        "from rdd_nb.data.loading import load; s = load(sys.argv[1]); print(s.train.digest, s.test.digest)"
-    )
-    runs = [subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = {run.communicate(timeout=300)[0] for run in runs}
-    assert [run.returncode for run in runs] == [0, 0] and len(said) == 1
+
+    def loads(told):
+        held = load(name)
+        told.write_text(f"{held.train.digest} {held.test.digest}")
+
+    runs = [process_of(loads, tmp_path / f"{k}.txt") for k in range(2)]
+    for run in runs:
+        run.join(300)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text() != ""
     assert len(kept_sets(cache)) == 1 and not list(cache.rglob("*.part"))
 
 

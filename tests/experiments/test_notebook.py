@@ -150,7 +150,11 @@ def test_annotations_inside_one_another(tmp_path):
 # Running: each starts a kernel, about a second
 
 
-def test_run_notebook_injects_shows_and_keeps(tmp_path):
+def test_run_notebook_injects_shows_and_keeps(tmp_path, monkeypatch):
+    written, write = [], papermill.engines.write_ipynb
+    monkeypatch.setattr(
+        papermill.engines, "write_ipynb", lambda nb, path: (written.append(statuses(nb)), write(nb, path))
+    )
     code = "import sys\nprint('epochs', epochs)\nsys.stdout.write('half\\rdone\\n')\nprint('lr', lr, file=sys.stderr)"
     path = notebook(tmp_path / "a.ipynb", code, "", "epochs * 2", parameters="epochs: int = 3\nlr: float = 0.1")
     before, progress = path.read_bytes(), io.StringIO()
@@ -165,6 +169,13 @@ def test_run_notebook_injects_shows_and_keeps(tmp_path):
     assert executed.cells[-1].outputs[0].data["text/plain"] == "14"
     assert module.problems(out) == [] and path.read_bytes() == before
     cleaning.clean(shutil.copy(out, tmp_path / "clean.ipynb"))
+    begun = [told.index("running") for told in written[1:-1]]
+    assert begun == list(range(1, len(executed.cells))), "the copy is written when code begins, not around every cell"
+    assert set(written[0]) == {"pending"} and set(written[-1]) == {"completed"}
+
+
+def statuses(nb) -> list[str]:
+    return [cell.metadata.papermill.status for cell in nb.cells]
 
 
 def test_a_failed_cell_is_named_and_the_copy_stays(tmp_path):
