@@ -84,7 +84,6 @@ def made_up(sizes: dict[str, int], folder: Path) -> Any:
 
 def job(part: str, data: Any, folder: Path) -> Callable[[], object]:
     """What is to be timed, with all that it needs ready."""
-    import torch
 
     import rdd_nb as rdd
     from rdd_nb.clustering.coresets import coreset
