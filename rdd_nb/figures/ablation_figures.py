@@ -114,7 +114,9 @@ def search_heat_maps(maps: Mapping[str, pd.DataFrame], label: str) -> Figure:
     return figure
 
 
-def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str) -> Figure:
+def interaction_plot(
+    lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome: str, contrasts: str = "difference of differences"
+) -> Figure:
     """An interaction plot: lines that are not parallel interact. And by how much: a difference of differences a seed.
 
     Args:
@@ -122,6 +124,7 @@ def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome
         gaps: columns contrast, seed, value (a dot each), low, high (of the contrast's mean, the same in its rows).
         axis: what the levels are of.
         outcome: what the values are.
+        contrasts: what the gaps are, where they are not interactions alone.
 
     Raises:
         RddError: more than four lines.
@@ -150,7 +153,7 @@ def interaction_plot(lines: pd.DataFrame, gaps: pd.DataFrame, axis: str, outcome
     right.set_yticks(range(len(names)), names)
     right.set_ylim(len(names) - 0.5, -0.5)
     right.grid(axis="y", visible=False)
-    right.set(xlabel="difference of differences, in points", title="Interactions: seeds, mean, 95 % interval")
+    right.set(xlabel=f"{contrasts}, in points", title="Seeds (dots), their mean, 95 % interval")
     return figure
 
 
