@@ -92,16 +92,34 @@ def grade(folder: Path, *, seconds: int = 20, megabytes: int = 4000, workers: in
                 yield Mark(student, exercise, right, cases, said)
 
 
-def _asked(number: str) -> tuple[str, list[tuple[str, str]]]:
+Imports = list[ast.Import | ast.ImportFrom]
+
+
+def _asked(number: str) -> tuple[Imports, list[tuple[str, str]]]:
     """What the course's notebook of a number imports, and its exercises with the names of their functions."""
     paths = sorted(resources.folder("notebooks").glob(f"{number}_*.ipynb"))
     if not paths:
-        return "", []
+        return [], []
     cells = [c for c in read_notebook(paths[0]).cells if c.cell_type == "code"]
     setup = [ast.parse(c.source) for c in cells if "setup" in c.metadata.get("tags", [])]
     wanted = [n for tree in setup for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
     found = [CHECK.fullmatch(c.source.strip()) for c in cells]
-    return "\n".join(map(ast.unparse, wanted)), [(m[1], m[2]) for m in found if m]
+    return wanted, [(m[1], m[2]) for m in found if m]
+
+
+def _needed(imports: Imports, sources: list[str]) -> str:
+    """The imports of which a name stands anywhere in the sources; the others would take longer than the exercises.
+
+    >>> _needed(ast.parse("import torch, numpy as np\\nfrom scipy import stats").body, ["def f(x): return np.sum(x)"])
+    'import numpy as np'
+    """
+    words, kept = set(re.findall(r"\w+", "\n".join(sources))), []
+    for node in imports:
+        names = [name for name in node.names if (name.asname or name.name.partition(".")[0]) in words]
+        if names:
+            told = ast.Import(names) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, names, node.level)
+            kept.append(ast.unparse(told))
+    return "\n".join(kept)
 
 
 def _notebook(path: Path, seconds: int, megabytes: int) -> list[tuple[str, bool, float, str]]:
@@ -121,7 +139,13 @@ def _notebook(path: Path, seconds: int, megabytes: int) -> list[tuple[str, bool,
     if first is None:
         return none("no cell is tagged as an exercise: is it a copy of the course's notebook?")
     sources = [c.source for c in cells[first:] if c.cell_type == "code" and not CHECK.fullmatch(c.source.strip())]
-    task = {"imports": imports, "cells": sources, "exercises": exercises, "megabytes": megabytes, "seconds": seconds}
+    task: dict[str, Any] = {
+        "imports": _needed(imports, sources),
+        "cells": sources,
+        "exercises": exercises,
+        "megabytes": megabytes,
+        "seconds": seconds,
+    }
     environment = {name: os.environ[name] for name in KEPT if name in os.environ} | dict.fromkeys(THREAD_NAMES, "1")
     with tempfile.TemporaryDirectory() as empty:
         child = subprocess.Popen(
