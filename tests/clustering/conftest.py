@@ -19,7 +19,7 @@ def coloured():
 
 @pytest.fixture(scope="module")
 def worn():
-    """Three classes of the sample, a tenth of them in another class's colour: small, of 20 pixels, and hard enough to show it."""
+    """Three classes of the sample, a tenth of them in another class's colour: small, and hard enough to show it."""
     data = scenario(load("fashion-mnist-sample", size=20), "coloured", seed=0, bias=0.9).train
     kept = torch.cat([(data.labels == label).nonzero()[:300, 0] for label in range(3)])
     return dataclasses.replace(data.subset(kept), class_names=data.class_names[:3])
