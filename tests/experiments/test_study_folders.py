@@ -7,8 +7,6 @@ import importlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -218,17 +216,6 @@ def test_where_no_processes_can_be_started_one_line_says_so(monkeypatch, capsys)
     said = capsys.readouterr().err
     assert "worker processes cannot be started here (Read-only file system): use fewer workers, or --workers 0" in said
     assert cli.main(["study", "s.yaml", "--out", "out", "--workers", "0", "--device", "cpu"]) == 0
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the current folder out there")
-def test_workers_import_nothing_from_the_current_folder():
-    read()
-    for name in ("random", "socket", "tempfile", "torch", "numpy"):
-        Path(f"{name}.py").write_text(f"open({name!r} + '.was-here', 'w')\nraise RuntimeError('mine')\n")
-    command = [str(Path(sys.executable).with_name("rdd-nb")), "study", "s.yaml", "--workers", "1", "--out", "out"]
-    done = subprocess.run([*command, "--device", "cpu", "--quiet"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not list(Path().glob("*.was-here"))
 
 
 # --- tables
