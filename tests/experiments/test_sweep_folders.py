@@ -66,22 +66,22 @@ def special(path: Path, kind: str) -> None:
 
 
 def test_links_and_pipes_in_the_place_of_a_runs_files_are_replaced_and_a_link_for_its_folder_is_refused(here):
-    plan = plan_of({"product": {"mode": ["a", "b", "c", "d"]}})
+    plan = plan_of({"product": {"mode": ["a", "b", "c"]}})
     link, *others = (Path("out/runs", run.folder) for run in plan.runs)
     special(link, "link to a folder")
-    for place, kind in zip(others, ("link", "pipe", "pipe")):
+    for place, kind in zip(others, ("link", "pipe")):
         for name in ("log.txt", "a.ipynb", "run.json"):
             special(place / name, kind)
     special(Path("out/sweep.json"), "pipe")
     special(Path("out/notebook/a.ipynb"), "link")
     result = sweep.run_sweep(plan, "out", workers=2)
     assert untouched()
-    assert result.done == 3 and list(result.failed) == ["mode=a"]
+    assert result.done == 2 and list(result.failed) == ["mode=a"]
     assert "is a link, which is not followed" in result.failed["mode=a"]
-    for place, mode in zip(others, "bcd"):
+    for place, mode in zip(others, "bc"):
         assert (place / "log.txt").read_text() == f"'{mode}'\n" and read(Folder(place)).status == "done"
         assert not any((place / name).is_symlink() for name in os.listdir(place))
-    assert list(sweep.collect("out")["status"]) == ["missing", "done", "done", "done"]
+    assert list(sweep.collect("out")["status"]) == ["missing", "done", "done"]
 
 
 @pytest.mark.parametrize("part", ["runs", "notebook"])
