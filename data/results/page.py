@@ -891,6 +891,12 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "fairdd": fairdd,
         "formations": formations,
         "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
+        "plain-trajectories": functools.partial(
+            formations,
+            pairs={"plain": "trajectory plain"},
+            what="trajectory − distribution",
+            studies=("trajectories-plain", "trajectories-cifar10"),
+        ),
         "latents": functools.partial(
             formations, pairs=CODED, what="codes − pixels", studies=("latents",), beside=FORMED.values()
         ),

@@ -18,6 +18,7 @@ from rdd_nb.data.dataset import statistics
 from rdd_nb.data.image_folder import Head, check_memory, open_image, threads
 from rdd_nb.data.image_listing import Row
 from rdd_nb.data.loading import load
+from rdd_nb.data.readers import catalogue
 from tests.data.helpers import chunk, classes, picture, png
 
 
@@ -496,7 +497,8 @@ def test_mistakes_in_metadata_name_the_line(tmp_path, text, words):
 
 @pytest.mark.parametrize("form", ["folder", "domains", "names"])
 @pytest.mark.parametrize("broken", ["cat", "dog"])
-def test_a_class_too_small_to_be_divided_is_told_before_the_other_images_are_read(tmp_path, form, broken):
+def test_a_class_too_small_to_be_divided_is_told_before_many_images_are_read(tmp_path, monkeypatch, form, broken):
+    monkeypatch.setattr(catalogue, "SOON", 7)
     for label, count in (("cat", 6), ("dog", 2)):
         for i in range(count):
             name = {"folder": f"{label}/{i}.png", "domains": f"day/{label}/{i}.png", "names": f"{label}_{i}.png"}[form]
@@ -505,6 +507,9 @@ def test_a_class_too_small_to_be_divided_is_told_before_the_other_images_are_rea
     options = {"pattern": "{kind}_{rest}", "label": "kind"} if form == "names" else {}
     said = r"0\.png " if broken == "dog" else "class 'dog' has 2 images, too few to hold out 0\\.2 of them"
     with pytest.raises(RddError, match=said):
+        load(f"{form}:{tmp_path}", **options)
+    monkeypatch.setattr(catalogue, "SOON", 8)  # of few images all are looked at first
+    with pytest.raises(RddError, match=r"0\.png "):
         load(f"{form}:{tmp_path}", **options)
 
 

@@ -26,6 +26,10 @@ __all__ = ["Catalogue", "assembled", "chosen", "of_listing", "of_source", "order
 PARTS = (("train", ""), ("validation",), ("test",))  #: what images of each part are called
 
 
+#: So many images are read in a moment.
+SOON = 1000
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """Images that can be had, and what is known of each.
@@ -84,9 +88,9 @@ def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Sourc
     if parts == {""} and hold_out:
         try:
             tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
-        except RddError:  # too few to be divided; if these few cannot be read, that is what is to be mended
-            few = (ids == torch.bincount(ids).argmin()).nonzero().squeeze(1).tolist()
-            held.fetch([wanted[i] for i in few], reading)
+        except RddError:  # too few to be divided; if images cannot be read, that is to be mended first
+            few = ids == torch.bincount(ids).argmin() if len(ids) > SOON else torch.ones_like(ids)
+            held.fetch([wanted[i] for i in few.nonzero().squeeze(1).tolist()], reading)
             raise
         splits = ["test" if test else "train" for test in tested.tolist()]
     # Each part in one piece, so that none is held twice.
