@@ -90,7 +90,7 @@ class DistillConfig(pydantic.BaseModel):
     lr_img: float | None = pydantic.Field(
         None,
         gt=0,
-        description="step size of the pixels; default 5 (gradient: 1; trajectory: 1,000), of codes that over latents",
+        description="step size of the pixels; default 5 (gradient: 1; trajectory: 100), of codes that over latents",
     )
     momentum_img: float = pydantic.Field(0.5, ge=0, lt=1, description="momentum of the pixels")
     lr_net: float = pydantic.Field(0.01, gt=0, description="step size of the network between matches, and of experts")
@@ -252,7 +252,7 @@ class DistillConfig(pydantic.BaseModel):
         >>> DistillConfig().step_size, DistillConfig(parameterisation="latent", latents=4).step_size
         (5.0, 1.25)
         """
-        default = {"distribution": 5.0, "gradient": 1.0, "trajectory": 1000.0}[self.matching]
+        default = {"distribution": 5.0, "gradient": 1.0, "trajectory": 100.0}[self.matching]
         return self.lr_img or default / (self.latents if self.parameterisation == "latent" else 1)
 
     def matched(self, classes: int) -> int:
