@@ -9,6 +9,7 @@ WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # two installations into one place would meet
 .PHONY: help run lab check test test-browser lint types unit bench notebooks docs badges student study clean
 
 help:  ## list the targets

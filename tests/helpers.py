@@ -1,5 +1,7 @@
 """What tests of several layers share."""
 
+import contextlib
+import io
 import itertools
 import multiprocessing
 import os
@@ -71,13 +73,19 @@ def run_in_a_copy(notebook: Path, **parameters) -> None:
     """
 
     def work():
-        scope = {"__name__": "__main__"}
+        scope, met, said = {"__name__": "__main__"}, False, io.StringIO()
         for number, cell in enumerate(read_notebook(notebook).cells):
             if cell.cell_type == "code":
-                exec(compile(cell.source, f"cell {number} of {notebook.name}", "exec"), scope)
+                with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                    exec(compile(cell.source, f"cell {number} of {notebook.name}", "exec"), scope)
                 if "parameters" in cell.metadata.get("tags", []):
                     scope |= check_parameters(notebook, parameters)
+                    met = True
+        assert met, "no cell takes the parameters"
+        assert "Traceback (most recent call last)" not in said.getvalue(), said.getvalue()  # as of a widget's callback
 
     process = process_of(work)
-    process.join()
+    process.join(600)  # to end a hang
+    if process.is_alive():
+        process.kill()
     assert process.exitcode == 0, f"{notebook.name} has failed; see what it has written to stderr"

@@ -21,6 +21,7 @@ __all__ = [
     "PHASES",
     "PRECISIONS",
     "arithmetic",
+    "differentiable_twice",
     "phase",
     "pick_device",
     "release_memory",
@@ -78,6 +79,16 @@ def arithmetic(precision: str, device: torch.device) -> contextlib.AbstractConte
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def differentiable_twice() -> contextlib.AbstractContextManager[Any]:
+    """Within it, a transformer's attention is computed by plain products: its fast kernels have no second derivative.
+
+    Convolutional networks do not notice.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 #: What the time of a distillation's iteration goes to.
 PHASES = ("network", "data", "augmentation", "real side", "synthetic side", "risk", "backward", "training between")
 
@@ -100,8 +111,10 @@ class _Ended(Exception):
     """Raised in work that is no longer wanted, since other work failed or the user interrupted."""
 
 
-def side_by_side(work: Callable[[T, Callable[[], None]], R], items: Iterable[T], device: torch.device) -> list[R]:
-    """``[work(item, check) for item in items]``; on the CPU as many at a time as torch has threads.
+def side_by_side(
+    work: Callable[[T, Callable[[], None]], R], items: Iterable[T], device: torch.device, most: int = 10**9
+) -> list[R]:
+    """``[work(item, check) for item in items]``; on the CPU as many at a time as torch has threads, and at ``most``.
 
     Each gets its share of the threads, and just one where there are as many items or more. Two cores that share the
     small batches of one network wait for one another; with a network each they need a fifth less time. ``work`` calls
@@ -114,7 +127,7 @@ def side_by_side(work: Callable[[T, Callable[[], None]], R], items: Iterable[T],
     [1, 4, 9]
     """
     items, threads = list(items), torch.get_num_threads()
-    workers = min(threads, len(items))
+    workers = min(threads, len(items), most)
     if workers < 2 or device.type != "cpu":
         return [work(item, lambda: None) for item in items]
     unwanted = threading.Event()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rdd_nb import clustering
 from rdd_nb.clustering.groups import Groups
-from rdd_nb.core.device import arithmetic, phase, pick_device, tune_allocator
+from rdd_nb.core.device import arithmetic, differentiable_twice, phase, pick_device, tune_allocator
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset
@@ -57,6 +57,7 @@ class _Problem:
         self.num_groups = self.ipc if groups is None else groups.num_groups
         self.group_shares: Tensor | None = None  # all alike, as cells of a synthetic set are
         self.weighing = 0.0
+        self.at_once = images_at_once(self.network(0), data.shape)  # what a network's training may hold
         # Groups of which none is to be raised: robust matching is plain matching.
         self.objective = config.objective if groups is None or groups.raised else "erm"
         order = torch.randperm(len(data), generator=stream(config.seed, "order"))
@@ -257,12 +258,13 @@ def _match_gradients(
 
             return problem.weights(index[rows], lambda: (features(real), features(made)), lambda: losses)
 
-        if len(labels) == 1:
-            loss = matching.gradient_loss(net, real, made, first, weigh, config.precision)
-        else:
-            many = (len(labels), -1)
-            real, made = real.unflatten(0, many), made.unflatten(0, many)
-            loss = matching.gradient_losses(net, real, made, labels, weigh, config.precision)
+        with differentiable_twice():
+            if len(labels) == 1:
+                loss = matching.gradient_loss(net, real, made, first, weigh, config.precision)
+            else:
+                many = (len(labels), -1)
+                real, made = real.unflatten(0, many), made.unflatten(0, many)
+                loss = matching.gradient_losses(net, real, made, labels, weigh, config.precision)
         with phase("backward"):
             gradient[mine] = torch.autograd.grad(loss, part)[0]
         total += loss.detach()
@@ -301,8 +303,6 @@ def _train_between(
     else:
         pool, labels = torch.arange(len(images), device=device), problem.synthetic_labels
 
-    at_once = images_at_once(net, problem.data.shape)
-
     def loss(part: Tensor) -> Tensor | Iterator[Tensor]:
         x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
         x = augmentation.draw(config.augment, 1, augment_draw, device=device)(x)
@@ -316,7 +316,7 @@ def _train_between(
         if config.reference == "robust":  # looks at all features of the batch
             losses, features = losses_of(slice(None))
             return _robust_reference_loss(problem, net, losses, features.detach(), images, pool[part], labels[part])
-        return loss_in_parts(lambda some: losses_of(some)[0], len(part), at_once)
+        return loss_in_parts(lambda some: losses_of(some)[0], len(part), problem.at_once)
 
     batches = (
         part

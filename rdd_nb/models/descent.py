@@ -3,18 +3,22 @@
 :func:`descend` trains those that judge a set (:mod:`rdd_nb.models.training`), the reference networks of
 :mod:`rdd_nb.clustering`, experts, and those that are trained between two matches of a distillation. Where images are
 large, a batch goes through the network in parts (:func:`images_at_once`), whose gradients are summed: the same step up
-to rounding, in a bounded memory.
+to rounding, in a bounded memory. (Not so with ``reference="robust"``, whose loss looks at the features of the whole
+batch, nor where networks are small, as in :mod:`rdd_nb.clustering`.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
+
+from rdd_nb.core.device import differentiable_twice
 
 __all__ = ["HELD_BYTES", "SGD", "BeforeStep", "cosine", "descend", "images_at_once", "loss_in_parts"]
 
@@ -125,11 +129,17 @@ def cosine(steps: int) -> BeforeStep:
     return before_step
 
 
-def images_at_once(net: nn.Module, shape: Sequence[int], nets: int = 1) -> int:
+def images_at_once(net: nn.Module, shape: Sequence[int], nets: int = 1, twice: bool = False) -> int:
     """How many images ``[C, H, W]`` the training of ``nets`` such networks at a time should hold outputs of, each.
 
     So many that what the gradients need of them takes :data:`HELD_BYTES` on the CPU, on a card a quarter of its memory;
     it is counted for one image. With buffers there is no bound: BatchNorm's statistics are those of a whole batch.
+
+    Args:
+        net: not changed.
+        shape: of an image.
+        nets: that are trained as one batched network.
+        twice: what a gradient needs that is itself to be differentiated.
 
     >>> from rdd_nb.models.networks import build
     >>> images_at_once(build("convnet", (3, 64, 64), 10), (3, 64, 64))
@@ -140,19 +150,21 @@ def images_at_once(net: nn.Module, shape: Sequence[int], nets: int = 1) -> int:
     held: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor.detach()  # the tensor itself would hold the graph that holds it, for ever
 
-    like = next(net.parameters())
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = net(torch.zeros(1, *shape, device=like.device, dtype=like.dtype, requires_grad=True))
-    for parameter in net.parameters():
-        held.pop(parameter.untyped_storage().data_ptr(), None)
-    del output
+    weights = list(net.parameters())
+    image = torch.zeros(1, *shape, device=weights[0].device, dtype=weights[0].dtype, requires_grad=True)
+    attention = differentiable_twice() if twice else contextlib.nullcontext()
+    with torch.enable_grad(), attention, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept: list[Any] = [net(image)]  # as long as it is there, no address is used again
+        if twice:
+            kept.append(torch.autograd.grad(kept[0].sum(), weights, create_graph=True))
+    for weight in weights:
+        held.pop(weight.untyped_storage().data_ptr(), None)
     most = HELD_BYTES
-    if like.is_cuda:
-        most = torch.cuda.get_device_properties(like.device).total_memory // 4
+    if image.is_cuda:
+        most = torch.cuda.get_device_properties(image.device).total_memory // 4
     return max(1, most // nets // max(1, sum(held.values())))
 
 

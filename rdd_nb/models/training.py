@@ -96,9 +96,9 @@ def _fit_apart(
 ) -> None:
     """Train each net by itself; on the CPU several at a time where batches are small.
 
-    A large batch keeps all cores busy by itself, and two of them at a time would need twice the memory.
+    A large batch keeps all cores busy by itself. Nor are there more at a time than may hold their outputs together.
     """
-    done, telling, beside = [0] * len(nets), threading.Lock(), 1
+    done, telling = [0] * len(nets), threading.Lock()
 
     def fit(number: int, check: Callable[[], None]) -> None:
         def tell(steps: int, total: int) -> None:
@@ -108,14 +108,11 @@ def _fit_apart(
                     done[number] = steps
                     progress(sum(done), len(nets) * total)
 
-        _fit([nets[number]], [number], data, protocol, seed, device, tell, beside)
+        _fit([nets[number]], [number], data, protocol, seed, device, tell)
 
-    if min(protocol.batch, len(data.labels)) <= SMALL_BATCH:
-        beside = min(torch.get_num_threads(), len(nets)) if device.type == "cpu" else 1
-        side_by_side(fit, range(len(nets)), device)
-    else:
-        for number in range(len(nets)):
-            fit(number, lambda: None)
+    batch = min(protocol.batch, len(data.labels))
+    most = images_at_once(nets[0], data.shape) // batch if batch <= SMALL_BATCH else 1
+    side_by_side(fit, range(len(nets)), device, most)
 
 
 def _batches(
@@ -176,11 +173,8 @@ def _fit(
     seed: int,
     device: torch.device,
     tell: Callable[[int, int], None],
-    beside: int = 1,
 ) -> None:
     """Train ``nets`` (number ``numbers`` of the run) in place, more than one as one batched network.
-
-    So many calls go on ``beside`` one another, this one included.
 
     SGD works on each element by itself and each net's loss knows only its own weights, so one optimiser on the stacked
     weights is as many optimisers as there are nets.
@@ -202,7 +196,7 @@ def _fit(
         cells = cells.to(device)
         dro = [GroupDRO(int(cells.max()) + 1, protocol.group_step, device=device) for _ in nets]
     total, full_rate, each = protocol.schedule(len(data.labels))
-    at_once = images_at_once(nets[0], data.shape, len(nets) * beside)
+    at_once = images_at_once(nets[0], data.shape, len(nets))
     seen: list[Tensor] = []
 
     def loss(batch: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Iterator[Tensor]:

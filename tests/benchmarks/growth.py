@@ -32,7 +32,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from pages import filled, put, table
+from pages import MACHINE, filled, put, several, table
 
 PAGE, RESULT, PICTURE = Path("docs/how-to/speed.md"), Path("data/results/growth.json"), Path("docs/how-to/growth.png")
 BASE = {"images": 20_000, "classes": 10, "side": 28, "groups": 2, "channels": 1}
@@ -152,7 +152,9 @@ def point(part: str, sizes: dict[str, int]) -> dict[str, float]:
 
 
 def slope(points: list[dict[str, float]], key: str) -> float:
-    """In logarithms, by least squares."""
+    """In logarithms, by least squares; NaN of less than two points."""
+    if len(points) < 2:
+        return float("nan")
     at, values = [p["at"] for p in points], [p[key] for p in points]
     return round(float(np.polyfit(np.log(at), np.log(values), 1)[0]), 2)
 
@@ -191,7 +193,8 @@ def words(found: dict[str, Any]) -> str:
                 f"{slope(points[-2:], 'seconds'):.2f}",
                 f"{max(p['megabytes'] for p in points) / 1000:.2f}",
             ]
-    here = found["machine"]
+    every = [p["machine"] for axes in found["points"].values() for points in axes.values() for p in points]
+    here = {key: several(machine[key] for machine in every) for key in MACHINE}
     said = (
         f"Measured on one core ({here['processor']}), {here['date']}, torch {here['torch']}, by "
         "`tests/benchmarks/growth.py`; every point is in `data/results/growth.json`."
@@ -213,6 +216,8 @@ def main() -> None:
     parser.add_argument("--words", action="store_true", help=f"only bring {PAGE} up to date with {RESULT}")
     asked = parser.parse_args()
     sizes = {**BASE, **{k: int(v) for k, v in (pair.split("=") for pair in asked.at)}}
+    if sizes.keys() != BASE.keys():
+        parser.error(f"--at knows {', '.join(BASE)}")
     if asked.child:
         return child(asked.child, sizes)
     if asked.at:
@@ -224,7 +229,8 @@ def main() -> None:
 
     found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"points": {}}
     if not asked.words:
-        found["machine"] = {**environment.describe(pick_device("cpu")), "threads": 1}
+        machine = {**environment.describe(pick_device("cpu")), "threads": 1}
+        machine = {key: machine[key] for key in MACHINE}
         for part in asked.parts:
             for axis in asked.axes:
                 if (part, axis) in LEFT_OUT:
@@ -233,7 +239,7 @@ def main() -> None:
                 for value in AXES[axis]:
                     if value > asked.most or value in [p["at"] for p in held]:
                         continue
-                    held.append({"at": value, **point(part, {**BASE, axis: value})})
+                    held.append({"at": value, **point(part, {**BASE, axis: value}), "machine": machine})
                     held.sort(key=lambda p: p["at"])
                     print(
                         part,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["filled", "put", "standing", "table"]
+__all__ = ["MACHINE", "filled", "put", "several", "standing", "table"]
+
+#: What is told of the machine beside numbers.
+MACHINE = ("processor", "cores", "threads", "date", "torch")
 
 
 def put(page: Path, name: str, text: str) -> None:
@@ -36,3 +39,8 @@ def table(head: tuple[str, ...], rows: Mapping[str, object]) -> str:
         cells = values if isinstance(values, (list, tuple)) else [values]
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def several(values: Iterable[object]) -> str:
+    """The different ones, in their order."""
+    return ", ".join(dict.fromkeys(map(str, values)))

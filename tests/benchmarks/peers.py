@@ -33,7 +33,7 @@ from unittest import mock
 import numpy as np
 import torch
 from bench import one_by_one, random_data
-from pages import filled, put, table
+from pages import MACHINE, filled, put, several, table
 from released import keep_on_cpu, stub
 
 import rdd_nb as rdd
@@ -59,6 +59,10 @@ WORKLOADS: dict[str, tuple[str, Settings, int]] = {
 }
 
 
+class Enough(Exception):
+    """Raised where the official code would begin an iteration that is not timed."""
+
+
 def iterations_of(main: Callable[[], object], module: Any, calls: int) -> list[float]:
     """Seconds between the networks that ``module`` makes, one an iteration; what comes after the last is not run."""
     times: list[float] = []
@@ -67,10 +71,10 @@ def iterations_of(main: Callable[[], object], module: Any, calls: int) -> list[f
     def watched(*given: Any, **named: Any) -> Any:
         times.append(time.perf_counter())
         if len(times) > calls:
-            raise KeyboardInterrupt
+            raise Enough
         return make(*given, **named)
 
-    with mock.patch.object(module, "get_network", watched), contextlib.suppress(KeyboardInterrupt):
+    with mock.patch.object(module, "get_network", watched), contextlib.suppress(Enough):
         main()
     return list(np.diff(times)[1:])
 
@@ -182,13 +186,15 @@ def run(who: str, name: str, folder: Path | None, threads: int) -> dict[str, Any
 
 def words(found: dict[str, Any]) -> str:
     """The report as Markdown."""
-    here, rows = found["machine"], {}
+    rows = {}
+    here = {key: several(told["machine"][key] for told in found["workloads"].values()) for key in MACHINE}
     for name, told in found["workloads"].items():
         mine, other = told["ours"], told["theirs"]
         rows[name] = [f"{mine['seconds']:.3g}", f"{other['seconds']:.3g}", f"{other['seconds'] / mine['seconds']:.2f}",
                       f"{mine['megabytes'] / 1000:.2f}", f"{other['megabytes'] / 1000:.2f}"]  # fmt: skip
     said = (
-        f"Measured on {found['threads']} cores ({here['processor']}), {here['date']}, torch {here['torch']}, by "
+        f"Measured with {here['threads']} threads on {here['cores']} cores ({here['processor']}), {here['date']}, "
+        f"torch {here['torch']}, by "
         "`tests/benchmarks/peers.py`: medians of iterations in turns, plain matching, random images of 32 × 32 RGB, "
         "ten images of each of ten classes; the largest resident memory of each process, the data in it. All numbers "
         "are in `data/results/peers.json`."
@@ -217,7 +223,7 @@ def main() -> None:
         print(json.dumps({"times": [round(t, 4) for t in times], "megabytes": round(peak / 1e6)}))
         return
     found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"workloads": {}}
-    found |= {"machine": environment.describe(pick_device("cpu")), "threads": asked.threads}
+    machine = {**environment.describe(pick_device("cpu")), "threads": asked.threads}
     for name in asked.only:
         folder = getattr(asked, WORKLOADS[name][0])
         if folder is None:
@@ -226,7 +232,7 @@ def main() -> None:
         for _ in range(asked.turns):
             for who, told in taken.items():
                 told.append(run(who, name, folder if who == "theirs" else None, asked.threads))
-        found["workloads"][name] = {
+        found["workloads"][name] = {"machine": machine} | {
             who: {
                 "seconds": round(statistics.median([t for one in told for t in one["times"]]), 4),
                 "megabytes": max(one["megabytes"] for one in told),
@@ -235,7 +241,7 @@ def main() -> None:
             for who, told in taken.items()
         }
         told = found["workloads"][name]
-        print(name, {who: (told[who]["seconds"], told[who]["megabytes"]) for who in told}, file=sys.stderr, flush=True)
+        print(name, {who: (told[who]["seconds"], told[who]["megabytes"]) for who in taken}, file=sys.stderr, flush=True)
     if asked.write:
         RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         put(PAGE, "peers", words(found))

@@ -70,6 +70,25 @@ def test_work_side_by_side_is_work_in_turn(monkeypatch):
     assert side_by_side(work, range(6), CPU) == [0, 10, 20, 30, 40, 50]
 
 
+def test_there_are_no_more_at_a_time_than_asked_for(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    now, most, lock = [0], [0], threading.Lock()
+
+    def work(item, check):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        return item
+
+    for limit, expected in ((2, 2), (1, 1), (0, 1)):
+        most[0] = 0
+        assert side_by_side(work, range(6), CPU, limit) == list(range(6))
+        assert most[0] == expected
+
+
 def test_threads_are_shared_out_and_given_back():
     before = torch.get_num_threads()
     torch.set_num_threads(4)

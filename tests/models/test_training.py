@@ -13,7 +13,7 @@ from rdd_nb.core.random_streams import seed_of, stream
 from rdd_nb.data.dataset import ImageDataset, statistics
 from rdd_nb.data.synthetic_set import SyntheticSet
 from rdd_nb.evaluation.predictions import evaluate, predict
-from rdd_nb.models import augmentation, networks
+from rdd_nb.models import augmentation, descent, networks
 from rdd_nb.models.protocol import Protocol
 from rdd_nb.models.training import _fit, balanced_order, train
 from tests.evaluation.helpers import SMALL, as_synthetic, parameters, quadrants, same, untrained
@@ -127,6 +127,24 @@ def test_progress_counts_the_steps_of_every_net_pass_by_pass():
     seen = []
     train(quadrants(6), SMALL, nets=3, device="cpu", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 24) for done in range(2, 25, 2)]  # two batches of at most 5
+
+
+def test_how_many_images_go_through_a_net_together_depends_on_nothing_but_the_net(monkeypatch):
+    """Neither on the threads nor on how many nets there are."""
+    data, before, shown = as_synthetic(quadrants(30)), torch.get_num_threads(), []
+    protocol = Protocol(epochs=2, width=8, depth=1, batch=9)
+    net = networks.build("convnet", data.shape, 3, width=8, depth=1)
+    monkeypatch.setattr(descent, "HELD_BYTES", 5 * descent.HELD_BYTES // descent.images_at_once(net, data.shape))
+    forward = networks.Network.forward
+    monkeypatch.setattr(networks.Network, "forward", lambda net, x: (shown.append(len(x)), forward(net, x))[1])
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            shown.clear()
+            train(data, protocol, nets=2 * threads, device="cpu")
+            assert set(shown) == {1, 3, 4, 5}  # batches of 9 and of 3; 1 when it is seen what an image takes
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_nets_side_by_side_are_those_trained_in_turn_to_the_bit():

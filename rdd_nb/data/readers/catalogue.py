@@ -26,7 +26,7 @@ __all__ = ["Catalogue", "assembled", "chosen", "of_listing", "of_source", "order
 PARTS = (("train", ""), ("validation",), ("test",))  #: what images of each part are called
 
 
-#: So many images are read in a moment.
+#: No more images than this are all read before it is said that a class is too small: that takes a moment.
 SOON = 1000
 
 
@@ -89,8 +89,8 @@ def assembled(held: Catalogue, reading: Reading, hold_out: float = 0.0) -> Sourc
         try:
             tested = held_out(ids, group_ids, class_names, len(group_names), hold_out, seed=0)
         except RddError:  # too few to be divided; if images cannot be read, that is to be mended first
-            few = ids == torch.bincount(ids).argmin() if len(ids) > SOON else torch.ones_like(ids)
-            held.fetch([wanted[i] for i in few.nonzero().squeeze(1).tolist()], reading)
+            looked_at = ids == torch.bincount(ids).argmin() if len(ids) > SOON else torch.ones_like(ids)
+            held.fetch([wanted[i] for i in looked_at.nonzero().squeeze(1).tolist()], reading)
             raise
         splits = ["test" if test else "train" for test in tested.tolist()]
     # Each part in one piece, so that none is held twice.

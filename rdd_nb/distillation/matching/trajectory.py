@@ -15,14 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rdd_nb.core.device import phase
+from rdd_nb.core.device import differentiable_twice, phase
 from rdd_nb.core.errors import RddError
 from rdd_nb.models.descent import images_at_once
 
 __all__ = ["TrajectoryMatch", "flat_parameters", "match_trajectory", "student_path"]
 
-#: What the graph of a step takes that can be differentiated again, by what one takes that cannot.
-GRAPH = 3
 #: A student's step: which of the images (int64 ``[B]``), and what is done to them before the network sees them.
 Batch = tuple[Tensor, Callable[[Tensor], Tensor]]
 
@@ -109,7 +107,7 @@ def _taken(net: nn.Module, weights: Tensor, images: Tensor, labels: Tensor, batc
     parameters, told = _split(net, weights), labels[chosen].detach()
     part = images[chosen].detach().requires_grad_(graph)
     told.requires_grad_(graph and told.is_floating_point())
-    with phase("synthetic side"):
+    with phase("synthetic side"), differentiable_twice():
         gradient = torch.autograd.grad(_loss(net, parameters, transform(part), told), parameters, create_graph=graph)
         return _Step(_flat(gradient), parameters, part, told)
 
@@ -140,7 +138,7 @@ def match_trajectory(
     if not images.is_cuda and not bool(far > 0):
         raise RddError("an expert that did not move cannot be followed: raise lr_net, or train it for more epochs")
     _check_weights_alone(net)
-    graphs = images_at_once(net, images.shape[1:]) // (GRAPH * max(len(chosen) for chosen, _ in batches))
+    graphs = images_at_once(net, images.shape[1:], twice=True) // max((len(chosen) for chosen, _ in batches), default=1)
     path, steps = [start], []
     for number, batch in enumerate(batches):
         taken = _taken(net, path[-1], images, labels, batch, graph=len(batches) - number <= graphs)
