@@ -813,23 +813,21 @@ OF_FORMATIONS = ("formations", "formations-cifar10")
 
 def formations(
     folder: Path,
-    pairs: Mapping[str, str] | Collection[tuple[str, str]] = FORMED,
+    pairs: Mapping[str, str] = FORMED,
     what: str = "2 × 2 − 1",
     studies: Sequence[str] = OF_FORMATIONS,
     beside: Collection[str] = (),
 ) -> Block:
     """What formations change, or other ``pairs``, by study: the painted shifts, and CIFAR-10; with more methods."""
     found = [Tables(folder, name) for name in studies]
-    pairs = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
-    changed = [name for _, name in pairs]
-    mine = {name for pair in pairs for name in pair} | {*beside}
+    mine = {*pairs, *pairs.values(), *beside}
     parts = []
     for study in found:
-        if study.table is None or not set(changed) & set(study.table["method"]):
+        if study.table is None or not set(pairs.values()) & set(study.table["method"]):
             continue
-        here = study.table["scenario"].isin(study.table.loc[study.table["method"].isin(changed), "scenario"])
+        here = study.table["scenario"].isin(study.table.loc[study.table["method"].isin(pairs.values()), "scenario"])
         study.table = study.table[here & study.table["method"].isin(mine)]
-        parts.append(_pairs(study, pairs, what)[0])
+        parts.append(_pairs(study, pairs.items(), what)[0])
     return "\n\n".join(parts) or ABSENT, {}
 
 
@@ -898,7 +896,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
         "plain-trajectories": functools.partial(
             formations,
-            pairs=(("plain", "trajectory plain"), ("plain", "trajectory plain longer")),
+            pairs={"plain": "trajectory plain"},
             what="trajectory − distribution",
             studies=("trajectories-plain", "trajectories-cifar10"),
         ),
