@@ -769,7 +769,7 @@ def trajectories(study: Tables) -> Block:
     text, held = _pairs(some, [*PAIRS.items(), *SMALL.items()], "trajectory − distribution")
     fronts = {
         name: {
-            family: [(m, of[m][0]["mean"], of[m][1]["mean"]) for m in members if m in of]
+            family: [(way, of[m][0]["mean"], of[m][1]["mean"]) for way, m in zip(PAIRS, members) if m in of]
             for family, members in families.items()
         }
         for name, of in held.items()
