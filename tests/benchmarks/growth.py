@@ -186,6 +186,8 @@ def words(found: dict[str, Any]) -> str:
     rows = {}
     for part in PARTS:
         for axis, points in found["points"].get(part, {}).items():
+            if len(points) < 2:
+                continue
             rows[f"{part}, {CALLED[axis]} {points[0]['at']:,} to {points[-1]['at']:,}"] = [
                 f"{points[0]['seconds']:.3g}",
                 f"{points[-1]['seconds']:.3g}",

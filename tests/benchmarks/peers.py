@@ -224,6 +224,7 @@ def main() -> None:
         return
     found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"workloads": {}}
     machine = {**environment.describe(pick_device("cpu")), "threads": asked.threads}
+    machine = {key: machine[key] for key in MACHINE}
     for name in asked.only:
         folder = getattr(asked, WORKLOADS[name][0])
         if folder is None:
@@ -236,14 +237,14 @@ def main() -> None:
             who: {
                 "seconds": round(statistics.median([t for one in told for t in one["times"]]), 4),
                 "megabytes": max(one["megabytes"] for one in told),
-                "times": [one["times"] for one in told],
             }
             for who, told in taken.items()
         }
+        if asked.write:  # what is measured is kept, whatever comes
+            RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         told = found["workloads"][name]
         print(name, {who: (told[who]["seconds"], told[who]["megabytes"]) for who in taken}, file=sys.stderr, flush=True)
     if asked.write:
-        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         put(PAGE, "peers", words(found))
     else:
         print(words(found))
