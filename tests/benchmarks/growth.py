@@ -170,13 +170,19 @@ def draw(found: dict[str, Any]) -> None:
             at = [p["at"] for p in points]
             for row, key in enumerate(("seconds", "megabytes")):
                 values = [p[key] / (1 if row == 0 else 1000) for p in points]
-                panels[row][column].loglog(at, values, "osv^DPX"[number] + "-", label=part, markersize=4)
+                looks = {"color": f"C{number}", "label": part, "markersize": 4}  # the same in every panel
+                panels[row][column].loglog(at, values, "osv^DPX"[number] + "-", **looks)
         panels[1][column].set_xlabel(CALLED[axis])
+        panels[1][column].set_xticks(AXES[axis], [f"{value:,}" for value in AXES[axis]])
+        panels[1][column].minorticks_off()
         for row in range(2):
             panels[row][column].grid(alpha=0.3)
     panels[0][0].set_ylabel("seconds of the processor")
     panels[1][0].set_ylabel("memory of its own, GB")
-    panels[0][0].legend(fontsize=7)
+    panels[1][0].set_yticks((0.25, 0.5, 1, 2, 4, 8), ("0.25", "0.5", "1", "2", "4", "8"))
+    panels[1][0].minorticks_off()
+    handles = {h.get_label(): h for panel in panels[0] for h in panel.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8)
     figure.savefig(PICTURE, dpi=100)
     plt.close(figure)
 
