@@ -704,6 +704,14 @@ PAIRS = {name: f"trajectory {name}" for name in ("plain", "robust", "robust alik
 SMALL = {name: f"{changed} step 100" for name, changed in PAIRS.items()}
 
 
+def _sides(study: Tables, scenario: str) -> list[tuple[str, str]]:
+    """Partition and group of the majority, the minority (both empty where none is marked), and of all images."""
+    mine = study.said[(study.said["scenario"] == scenario) & (study.said["partition"] == "minority")]
+    rare = study_figures.sides(study.said, scenario)[1].group if len(mine) else ""
+    common = next((group for group in dict.fromkeys(mine["group"]) if group != rare), "")
+    return [("minority", common), ("minority", rare), ("all", "all")]
+
+
 def _pairs(
     study: Tables, pairs: Collection[tuple[str, str]], what: str
 ) -> tuple[str, dict[str, dict[str, list[pd.Series | None]]]]:
@@ -719,13 +727,7 @@ def _pairs(
     beside = {b: _rows(results.differences(study.means, a)) for a, b in pairs if {a, b} <= known}
     for name in dict.fromkeys(study.said["scenario"]):
         mine = study.said[study.said["scenario"] == name]
-        marked = list(dict.fromkeys(mine.loc[mine["partition"] == "minority", "group"]))
-        rare = study_figures.sides(study.said, name)[1].group if marked else ""
-        sides = [
-            ("minority", next((group for group in marked if group != rare), "")),
-            ("minority", rare),
-            ("all", "all"),
-        ]
+        sides = _sides(study, name)
         held[name] = {m: [study.accuracy(name, m, *c) for c in sides] for m in dict.fromkeys(mine["method"])}
         for method, cells in held[name].items():
             gains = [beside[method].get((name, method, *c)) if method in beside else None for c in sides]
@@ -786,11 +788,8 @@ def _isolated(study: Tables) -> str:
     known, rows = set(study.table["method"]), []
     scenarios = [name for name in ("coloured", "long-tail") if name in set(study.table["scenario"])]
     for scenario in scenarios:
-        rare = study_figures.sides(study.said, scenario)[1].group
-        mine = study.said[(study.said["scenario"] == scenario) & (study.said["partition"] == "minority")]
-        common = next(group for group in dict.fromkeys(mine["group"]) if group != rare)
-        sides = [("minority", common), ("minority", rare), ("all", "all")]
-        here = set(mine["method"])
+        sides = _sides(study, scenario)
+        here = set(study.said.loc[study.said["scenario"] == scenario, "method"])
         for asked, with_it, without in ISOLATED:
             if not {with_it, without} <= known & here or (scenario, without) == ("coloured", "plain"):
                 continue

@@ -18,6 +18,7 @@ from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.experts import Experts
 from rdd_nb.distillation.initialization import State
 from rdd_nb.models import augmentation, networks
+from rdd_nb.models.descent import images_at_once
 from rdd_nb.models.soft_labels import soft_labels
 
 __all__ = ["Students"]
@@ -39,6 +40,7 @@ class Students:
             c.network, data.shape, data.num_classes, width=c.width, depth=c.depth, norm=c.norm
         )
         self.net = net.to(device).train()
+        self.at_once = images_at_once(self.net, data.shape, twice=True)  # the same for every student
 
     def step(self, state: State) -> State:
         """The state after one more student; ``state`` stays untouched."""
@@ -56,7 +58,7 @@ class Students:
         labels = self.labels if logits is None else logits.softmax(1)
         size = state.step_sizes[-1] if state.step_sizes else config.student_lr
         found = matching.match_trajectory(
-            self.net, *ends, images, labels, batches, torch.tensor(size, device=self.device)
+            self.net, *ends, images, labels, batches, torch.tensor(size, device=self.device), self.at_once
         )
         slid = state.parameterisation(config).carried_back(state.stored, found.images)
         momentum = config.momentum_img * state.momentum + slid

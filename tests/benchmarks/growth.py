@@ -33,6 +33,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from pages import MACHINE, filled, put, several, table
+from scaling import exponent
 
 PAGE, RESULT, PICTURE = Path("docs/how-to/speed.md"), Path("data/results/growth.json"), Path("docs/how-to/growth.png")
 BASE = {"images": 20_000, "classes": 10, "side": 28, "groups": 2, "channels": 1}
@@ -152,11 +153,8 @@ def point(part: str, sizes: dict[str, int]) -> dict[str, float]:
 
 
 def slope(points: list[dict[str, float]], key: str) -> float:
-    """In logarithms, by least squares; NaN of less than two points."""
-    if len(points) < 2:
-        return float("nan")
-    at, values = [p["at"] for p in points], [p[key] for p in points]
-    return round(float(np.polyfit(np.log(at), np.log(values), 1)[0]), 2)
+    """As :func:`scaling.exponent`, of two points at least."""
+    return round(exponent([p["at"] for p in points], [p[key] for p in points]), 2)
 
 
 def draw(found: dict[str, Any]) -> None:

@@ -271,7 +271,7 @@ def test_the_step_size_follows_its_slope(monkeypatch):
     """Its logarithm goes down the slope, with momentum, by no more than half at once; lr_step=0 keeps it."""
     slope = 2.0
 
-    def match(net, start, target, images, labels, batches, step):
+    def match(net, start, target, images, labels, batches, step, at_once):
         return matching.TrajectoryMatch(torch.tensor(1.0), torch.zeros_like(images), None, torch.tensor(slope))
 
     monkeypatch.setattr(matching, "match_trajectory", match)

@@ -120,6 +120,7 @@ def match_trajectory(
     labels: Tensor,
     batches: Sequence[Batch],
     step: Tensor,
+    at_once: int | None = None,
 ) -> TrajectoryMatch:
     """The distance between where a student arrives and ``target`` ``[P]``, with its exact gradients; see the module.
 
@@ -129,7 +130,10 @@ def match_trajectory(
     bounded, whatever N is, but for N + 1 weight vectors. The gradient is the full one: also the way in which an image
     moves the student's later steps is counted.
 
-    Args: as of :func:`student_path`.
+    Args:
+        net, start, images, labels, batches, step: as of :func:`student_path`.
+        target: ``[P]``, where the student should arrive.
+        at_once: of how many images graphs may be kept; counted here where it is not given.
 
     Raises:
         RddError: ``start`` and ``target`` are the same; see :func:`student_path`.
@@ -138,7 +142,8 @@ def match_trajectory(
     if not images.is_cuda and not bool(far > 0):
         raise RddError("an expert that did not move cannot be followed: raise lr_net, or train it for more epochs")
     _check_weights_alone(net)
-    graphs = images_at_once(net, images.shape[1:], twice=True) // max((len(chosen) for chosen, _ in batches), default=1)
+    at_once = at_once or images_at_once(net, images.shape[1:], twice=True)
+    graphs = at_once // max((len(chosen) for chosen, _ in batches), default=1)
     path, steps = [start], []
     for number, batch in enumerate(batches):
         taken = _taken(net, path[-1], images, labels, batch, graph=len(batches) - number <= graphs)
