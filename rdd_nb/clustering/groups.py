@@ -72,8 +72,8 @@ class Groups:
         ids: int64 ``[N]``, 0 … ``num_groups`` − 1; sample ``j`` lies in the group (``labels[j]``, ``ids[j]``).
         num_groups: ids a class can have, ``G``; a class need not use all of them.
         source: how they came about, e.g. ``"probabilities"`` or ``"known"``.
-        learnable: float64 ``[num_classes, num_groups]`` in [0, 1], how far a group is to be raised above its natural
-            part; None to raise all, as known groups are.
+        learnable: float64 ``[num_classes, num_groups]``, how far a group is to be raised above its natural part: 0 not
+            at all, 1 in full, more further than that; None to raise all in full, as known groups are.
         report: what was tried to find them and what it said, as Markdown (:func:`discover_groups`).
         trials: the same as numbers, in the order in which they were tried or, of candidates, of what they brought.
     """

@@ -50,7 +50,8 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
     0 gives all groups of a class the same, 1 gives what they have in the data, which is plain matching; in between
     rare groups are raised in part (sampling at temperature 1/power, as multilingual models draw their languages:
     Arivazhagan et al., 1907.05019). Where the groups say how ``learnable`` they are, a group of natural share s is
-    raised by s^(−(1 − power)·learnable) instead: in full at 1, not at all at 0.
+    raised by s^(−(1 − power)·learnable) instead: in full at 1, not at all at 0, above 1 further than ``power`` says, at
+    most until all groups count the same.
 
     Raises:
         RddError: ``power`` outside [0, 1].
@@ -67,7 +68,7 @@ def group_shares(groups: Groups, labels: Tensor, num_classes: int, power: float 
         raised = sizes.double().pow(power) * (sizes > 0)
     else:
         natural = (sizes / sizes.sum(1, keepdim=True).clamp_min(1)).double()
-        raised = natural * natural.clamp_min(1e-12).pow((power - 1) * groups.learnable[:num_classes])
+        raised = natural * natural.clamp_min(1e-12).pow(((power - 1) * groups.learnable[:num_classes]).clamp_min(-1))
     return raised / raised.sum(1, keepdim=True).clamp_min(1e-12)
 
 

@@ -28,6 +28,17 @@ def test_group_weights_give_each_present_group_of_a_class_the_same(count, num_gr
             assert len(mine[present == group].unique()) == 1
 
 
+def test_a_strength_above_one_raises_further_and_at_most_to_equal_groups():
+    groups, labels = Groups(torch.tensor([0] * 16 + [1] * 4), 2, "mine"), torch.zeros(20, dtype=torch.int64)
+
+    def rare(strength, power):
+        learnable = torch.full((1, 2), strength, dtype=torch.float64)
+        return float(group_shares(replace(groups, learnable=learnable), labels, 1, power)[0, 1])
+
+    assert 0.2 < rare(0.5, 0.3) < rare(1, 0.3) < rare(1.2, 0.3) < rare(1.4, 0.3) < 0.5
+    assert rare(5, 0.3) == rare(1.4, 0) == pytest.approx(0.5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.floats(0, 1), st.integers(0, 99))
 def test_a_group_counts_as_its_size_to_the_power(count, num_groups, power, seed):

@@ -16,7 +16,7 @@ def test_no_set_is_asked_about_what_it_met(coloured):
         assert not set(met.tolist()) & set(asked.tolist()) and len(met) + len(asked) == len(coloured)
         assert torch.bincount(coloured.labels[met]).tolist() == [150, 150, 150]
     right = trials.judge()
-    assert right.shape == (900, 12) and set(right.unique().tolist()) == {0.0, 1.0}
+    assert right.shape == (900, 40) and set(right.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(right, Trials(coloured, seed=1).judge()) and not torch.equal(right, trials.judge(round=1))
 
 
