@@ -338,9 +338,23 @@ def goals(study: Tables) -> Block:
     return markdown([MEASURE, "target", "measured", "reached"], made), {}
 
 
-def replication(again: Tables, study: Tables) -> Block:
-    """The same targets at fresh seeds, beside the study's, and from both together."""
+def _in_the_place_of_robust(study: Tables, method: str) -> Tables:
+    """The same tables with ``method`` as "robust", whose targets those are."""
+    found = Tables(study.path.parent, study.path.stem)
+    for what in ("table", "runs"):
+        held = getattr(study, what)
+        setattr(found, what, held[held["method"] != "robust"].replace({"method": {method: "robust"}}))
+    return found
+
+
+def replication(again: Tables, study: Tables, ours: str = "robust") -> Block:
+    """The same targets at fresh seeds, beside the study's, and from both together; reached by ``ours``."""
     assert again.table is not None and study.table is not None
+    if ours != "robust":
+        if not all(ours in set(tables.table["method"]) for tables in (again, study) if tables.table is not None):
+            return ABSENT, {}
+        again, study = (_in_the_place_of_robust(tables, ours) for tables in (again, study))
+        assert again.table is not None and study.table is not None
     both = Tables(study.path.parent, study.path.stem)
     ours = study.table[study.table["method"].isin(again.table["method"])]
     both.table = pd.concat([ours, again.table], ignore_index=True)
@@ -672,6 +686,31 @@ def real(folder: Path) -> Block:
     return f"{said}\n\n{markdown(head, rows)}", {}
 
 
+def calibration(folder: Path) -> Block:
+    """What the trial says beside what distillation does, for each part of the way that the small sets are moved."""
+    path = folder / "calibration.csv"
+    if not path.exists():
+        return ABSENT, {}
+    table = pd.read_csv(path)
+    parts = [c.removeprefix("trial mean, ") for c in table if c.startswith("trial mean, ")]
+    rows = []
+    for (name, way), mine in table.groupby(["set", "groups"], sort=False):
+        means = mine.select_dtypes("number").mean()
+        for what, measured_as, said_as in (("mean", "accuracy", "mean"), ("rare", "minority", "rare")):
+            if measured_as in means and pd.notna(means[measured_as]):
+                each = " ".join(signed(value) for value in mine[measured_as])
+                told = [signed(means[f"trial {said_as}, {part}"]) for part in parts]
+                rows.append([str(name), str(way), what, f"{signed(means[measured_as])} ({each})", *told])
+    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
+    said = (
+        f"From `data/results/calibration.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
+        f"{who['torch']}, rdd_nb {who['rdd_nb']}. Changes against plain on held-out training images, points; means "
+        f"over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed:"
+    )
+    head = ("set", "groups, raised in full", "of", "distilled", *(f"trial, moved by {part}" for part in parts))
+    return f"{said}\n\n{markdown(head, rows)}", {}
+
+
 #: Methods of FairDD's protocol in the order of the table, with the words for them.
 FAIRDD = {
     "plain": "plain",
@@ -891,6 +930,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
     whole = {
         "real": real,
         "fairdd": fairdd,
+        "calibration": calibration,
         "formations": formations,
         "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
         "plain-trajectories": functools.partial(
@@ -919,6 +959,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "selection": (held["selection"], selection),
         "published": (held["published"], published),
         "replication": (held["replication"], functools.partial(replication, study=study)),
+        "today": (held["replication"], functools.partial(replication, study=study, ours="robust tried")),
         "trajectories": (held["trajectories"], trajectories),
         "sensitivity": (held["sensitivity"], functools.partial(sensitivity, study=study)),
     }

@@ -201,24 +201,41 @@ def _lost(config: DistillConfig, iteration: int, match: int, what: str) -> RddEr
 def _match_distributions(
     problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augmentation.Transform
 ) -> tuple[Tensor, Tensor]:
-    config, classes = problem.config, problem.classes
-    slots = torch.arange(classes, device=problem.device)
-    pixels = problem.real(index)
-    with phase("augmentation"):
-        pixels = transform(pixels, slots.repeat_interleave(config.batch_real))
-        drawn = transform(images, problem.synthetic_labels)
-    with phase("real side"), torch.no_grad(), arithmetic(config.precision, problem.device):
-        parts = pixels.split(_at_a_time(config, pixels))
-        found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
-        real = found.view(classes, config.batch_real, -1)
-    with phase("synthetic side"):
-        made = net.embed(drawn).view(classes, problem.ipc, -1)  # type: ignore[operator]
-    weights, shares = problem.weights(
-        index, lambda: (real, made.detach()), lambda: matching.coverage_losses(real, made.detach())
-    )
-    loss = matching.distribution_loss(real, made, weights, shares)
-    with phase("backward"):
-        return loss, torch.autograd.grad(loss, images)[0]
+    config = problem.config
+    gradient, total = torch.zeros_like(images), torch.zeros((), device=problem.device)
+    for labels, rows, mine in _by_classes(problem, _classes_matched_at_a_time(problem)):
+        pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
+        with phase("augmentation"):
+            pixels = transform(pixels, labels.repeat_interleave(config.batch_real))
+            drawn = transform(part, labels.repeat_interleave(problem.ipc))
+        with phase("real side"), torch.no_grad(), arithmetic(config.precision, problem.device):
+            parts = pixels.split(_at_a_time(config, pixels))
+            found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
+            real = found.view(len(labels), config.batch_real, -1)
+        with phase("synthetic side"):
+            made = net.embed(drawn).view(len(labels), problem.ipc, -1)  # type: ignore[operator]
+        both = (real, made.detach())
+        coverage = functools.partial(matching.coverage_losses, *both)
+        weights, shares = problem.weights(index[rows], functools.partial(lambda b: b, both), coverage)
+        loss = matching.distribution_loss(real, made, weights, shares)
+        with phase("backward"):
+            gradient[mine] = torch.autograd.grad(loss, part)[0]
+        total += loss.detach()
+    return total, gradient
+
+
+def _by_classes(problem: _Problem, at_a_time: int) -> Iterator[tuple[Tensor, slice, slice]]:
+    """So many classes after so many: their labels, their rows of a batch ``[C, B]``, and their synthetic images."""
+    for first in range(0, problem.classes, at_a_time):
+        last = min(first + at_a_time, problem.classes)
+        labels = torch.arange(first, last, device=problem.device)
+        yield labels, slice(first, last), slice(first * problem.ipc, last * problem.ipc)
+
+
+def _classes_matched_at_a_time(problem: _Problem) -> int:
+    """How many classes' means are matched together: all, but where there are so many that their memory would tell."""
+    pixels = problem.config.batch_real * 4 * math.prod(problem.data.shape)
+    return max(1, min(problem.at_once // problem.ipc, 2 * MAP_BYTES[problem.device.type] // pixels))
 
 
 def _at_a_time(config: DistillConfig, pixels: Tensor) -> int:
@@ -240,11 +257,7 @@ def _match_gradients(
 ) -> tuple[Tensor, Tensor]:
     config, device = problem.config, problem.device
     gradient, total = torch.zeros_like(images), torch.zeros((), device=device)
-    at_a_time = _classes_at_a_time(problem, net)
-    for first in range(0, problem.classes, at_a_time):
-        labels = torch.arange(first, min(first + at_a_time, problem.classes), device=device)
-        rows = slice(first, first + len(labels))
-        mine = slice(first * problem.ipc, (first + len(labels)) * problem.ipc)
+    for labels, rows, mine in _by_classes(problem, _classes_at_a_time(problem, net)):
         pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
         with phase("augmentation"):
             real = transform(pixels, labels.repeat_interleave(config.batch_real))
@@ -260,7 +273,7 @@ def _match_gradients(
 
         with differentiable_twice():
             if len(labels) == 1:
-                loss = matching.gradient_loss(net, real, made, first, weigh, config.precision)
+                loss = matching.gradient_loss(net, real, made, rows.start, weigh, config.precision)
             else:
                 many = (len(labels), -1)
                 real, made = real.unflatten(0, many), made.unflatten(0, many)

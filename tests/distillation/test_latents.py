@@ -19,6 +19,7 @@ from rdd_nb.data.synthetic_set import load_synthetic
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import State, expect_fit, initial_state, synthetic_of
 from rdd_nb.distillation.loop import distill, expect_room, saved_state
+from rdd_nb.distillation.matching import coverage_losses, distribution_loss
 from rdd_nb.distillation.run_folder import RunFolder
 from rdd_nb.distillation.step import steps
 from rdd_nb.models.autoencoder import train_autoencoder, untrained_decoder
@@ -122,9 +123,12 @@ def test_the_gradient_of_codes_is_that_of_the_whole_way(monkeypatch):
     (after,) = steps(DATA, config, GROUPS, start, device="cpu")
     z = start.codes.clone().requires_grad_()
     images = decoder.module(z)
-    monkeypatch.setattr(torch.autograd, "grad", lambda loss, wanted: (loss,))  # of its loss, the graph alone
-    loss, _ = real(seen["problem"], seen["net"], seen["index"], images, seen["transform"])
-    monkeypatch.undo()
+    problem, net, index, transform = (seen[name] for name in ("problem", "net", "index", "transform"))
+    labels = torch.arange(problem.classes).repeat_interleave(config.batch_real)
+    met = net.embed(transform(problem.real(index), labels)).detach().unflatten(0, (problem.classes, -1))
+    made = net.embed(transform(images, problem.synthetic_labels)).unflatten(0, (problem.classes, -1))
+    weights, shares = problem.weights(index, lambda: (met, made), lambda: coverage_losses(met, made.detach()))
+    loss = distribution_loss(met, made, weights, shares)
     torch.testing.assert_close(start.codes - after.codes, torch.autograd.grad(loss, z)[0])
 
 

@@ -172,6 +172,22 @@ def test_real_images_in_parts_or_all_together(monkeypatch, matched):
     [("erm", None), ("robust", None), ("robust", GROUPS), ("group", GROUPS)],
     ids=["erm", "cells", "robust", "group"],
 )
+def test_means_are_matched_of_some_classes_at_a_time_where_there_are_many(monkeypatch, objective, groups):
+    import rdd_nb.distillation.step as module
+
+    config, seen = DistillConfig(objective=objective, outer=2, **TINY), []
+    whole, one = final(config, groups), module.matching.distribution_loss
+    monkeypatch.setattr(module, "images_at_once", lambda *a: 2 * config.ipc)  # what a network may hold
+    monkeypatch.setattr(module.matching, "distribution_loss", lambda *a: seen.append(len(a[0])) or one(*a))
+    torch.testing.assert_close(final(config, groups), whole, rtol=1e-4, atol=1e-5)
+    assert seen == [2, 1] * (config.outer * config.num_iterations)
+
+
+@pytest.mark.parametrize(
+    "objective, groups",
+    [("erm", None), ("robust", None), ("robust", GROUPS), ("group", GROUPS)],
+    ids=["erm", "cells", "robust", "group"],
+)
 def test_classes_together_or_one_after_another(monkeypatch, objective, groups):
     """What a card does, on the CPU: two of the three classes at a time, then the third."""
     import rdd_nb.distillation.step as module
