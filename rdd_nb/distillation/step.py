@@ -101,9 +101,8 @@ class _Problem:
         c = self.config
         seed = seed_of(c.seed, "network", iteration)
         with phase("network"):
-            net = networks.build(
-                c.network, self.data.shape, self.classes, width=c.width, depth=c.depth, norm=c.norm, seed=seed
-            )
+            size = (self.data.shape, self.classes)
+            net = networks.build(c.network, *size, width=c.width, depth=c.depth, norm=c.norm, seed=seed)
             return net.to(self.device).train()
 
 
@@ -155,8 +154,7 @@ def _step(problem: _Problem, state: State) -> State:
         transform = augmentation.draw(config.augment, problem.classes, augment_draw, device=problem.device)
         matched = _match_gradients if config.matching == "gradient" else _match_distributions
         try:
-            images = shown.detach().requires_grad_()
-            loss, gradient = matched(problem, net, index, images, transform)
+            loss, gradient = matched(problem, net, index, shown.detach(), transform)
         except RddError:  # on the CPU the risk looks at its losses
             raise _lost(config, state.iteration, match, "losses of the real images are") from None
         with torch.no_grad():
@@ -210,8 +208,7 @@ def _match_distributions(
             drawn = transform(part, labels.repeat_interleave(problem.ipc))
         with phase("real side"), torch.no_grad(), arithmetic(config.precision, problem.device):
             parts = pixels.split(_at_a_time(config, pixels))
-            found = torch.cat([net.embed(part).float() for part in parts])  # type: ignore[operator]
-            real = found.view(len(labels), config.batch_real, -1)
+            real = torch.cat([net.embed(p).float() for p in parts]).unflatten(0, (len(labels), -1))  # type: ignore[operator]
         with phase("synthetic side"):
             made = net.embed(drawn).view(len(labels), problem.ipc, -1)  # type: ignore[operator]
         both = (real, made.detach())
@@ -303,7 +300,7 @@ def _train_between(
     index: Tensor,
     images: Tensor,
     draw: torch.Generator,
-    augment_draw: torch.Generator,
+    changes: torch.Generator,
 ) -> None:
     """Train the network for ``inner`` epochs: on the batch just matched and as many fresh samples, or on the images.
 
@@ -318,7 +315,7 @@ def _train_between(
 
     def loss(part: Tensor) -> Tensor | Iterator[Tensor]:
         x = problem.real(pool[part]) if config.inner_data == "real" else images[part]
-        x = augmentation.draw(config.augment, 1, augment_draw, device=device)(x)
+        x = augmentation.draw(config.augment, 1, changes, device=device)(x)
 
         def losses_of(some: slice) -> tuple[Tensor, Tensor]:
             with arithmetic(config.precision, device):
