@@ -676,7 +676,7 @@ def real(folder: Path) -> Block:
     for name, part in table[table["method"].isin(("plain", *ways)) & (table["set"] != "coloured")].groupby(
         "set", sort=False
     ):
-        found = part.loc[part["method"] == "robust", "found"]
+        found = part.loc[part["method"] == "robust", "found"].astype(str)
         cells = [f"{_level(part, 'plain', 'accuracy')}", *(_gain(part, way, "accuracy") for way in ways)]
         cells += [f"{_level(part, 'plain', 'worst group')}", *(_gain(part, way, "worst group") for way in ways)]
         rows.append([str(name), f"{found.str.startswith('Raised').sum()} of {len(found)}", *cells])
@@ -708,7 +708,11 @@ def calibration(folder: Path) -> Block:
         f"over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed:"
     )
     head = ("set", "groups, raised in full", "of", "distilled", *(f"trial, moved by {part}" for part in parts))
-    return f"{said}\n\n{markdown(head, rows)}", {}
+    by_way = table.groupby(["set", "groups"]).mean(numeric_only=True)
+    off = [by_way[f"trial mean, {part}"] - by_way["accuracy"] for part in parts]
+    told = ", ".join(f"{each.abs().mean():.1f} ({signed(each.mean())})" for each in off)
+    last = f"How far the trial is off in the mean, over {len(by_way)} ways, in absolute value (with its sign): {told}."
+    return f"{said}\n\n{markdown(head, rows)}\n\n{last}", {}
 
 
 #: Methods of FairDD's protocol in the order of the table, with the words for them.

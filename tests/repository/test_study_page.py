@@ -235,6 +235,31 @@ def test_a_replication_stands_beside_the_study_and_is_pooled_with_it(made):
     assert next(v for k, v in lines.items() if "rotated: " in k or "rotated-" in k).endswith("| – | – | – |")
 
 
+def test_todays_default_stands_in_the_place_of_the_former_one(made):
+    assert block(made, "today") == page.ABSENT
+    fresh = accuracies({"plain": [(180, 50)], "robust tried": [(170, 100)], "robust": [(1, 1)], "oracle": [(150, 150)]})
+    study_tables.write_tables(made[1] / "replication.csv", fresh.assign(seed=7), runs(fresh.assign(seed=7)))
+    assert block(made, "today") == page.ABSENT, "the study has not run it"
+    more = accuracies({**RIGHT, "robust tried": RIGHT["robust"]})
+    study_tables.write_tables(made[1] / "study.csv", more, runs(more))
+    assert "| coloured: off-colour, % | ≥ 58 | 63.0 | 50.0 | 58.7 |" in block(made, "today")
+
+
+def test_the_trial_stands_beside_what_distillation_did(made):
+    assert block(made, "calibration") == page.ABSENT
+    who = {"date": "2026-11-29", "processor": "P", "torch": "2", "rdd_nb": "0.1.0"}
+    rows = [
+        {"set": "clothes", "seed": seed, "groups": "known", "accuracy": mean, "minority": rare, **who}
+        | {"trial mean, 0": -5.0, "trial rare, 0": 9.0, "trial mean, 1": 2.0, "trial rare, 1": 11.0}
+        for seed, mean, rare in ((100, -2.0, 8.0), (101, 0.0, 14.0))
+    ]
+    pd.DataFrame(rows).to_csv(made[1] / "calibration.csv", index=False)
+    text = block(made, "calibration")
+    assert "| clothes | known | mean | −1.0 (−2.0 0.0) | −5.0 | +2.0 |" in text
+    assert "| clothes | known | rare | +11.0 (+8.0 +14.0) | +9.0 | +11.0 |" in text
+    assert text.endswith("with its sign): 4.0 (−4.0), 3.0 (+3.0).")
+
+
 def test_a_rare_stratum_stands_beside_itself_where_it_is_not_rare(made):
     assert block(made, "strata") == page.ABSENT
     shares = {"dress": (0.05, 0.25), "trouser": (0.95, 0.75)}
