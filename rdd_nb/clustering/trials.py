@@ -117,10 +117,13 @@ class Trials:
         both = (part + 1 / len(part)) / 2
         cells = self.labels[tried] * groups.num_groups + told.ids
         each = change.mean(1)
-        # Within groups: that the small gain and the large lose is the effect and no error of it.
-        own = torch.zeros(self.classes * groups.num_groups, dtype=torch.float64).index_add_(0, cells, each)
-        own = own / torch.bincount(cells, minlength=len(own)).clamp_min(1)
-        by_samples = (both * (each - own[cells])).square().sum()
+        # Within groups, that the small gain and the large lose is the effect and no error of it; a single member has no
+        # spread of its own, and lends that of all.
+        counts = torch.bincount(cells, minlength=self.classes * groups.num_groups)
+        own = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, cells, each) / counts.clamp_min(1)
+        count = counts[cells]
+        spread = (each - own[cells]) * (count / (count - 1).clamp_min(1)).sqrt()
+        by_samples = (both * torch.where(count > 1, spread, each - each.mean())).square().sum()
         by_set = both @ change
         by_sets = by_set.var() / len(by_set) if len(by_set) > 1 else torch.zeros(())
         return Benefit(
