@@ -199,9 +199,8 @@ def _lost(config: DistillConfig, iteration: int, match: int, what: str) -> RddEr
 def _match_distributions(
     problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augmentation.Transform
 ) -> tuple[Tensor, Tensor]:
-    config = problem.config
-    gradient, total = torch.zeros_like(images), torch.zeros((), device=problem.device)
-    for labels, rows, mine in _by_classes(problem, _classes_matched_at_a_time(problem)):
+    config, gradient, total = problem.config, torch.zeros_like(images), torch.zeros((), device=images.device)
+    for labels, rows, mine in _by_classes(problem, _classes_matched_at_a_time(problem, net)):
         pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
         with phase("augmentation"):
             pixels = transform(pixels, labels.repeat_interleave(config.batch_real))
@@ -213,7 +212,7 @@ def _match_distributions(
             made = net.embed(drawn).view(len(labels), problem.ipc, -1)  # type: ignore[operator]
         both = (real, made.detach())
         coverage = functools.partial(matching.coverage_losses, *both)
-        weights, shares = problem.weights(index[rows], functools.partial(lambda b: b, both), coverage)
+        weights, shares = problem.weights(index[rows], lambda both=both: both, coverage)  # type: ignore[misc]
         loss = matching.distribution_loss(real, made, weights, shares)
         with phase("backward"):
             gradient[mine] = torch.autograd.grad(loss, part)[0]
@@ -224,13 +223,15 @@ def _match_distributions(
 def _by_classes(problem: _Problem, at_a_time: int) -> Iterator[tuple[Tensor, slice, slice]]:
     """So many classes after so many: their labels, their rows of a batch ``[C, B]``, and their synthetic images."""
     for first in range(0, problem.classes, at_a_time):
-        last = min(first + at_a_time, problem.classes)
-        labels = torch.arange(first, last, device=problem.device)
+        labels = torch.arange(first, min(first + at_a_time, problem.classes), device=problem.device)
+        last = first + len(labels)
         yield labels, slice(first, last), slice(first * problem.ipc, last * problem.ipc)
 
 
-def _classes_matched_at_a_time(problem: _Problem) -> int:
-    """How many classes' means are matched together: all, but where there are so many that their memory would tell."""
+def _classes_matched_at_a_time(problem: _Problem, net: nn.Module) -> int:
+    """How many classes' means are matched together: all (BatchNorm needs them), but where they are too many to hold."""
+    if any(True for _ in net.buffers()):
+        return problem.classes
     pixels = problem.config.batch_real * 4 * math.prod(problem.data.shape)
     return max(1, min(problem.at_once // problem.ipc, 2 * MAP_BYTES[problem.device.type] // pixels))
 
@@ -252,8 +253,7 @@ def _map_bytes(config: DistillConfig, shape: tuple[int, ...]) -> int:
 def _match_gradients(
     problem: _Problem, net: nn.Module, index: Tensor, images: Tensor, transform: augmentation.Transform
 ) -> tuple[Tensor, Tensor]:
-    config, device = problem.config, problem.device
-    gradient, total = torch.zeros_like(images), torch.zeros((), device=device)
+    config, gradient, total = problem.config, torch.zeros_like(images), torch.zeros((), device=images.device)
     for labels, rows, mine in _by_classes(problem, _classes_at_a_time(problem, net)):
         pixels, part = problem.real(index[rows]), images[mine].detach().requires_grad_()
         with phase("augmentation"):

@@ -181,6 +181,9 @@ def test_means_are_matched_of_some_classes_at_a_time_where_there_are_many(monkey
     monkeypatch.setattr(module.matching, "distribution_loss", lambda *a: seen.append(len(a[0])) or one(*a))
     torch.testing.assert_close(final(config, groups), whole, rtol=1e-4, atol=1e-5)
     assert seen == [2, 1] * (config.outer * config.num_iterations)
+    seen.clear()
+    final(config.model_copy(update={"norm": "batch"}), groups)
+    assert set(seen) == {3}, "BatchNorm's statistics are those of all classes"
 
 
 @pytest.mark.parametrize(
