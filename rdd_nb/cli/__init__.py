@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # what the parser of the command line raises has it
             context = getattr(error, "ctx", None)
-            return complain(f"{error.format_message()} See `{context.command_path if context else 'rdd-nb'} --help`.")
+            said = error.format_message()
+            said += "" if said.endswith((".", "?", "!")) else "."
+            return complain(f"{said} See `{context.command_path if context else 'rdd-nb'} --help`.")
         return _unforeseen(error)
 
 

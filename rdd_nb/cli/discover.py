@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from rdd_nb.cli.options import (
+    PRICE,
     WORK,
     Data,
     DataSeed,
@@ -21,6 +22,7 @@ from rdd_nb.cli.options import (
     Json,
     NumGroups,
     Options,
+    Price,
     Quiet,
     Reading,
     Root,
@@ -72,7 +74,11 @@ def command_discover(
     reading: Reading = None,
     root: Root = None,
     num_groups: NumGroups = 10,
+    price: Price = PRICE,
     ipc: Annotated[int, typer.Option(help="Images per class of the set that is to be made, for the trial.")] = 10,
+    group_power: Annotated[
+        float, typer.Option(help="What a group raised in full counts as: its size to this power.", min=0, max=1)
+    ] = 0.3,
     seed: Annotated[int, typer.Option(help="Of the networks, the clusterings and the trial.")] = 0,
     out: Annotated[
         Path | None,
@@ -100,7 +106,9 @@ def command_discover(
     from rdd_nb.core.device import pick_device
     from rdd_nb.distillation.config import DistillConfig
 
-    config = DistillConfig(ipc=ipc, seed=seed)  # complains of what no distillation takes, before data are read
+    config = DistillConfig(
+        ipc=ipc, seed=seed, group_power=group_power
+    )  # complains of what no distillation takes, before data are read
     pick_device(device)
     source = source_of(data, scenario, option, data_seed, reading)
     folder = None if out is None else Folder(out)
@@ -114,9 +122,10 @@ def command_discover(
             held.enter_context(locked(folder.path))
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
-        found = discover_groups(train, num_groups=num_groups, ipc=ipc, seed=seed, device=device, progress=not quiet)
+        how: dict[str, Any] = {"num_groups": num_groups, "ipc": ipc, "group_power": group_power, "price": price}
+        found = discover_groups(train, **how, seed=seed, device=device, progress=not quiet)
         told = _told(found, train, config.group_power)
-        told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, "ipc": ipc, "seed": seed, **told}
+        told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, **how, "seed": seed, **told}
         if as_json:
             emit(cast("Discover", {**told, "out": None if out is None else str(out)}))
         else:
@@ -133,7 +142,6 @@ def _told(found: Groups, data: ImageDataset, power: float) -> dict[str, Any]:
     trials = [trial.row() for trial in found.trials]
     return {
         "data": data.name,
-        "group_power": power,
         "raised": found.raised,
         "said": found.report.partition("\n")[0],
         "candidates": [trial for trial in trials if not trial["final"]],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rdd_nb.cli.options import (
+    PRICE,
     SOURCE,
     WORK,
     Data,
@@ -18,6 +19,7 @@ from rdd_nb.cli.options import (
     Json,
     NumGroups,
     Options,
+    Price,
     Quiet,
     Reading,
     Root,
@@ -59,6 +61,7 @@ def command_distill(
         ),
     ] = None,
     num_groups: NumGroups = 10,
+    price: Price = PRICE,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -113,6 +116,7 @@ def command_distill(
     source["groups"] = groups or ("discovered" if settings.objective in ("robust", "group") else "none")
     if source["groups"] == "discovered":
         source["num_groups"] = num_groups
+        source |= {} if price == PRICE else {"price": price}  # at its default a run stays what it was before the choice
     kinds = ("discovered", "known", "none")
     if source["groups"] not in kinds:
         raise unknown("kind of groups", groups, kinds)
@@ -178,5 +182,6 @@ def _groups(
         return None
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
-    how = {"num_groups": source["num_groups"], "ipc": settings.decoded_ipc, "seed": settings.seed, "device": device}
+    how: dict[str, Any] = {k: source[k] for k in ("num_groups", "price") if k in source}
+    how |= {"ipc": settings.decoded_ipc, "group_power": settings.group_power, "seed": settings.seed, "device": device}
     return clustering.discover_groups(splits.train, **how, progress=progress)

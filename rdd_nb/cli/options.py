@@ -42,6 +42,18 @@ Reading = Any  #: how data are read: what :func:`reads_data` makes options of
 NumGroups = Annotated[
     int, typer.Option(help="Groups to discover in each class.", min=1, rich_help_panel=SOURCE, show_default=True)
 ]
+PRICE = 0.1  #: the default of :func:`rdd_nb.clustering.discover_groups`, which would take long to import
+Price = Annotated[
+    float,
+    typer.Option(
+        help="How many points of accuracy a point for small groups may cost, in the trial of discovered groups, which "
+        "tells what each price buys.",
+        min=0,
+        max=1,
+        rich_help_panel=SOURCE,
+        show_default=True,
+    ),
+]
 Root = Annotated[
     Path | None,
     typer.Option(

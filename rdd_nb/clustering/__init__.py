@@ -6,7 +6,7 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 
 from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.density import density_weights
-from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
+from rdd_nb.clustering.discovery import AUTO, PRICE, at_price, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
@@ -16,12 +16,14 @@ from rdd_nb.clustering.trials import Trials
 
 __all__ = [
     "AUTO",
+    "PRICE",
     "SPACES",
     "UNKNOWN",
     "Benefit",
     "Groups",
     "Trial",
     "Trials",
+    "at_price",
     "candidates",
     "cells",
     "density_weights",

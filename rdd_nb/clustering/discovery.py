@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from rdd_nb.clustering.groups import Benefit, Groups, Trial
 from rdd_nb.clustering.kmeans import kmeans
-from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
+from rdd_nb.clustering.partial_labels import UNKNOWN, extended
 from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
 from rdd_nb.clustering.shares import group_weights
 from rdd_nb.clustering.spaces import principal, space
@@ -23,13 +24,14 @@ from rdd_nb.clustering.trials import POWER, Trials
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["AUTO", "candidates", "discover_groups", "learnability"]
+__all__ = ["AUTO", "PRICE", "at_price", "candidates", "discover_groups", "learnability"]
 
 AUTO = "auto"
 SCREENED = (1.0, 0.7, 0.4)  # strengths that every candidate is tried at
-STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; groups of one size each have 1 / (1 − POWER) = 1.4
+STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; at 1 / (1 − group_power) all groups count alike
 FINALISTS = 2  # candidates that are tried again
 PRICE = 0.1  # points of held-out accuracy that a point for the small may cost, a standard error included
+PRICES = (0, 0.1, 0.25, 0.5, 1)  # that the report compares
 TOLD = 0.5  # points that a class loses before it is named
 RAISED = "probabilities before and after raising"
 STAGES = (1, 2, 4)  # epochs of the biased network: what it believes between the easy rule and the hard cases
@@ -44,6 +46,8 @@ def discover_groups(
     num_groups: int = 10,
     learnable: bool = True,
     ipc: int = 10,
+    group_power: float = POWER,
+    price: float = PRICE,
     known: Tensor | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -53,12 +57,11 @@ def discover_groups(
 
     The default ``"auto"`` looks for groups in several views (:func:`candidates`) and tries what raising each would
     bring, on held-out training images and at the size of the set that is to be made
-    (:class:`~rdd_nb.clustering.trials.Trials`). The two that bring most are tried at several strengths. Raising
-    may cost a tenth of a point of held-out accuracy for each point that it brings to the small, a standard error
-    included, and must bring a point and two standard errors on average of small and large, and more to the small than
-    to all; of what does, what brings most to the small is taken. Where nothing does, nothing is raised: ``learnable``
-    is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was tried and which class
-    pays most, and their ``trials`` what was tried as numbers (:class:`~rdd_nb.clustering.groups.Groups`).
+    (:class:`~rdd_nb.clustering.trials.Trials`). The two that bring most are tried at several strengths, and of these
+    one is taken that is worth its ``price`` (:func:`at_price`). Where nothing is, nothing is raised: ``learnable``
+    is 0 everywhere and robust matching is plain matching. The groups' ``report`` tells what was tried, which class
+    pays most and what other prices would raise, and their ``trials`` what was tried as numbers
+    (:class:`~rdd_nb.clustering.groups.Groups`).
 
     With the name of a space it is k-means in that space, and ``learnable`` is each group's :func:`learnability`.
 
@@ -69,16 +72,24 @@ def discover_groups(
         learnable: False to raise the groups in full without asking what it brings (with ``"auto"``, those of the best
             candidate).
         ipc: images per class of the set that is to be made, for the trial.
+        group_power: what a group that is raised in full counts as, to be made and in the trial's eyes: its size to
+            this power (:class:`~rdd_nb.DistillConfig` has the same). At 0 all groups count alike.
+        price: how many points of accuracy, on images that come as the training set's do, a point for the small may
+            cost, from 0 to 1. No trial can know what a minority is worth. The default, a tenth, is for those who want
+            nobody harmed; 1, with ``group_power=0``, for those whose data will come in other proportions, and who hold
+            every group as dear.
         known: int64 ``[N]``, group labels where there are some, and −1. With all of them they are the groups, and
             nothing is tried. With a part, their extension to the rest
-            (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) is one more candidate of ``"auto"``: a few
-            labels say less than the images do. With another space it is the grouping.
+            (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) is one more candidate of ``"auto"``, and all
+            candidates are judged by it, as far as it puts labelled images right that it has not seen, and for the rest
+            by what the images say. With another space it is the grouping.
         seed: of the networks, the clusterings and the trial.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         progress: with ``"auto"``, say on stderr what is being done, and in the end how long each part took.
 
     Raises:
-        RddError: no such space, ``num_groups`` or ``ipc`` below 1, no class of two images, or bad ``known``.
+        RddError: no such space, ``num_groups`` or ``ipc`` below 1, ``group_power`` or ``price`` outside [0, 1], no
+            class of two images, or bad ``known``.
 
     Taught in ``notebooks/00_quickstart.ipynb``.
     """
@@ -86,14 +97,17 @@ def discover_groups(
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
-    extended = None
+    for name, value in (("group_power", group_power), ("price", price)):
+        if not 0 <= value <= 1:
+            raise RddError(f"{name} is {value:g}: give a number from 0 to 1")
+    partly = None
     if known is not None and bool((known != UNKNOWN).any()):
-        extended = extended_groups(data, known, seed, device)
+        partly = extended(data, known, seed, device)
         if space_name != AUTO or bool((known != UNKNOWN).all()):
-            return extended
+            return partly[0]
     if space_name == AUTO:
         with _Clock(progress) as clock:
-            return _tried(data, num_groups, learnable, ipc, seed, device, clock, extended)
+            return _tried(data, num_groups, learnable, ipc, group_power, price, seed, device, clock, partly)
     points = space(data, space_name, seed, device)
     groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
     return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
@@ -170,27 +184,31 @@ def _tried(
     num_groups: int,
     learnable: bool,
     ipc: int,
+    power: float,
+    price: float,
     seed: int,
     device: str,
     clock: _Clock,
-    extended: Groups | None,
+    partly: tuple[Groups, float] | None,
 ) -> Groups:
     with clock.part("trials"):
         trials = Trials(data, ipc=ipc, seed=seed, device=device)
     with clock.part("views of the data"):
         found = list(candidates(data, num_groups, seed, device))
     # All are judged by the same groups: its own would praise a candidate for whatever it makes small.
-    asked = found[1] if extended is None else extended
-    if extended is not None:
-        in_full = torch.ones(data.num_classes, extended.num_groups, dtype=torch.float64)
-        found.insert(0, replace(extended, learnable=in_full))
+    asked: dict[str, Any] = {"groups": found[1], "power": power}
+    if partly is not None:
+        known, trust = partly
+        in_full = torch.ones(data.num_classes, known.num_groups, dtype=torch.float64)
+        asked |= {"groups": known, "beside": found[1], "trust": trust}
+        found.insert(0, replace(known, learnable=in_full))
 
     def judged(groups: Groups, strengths: Sequence[float], round: int) -> list[_Way]:
         ways = [_raised(groups, strength) for strength in (0.0, *strengths)]
         with clock.part("trials"):
-            plain, *all_right = (trials.judge(way, POWER, round) for way in ways)
+            plain, *all_right = (trials.judge(way, power, round) for way in ways)
         return [
-            _Way(way, f"strength {strength:g}", trials.benefit(plain, right, asked), trials.by_class(plain, right))
+            _Way(way, f"strength {strength:g}", trials.benefit(plain, right, **asked), trials.by_class(plain, right))
             for way, strength, right in zip(ways[1:], strengths, all_right)
         ]
 
@@ -199,14 +217,32 @@ def _tried(
     if not learnable:
         return replace(found[order[0]], learnable=None)
     # On other small sets than those that chose them: the best of many is lucky.
-    tried = [way for place in order[:FINALISTS] for way in judged(found[place], STRENGTHS, 1)]
-    fair = [way for way in tried if _pays(way.benefit)]
-    # That nobody is harmed is the condition; the aim is that the small gain.
-    chosen = max(fair, key=lambda way: way.benefit.balanced, default=None)
+    strengths = [each for each in STRENGTHS if each * (1 - power) <= 1]  # beyond it nothing changes
+    tried = [way for place in order[:FINALISTS] for way in judged(found[place], strengths, 1)]
+    finals = [_trial(way, final=True) for way in tried]
+    best = at_price(finals, price)
+    chosen = None if best is None else tried[finals.index(best)]
     kept = _raised(found[order[0]], 0) if chosen is None else chosen.groups
     told = [_trial(screened[place], final=False, kept=place in order[:FINALISTS]) for place in order]
-    told += [_trial(way, final=True, kept=way is chosen) for way in tried]
-    return replace(kept, report=_report(told, _payer(chosen, data.class_names)), trials=tuple(told))
+    told += [replace(trial, kept=trial is best) for trial in finals]
+    return replace(kept, report=_report(told, price, _payer(chosen, data.class_names)), trials=tuple(told))
+
+
+def at_price(trials: Sequence[Trial], price: float) -> Trial | None:
+    """Of the final ``trials``, the one whose groups are raised at ``price``; None where nothing is.
+
+    Raising may cost ``price`` points of held-out accuracy for each point that it brings to the small, a standard error
+    included, and must bring a point and two standard errors on average of small and large, and more to the small than
+    to all. That nobody pays more is the condition; the aim is that the small gain: of what meets it, what brings most
+    to them is taken.
+
+    >>> ways = [Trial("mine", how, Benefit(gain, mean, 0.2), True, False) for how, gain, mean in
+    ...         (("a little", 4.0, 0.5), ("much", 9.0, -2.0), ("too much", 10.0, -9.0))]
+    >>> [way.how if (way := at_price(ways, price)) else None for price in (0.1, 0.5)]
+    ['a little', 'much']
+    """
+    fair = [trial for trial in trials if trial.final and _pays(trial.benefit, price)]
+    return max(fair, key=lambda trial: trial.benefit.balanced, default=None)
 
 
 def _raised(groups: Groups, strength: float) -> Groups:
@@ -215,8 +251,8 @@ def _raised(groups: Groups, strength: float) -> Groups:
     return replace(groups, learnable=strength * groups.learnable)
 
 
-def _pays(benefit: Benefit) -> bool:
-    unharmed = benefit.mean - benefit.error >= -PRICE * benefit.balanced
+def _pays(benefit: Benefit, price: float) -> bool:
+    unharmed = benefit.mean - benefit.error >= -price * benefit.balanced
     served = benefit.balanced > benefit.mean  # else it is not the small that it is good for
     return unharmed and served and benefit.value >= max(LEAST, CERTAIN * benefit.error)
 
@@ -230,26 +266,34 @@ def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
     return f" The class that pays most, {names[worst]}, loses {-lost:.1f}." if lost <= -TOLD else ""
 
 
-def _trial(way: _Way, final: bool, kept: bool) -> Trial:
+def _trial(way: _Way, final: bool, kept: bool = False) -> Trial:
     return Trial(way.groups.source, way.how, way.benefit, final, kept)
 
 
-def _report(trials: Sequence[Trial], payer: str = "") -> str:
-    """In words and as a Markdown table: which candidates there were, what each trial said, and what follows."""
+def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> str:
+    """In words and as Markdown tables: which candidates there were, what each trial said, and what follows."""
+
+    def cells(t: Trial) -> str:
+        return f"{t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f}"
 
     def rows(final: bool) -> list[str]:
-        return [
-            f"| {t.groups} | {t.how} | {b.balanced:+.1f} | {b.mean:+.1f} | {b.value:+.1f} ± {b.error:.1f} |"
-            for t, b in ((trial, trial.benefit) for trial in trials if trial.final == final)
-        ]
+        return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in trials if t.final == final]
 
-    chosen = next((trial for trial in trials if trial.final and trial.kept), None)
+    prices = {each: at_price(trials, each) for each in sorted({*PRICES, price})}
+    chosen = prices[price]
     if chosen is None:
         said = (
             f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
-            f"standard errors without costing more than {PRICE:.0%} of it in accuracy. Robust matching is plain "
-            "matching here."
+            f"standard errors, and more to small groups than to all, at a price of at most {price:g} points of "
+            "accuracy for a point that small groups gain. Robust matching is plain matching here."
         )
+        dearer = next(((each, t) for each, t in prices.items() if each > price and t is not None), None)
+        if dearer is not None:
+            at, other = dearer
+            said += (
+                f" At a price of {at:g} it would be {other.groups}, {other.how}: {other.benefit.balanced:+.1f} where "
+                f"small groups count more, {other.benefit.mean:+.1f} in accuracy."
+            )
     else:
         brought = chosen.benefit
         said = (
@@ -257,13 +301,14 @@ def _report(trials: Sequence[Trial], payer: str = "") -> str:
             f"which small groups count more by {brought.balanced:+.1f} points, and the accuracy by {brought.mean:+.1f}."
             f"{payer}"
         )
-    head = [
-        "| groups | raised by | small groups count more | all alike | average ± error |",
-        "|---|---|---:|---:|---:|",
-    ]
-    first = ["Candidates, points against raising none:", "", *head, *rows(final=False)]
-    second = ["The best two, tried again on other sets:", "", *head, *rows(final=True)]
-    return "\n".join([said, "", *first, "", *second])
+    head, line = "groups | raised by | small groups count more | all alike |", "---|---|---:|---:|"
+    average = [f"| {head} average ± error |", f"|{line}---:|"]
+    first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
+    second = ["The best two, tried again on other sets:", "", *average, *rows(final=True)]
+    each = [f"| {at:g} | {'nothing | – | – | –' if t is None else cells(t)} |" for at, t in prices.items()]
+    third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
+    third += [f"| price | {head}", f"|---:|{line}", *each]
+    return "\n".join([said, "", *first, "", *second, "", *third])
 
 
 def learnability(

@@ -18,7 +18,7 @@ class Benefit:
     """What one way of raising groups brings on held-out images, against raising none; in points of accuracy.
 
     Attributes:
-        balanced: change of the accuracy in which each group counts as its size to the power 0.3.
+        balanced: change of the accuracy in which each group counts as its size to a power, by default 0.3.
         mean: change of the plain accuracy.
         error: standard error of :attr:`value`, over samples and over small sets.
 

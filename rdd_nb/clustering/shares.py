@@ -9,7 +9,7 @@ from torch import Tensor
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 
-__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass", "quotas"]
+__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass", "quotas", "rank_within"]
 
 
 def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
@@ -94,3 +94,17 @@ def quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> 
         where = torch.searchsorted((left / left.sum())[order].cumsum(0), points, right=True).clamp_max(len(order) - 1)
         quota = (quota + torch.bincount(order[where], minlength=len(sizes))).minimum(sizes)
     return quota
+
+
+def rank_within(kinds: Tensor) -> Tensor:
+    """How many of the same kind (int64 ``[N]``) stand before each: int64 ``[N]``.
+
+    >>> rank_within(torch.tensor([2, 0, 2, 2])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = kinds.argsort(stable=True)
+    counts = torch.bincount(kinds)
+    first = counts.cumsum(0) - counts
+    ranks = torch.empty_like(kinds)
+    ranks[order] = torch.arange(len(kinds)) - first[kinds[order]]
+    return ranks

@@ -17,7 +17,7 @@ from torch import Tensor
 from rdd_nb.clustering.features import outputs
 from rdd_nb.clustering.groups import Benefit, Groups
 from rdd_nb.clustering.reference_networks import depth_for
-from rdd_nb.clustering.shares import group_shares, group_weights, quotas
+from rdd_nb.clustering.shares import group_shares, group_weights, quotas, rank_within
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
@@ -64,9 +64,9 @@ class Trials:
         self.draws = max(1, min(draws, 400 // self.classes))
         where = pick_device(device)
         order = torch.randperm(len(data), generator=stream(seed, "trial halves"))
-        rank = _rank_within(data.labels[order])  # of each sample within its class
+        rank = rank_within(data.labels[order])  # of each sample within its class
         order = order[rank < max(MOST // self.classes, 20)] if len(data) > MOST else order
-        even = _rank_within(data.labels[order]) % 2 == 0
+        even = rank_within(data.labels[order]) % 2 == 0
         self.halves = ((order[even], order[~even]), (order[~even], order[even]))
         self.features = []
         place = torch.zeros(len(data), dtype=torch.int64)
@@ -107,19 +107,30 @@ class Trials:
                 right[asked[:, None], torch.arange(net, NETS * self.draws, NETS)] = said
         return right
 
-    def benefit(self, plain: Tensor, raised: Tensor, groups: Groups) -> Benefit:
-        """What the second :meth:`judge` brings beside the first: to all alike, and with ``groups`` more even."""
+    def benefit(
+        self,
+        plain: Tensor,
+        raised: Tensor,
+        groups: Groups,
+        power: float = POWER,
+        beside: Groups | None = None,
+        trust: float = 1.0,
+    ) -> Benefit:
+        """What the second :meth:`judge` brings beside the first: to all images alike, and with each of ``groups``
+        counted as its size to the ``power``; where there are others ``beside`` them, as far as there is ``trust`` in
+        the first, and otherwise the others."""
         tried = ~plain[:, 0].isnan()
         change = 100 * (raised - plain)[tried].double()  # [tried, sets]
-        told = dataclasses.replace(groups, ids=groups.ids[tried], learnable=None)
-        part = group_weights(told, self.labels[tried], self.classes, POWER).double()
-        part = part / part.sum()
+        part, cells = self._counted(groups, tried, power)
+        if beside is not None:
+            other, others = self._counted(beside, tried, power)
+            part = trust * part + (1 - trust) * other
+            cells = (cells * (int(others.max()) + 1) + others).unique(return_inverse=True)[1]
         both = (part + 1 / len(part)) / 2
-        cells = self.labels[tried] * groups.num_groups + told.ids
         each = change.mean(1)
         # Within groups, that the small gain and the large lose is the effect and no error of it; a single member has no
         # spread of its own, and lends that of all.
-        counts = torch.bincount(cells, minlength=self.classes * groups.num_groups)
+        counts = torch.bincount(cells)
         own = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, cells, each) / counts.clamp_min(1)
         count = counts[cells]
         spread = (each - own[cells]) * (count / (count - 1).clamp_min(1)).sqrt()
@@ -129,6 +140,12 @@ class Trials:
         return Benefit(
             float(part @ change.mean(1)), float(change.mean()), math.sqrt(float(by_samples) + float(by_sets))
         )
+
+    def _counted(self, groups: Groups, tried: Tensor, power: float) -> tuple[Tensor, Tensor]:
+        """What each sample counts where groups count as their size to the ``power``, in all 1, and its group."""
+        told = dataclasses.replace(groups, ids=groups.ids[tried], learnable=None)
+        part = group_weights(told, self.labels[tried], self.classes, power).double()
+        return part / part.sum(), self.labels[tried] * groups.num_groups + told.ids
 
     def by_class(self, plain: Tensor, raised: Tensor) -> Tensor:
         """What the second :meth:`judge` changes beside the first in each class, in points, float64 ``[K]``; NaN where
@@ -142,13 +159,13 @@ class Trials:
         """A small set: indices, sorted by class; the same order of all samples whatever the shares."""
         shuffled = met[torch.randperm(len(met), generator=draw)]
         if not spread:
-            return shuffled[_rank_within(self.labels[shuffled]) < self.ipc]
+            return shuffled[rank_within(self.labels[shuffled]) < self.ipc]
         cells = self.labels[shuffled] * shares.shape[1] + ids[shuffled]
         sizes = torch.bincount(cells, minlength=shares.numel()).view(shares.shape)
         wanted = torch.stack(
             [quotas(share, size, min(self.ipc, int(size.sum())), draw) for share, size in zip(shares, sizes)]
         )
-        return shuffled[_rank_within(cells) < wanted.flatten()[cells]]
+        return shuffled[rank_within(cells) < wanted.flatten()[cells]]
 
     def _classify(self, features: Tensor, met: Tensor, asked: Tensor, weights: Tensor, sets: list[Tensor]) -> Tensor:
         """1 where the classifier of a set is right, else 0: ``[asked, sets]``."""
@@ -183,17 +200,3 @@ def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor |
     mass = torch.zeros(classes).index_add_(0, labels, weights).clamp_min(1e-12)
     total = torch.zeros(classes, points.shape[1]).index_add_(0, labels, points * weights[:, None])
     return total / mass[:, None]
-
-
-def _rank_within(kinds: Tensor) -> Tensor:
-    """How many of the same kind (int64 ``[N]``) stand before each: int64 ``[N]``.
-
-    >>> _rank_within(torch.tensor([2, 0, 2, 2])).tolist()
-    [0, 0, 1, 2]
-    """
-    order = kinds.argsort(stable=True)
-    counts = torch.bincount(kinds)
-    first = counts.cumsum(0) - counts
-    ranks = torch.empty_like(kinds)
-    ranks[order] = torch.arange(len(kinds)) - first[kinds[order]]
-    return ranks

@@ -48,6 +48,7 @@ class Source(Held):
     sample: int | None = pydantic.Field(default=None, ge=1, le=10_000_000)
     groups: Text | None = None
     num_groups: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)
+    price: float | None = pydantic.Field(default=None, ge=0, le=1)
 
 
 class Groups(Held):

@@ -17,7 +17,7 @@ from PIL import Image
 
 import rdd_nb as rdd
 from rdd_nb import clustering
-from rdd_nb.cli import discover, main
+from rdd_nb.cli import discover, distill, main
 from rdd_nb.clustering import Benefit, Groups, Trial, group_mass, group_shares
 from rdd_nb.core.escaping import markdown, terminal
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
@@ -113,6 +113,27 @@ def test_it_tells_what_discover_groups_finds(capsys):
     kept = json.loads(Path("out/groups.json").read_text())
     assert kept["source"] == {**told["source"], "data": "folder:pets"}, "a file tells no path of the machine"
     assert groups.report in Path("out/report.md").read_text()
+
+
+def test_what_the_small_are_worth_is_asked_for_and_kept(capsys):
+    """The price and the power reach the trial; a run records a price that is not the default."""
+    pets()
+    how = ["--data", "folder:pets", "--num-groups", "2", "--ipc", "2", "--device", "cpu", "--quiet"]
+    told = json.loads(says(capsys, "discover", *how, "--price", "1", "--group-power", "0", "--json"))
+    assert (told["price"], told["group_power"]) == (1, 0)
+    asked = {"num_groups": 2, "ipc": 2, "price": 1, "group_power": 0}
+    groups = rdd.discover_groups(rdd.load("folder:pets").train, **asked, device="cpu")
+    assert told["said"] == groups.report.splitlines()[0] and "at a price of 1, and" in groups.report
+    tiny = ["--width", "4", "--iterations", "1", "--batch-real", "4"]
+    says(capsys, "distill", *how, *tiny, "--price", "1", "--group-power", "0", "--out", "dear")
+    says(capsys, "distill", *how, *tiny, "--price", "0.1", "--out", "plain")
+    assert Path("dear/groups.md").read_text() == groups.report + "\n"
+    assert [contents(RunFolder.open(run)).source.price for run in ("dear", "plain")] == [1, None]
+    assert main(["distill", *how, *tiny, "--out", "dear"]) == 2 and "dear" in capsys.readouterr().err
+    for command in ("discover", "distill"):
+        assert main([command, *how, "--price", "1.5"]) == 2 and "'--price': " in capsys.readouterr().err
+    for command in (discover.command_discover, distill.command_distill):
+        assert inspect.signature(command).parameters["price"].default == clustering.PRICE
 
 
 def test_distill_tells_what_is_raised_and_keeps_why_and_what(capsys, monkeypatch):

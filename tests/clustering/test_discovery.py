@@ -5,8 +5,18 @@ import inspect
 import pytest
 import torch
 
-from rdd_nb.clustering.discovery import AUTO, _payer, _Way, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Benefit, Groups, known_groups
+from rdd_nb.clustering.discovery import (
+    AUTO,
+    PRICE,
+    _payer,
+    _report,
+    _Way,
+    at_price,
+    candidates,
+    discover_groups,
+    learnability,
+)
+from rdd_nb.clustering.groups import Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.reference_networks import biased_probabilities
 from rdd_nb.clustering.shares import group_mass, group_shares
 from rdd_nb.clustering.spaces import SPACES, principal, space
@@ -30,8 +40,10 @@ def test_discovered_groups_concentrate_the_minority_and_shuffled_ones_do_not(col
 
 
 def _rows(report):
-    """The rows of its tables, without their heads."""
-    return [line for line in report.splitlines() if line.startswith("| ") and not line.startswith("| groups |")]
+    """The rows of its tables of trials, without their heads; and those of its table of prices."""
+    tried, prices = report.split("\n\nWhat is raised at a price of ")
+    rows = [line for line in tried.splitlines() if line.startswith("| ") and not line.startswith("| groups |")]
+    return rows, prices.splitlines()[4:]
 
 
 def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
@@ -53,7 +65,44 @@ def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
     fair = [b for b in fair if b.balanced > b.mean]
     assert chosen.groups == found.source and chosen.benefit.balanced == max(b.balanced for b in fair)
     rows = [f"| {t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f} |" for t in found.trials]
-    assert [line[: len(row)] for line, row in zip(_rows(found.report), rows, strict=True)] == rows
+    told, prices = _rows(found.report)
+    assert [line[: len(row)] for line, row in zip(told, rows, strict=True)] == rows
+    assert [line.split(" | ")[0] for line in prices] == ["| 0", "| 0.1", "| 0.25", "| 0.5", "| 1"]
+    assert all(
+        (f"| {t.groups} | {t.how} |" if (t := at_price(found.trials, price)) else "| nothing | – |") in line
+        for price, line in zip((0, 0.1, 0.25, 0.5, 1), prices)
+    )
+
+
+def test_what_a_minority_is_worth_is_said_and_not_guessed(worn):
+    """At a higher price, and where all groups count alike, what is raised brings the small more."""
+    some = worn.subset(torch.arange(0, len(worn), 2))
+    found = discover_groups(some, num_groups=4, seed=0, price=1, group_power=0)
+    finals = [trial for trial in found.trials if trial.final]
+    assert {trial.how for trial in finals} == {f"strength {s}" for s in (1, 0.8, 0.6, 0.4, 0.2)}, "1 makes them alike"
+    assert [trial for trial in finals if trial.kept] == [at_price(finals, 1)]
+    bought = [way.benefit.balanced if (way := at_price(finals, price)) else 0 for price in (0, 0.1, 0.25, 0.5, 1)]
+    assert bought == sorted(bought) and bought[-1] > bought[1]
+    none = discover_groups(some.subset(torch.arange(90)), num_groups=2, ipc=2, price=1, group_power=1)
+    assert not none.raised, "groups that count as their size are not raised"
+    defaults = inspect.signature(discover_groups).parameters
+    assert defaults["group_power"].default == DistillConfig().group_power and defaults["price"].default == PRICE
+
+
+def test_a_price_that_would_raise_something_is_told():
+    """Three ways: one free and too small, one that costs a third of what it brings, one that costs more than that."""
+    ways = [
+        Trial("mine", how, Benefit(*numbers, 0.2), True, False)
+        for how, numbers in (("a little", (0.9, 0.5)), ("much", (6, -2)), ("too much", (7, -6.5)))
+    ]
+    assert [at_price(ways, price) for price in (0.1, 0.36, 0.38, 1)] == [None, None, ways[1], ways[1]]
+    said = _report(ways, 0.1).splitlines()[0]
+    assert said.startswith("Nothing is raised: ") and "at a price of at most 0.1 points" in said
+    assert said.endswith(
+        "At a price of 0.5 it would be mine, much: +6.0 where small groups count more, -2.0 in accuracy."
+    )
+    assert "would be" not in _report(ways[:1], 0.1)
+    assert "| 0.38 | mine | much | +6.0 | -2.0 |" in _report(ways, 0.38)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
@@ -112,6 +161,9 @@ def test_bad_requests_are_refused(coloured):
         discover_groups(coloured, "pixels", num_groups=0)
     with pytest.raises(RddError, match="ipc is 0"):
         discover_groups(coloured, ipc=0)
+    for name, value in (("price", 1.5), ("price", float("nan")), ("group_power", -0.1)):
+        with pytest.raises(RddError, match=f"{name} is {value:g}: give a number from 0 to 1"):
+            discover_groups(coloured, **{name: value})
     with pytest.raises(RddError, match="'quadrants' names no groups"):
         known_groups(quadrants(6))
 

@@ -46,6 +46,23 @@ def test_the_change_by_groups_is_their_mean_by_raised_shares():
     found = trials.benefit(plain, raised, groups)
     assert found.balanced == pytest.approx(100 * float(parts[1] / parts.sum())) and found.mean == pytest.approx(10)
     assert trials.benefit(plain, plain, groups) == Benefit(0, 0, 0)
+    assert trials.benefit(plain, raised, groups, power=0).balanced == pytest.approx(50), "each group the same"
+    assert trials.benefit(plain, raised, groups, power=1).balanced == pytest.approx(10), "each as its size"
+
+
+def test_two_groupings_judge_as_far_as_the_first_is_trusted():
+    labels = torch.arange(60) % 2
+    images = torch.randint(0, 256, (60, 1, 8, 8), generator=rng(0), dtype=torch.uint8)
+    trials = Trials(ImageDataset(images, labels, ("one", "two"), *statistics(images)))
+    first, second = (Groups((torch.arange(60) < few).long(), 2, "mine") for few in (6, 20))
+    plain, raised = torch.zeros(60, 12), (torch.rand(60, 12, generator=rng(1)) < 0.3).float()
+    raised[:6] = 1
+    alone = [trials.benefit(plain, raised, groups) for groups in (first, second)]
+    for trust in (0.0, 0.25, 1.0):
+        found = trials.benefit(plain, raised, first, beside=second, trust=trust)
+        assert found.mean == alone[0].mean
+        assert found.balanced == pytest.approx(trust * alone[0].balanced + (1 - trust) * alone[1].balanced)
+        assert found.error > 0
 
 
 def test_a_large_set_is_tried_in_part_and_rare_classes_in_full(monkeypatch):

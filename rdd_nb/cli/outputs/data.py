@@ -144,6 +144,7 @@ class Discover(TypedDict):
     command: Literal["rdd-nb discover"]
     source: SourceFields
     ipc: Annotated[Count, means("synthetic images per class that the trial was for")]
+    price: Annotated[float, means("points of accuracy that a point for the small may cost")]
     seed: int
     data: Annotated[str, means("name of the data")]
     group_power: Annotated[float, means("a raised group counts as its size to this power")]

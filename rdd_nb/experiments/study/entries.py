@@ -181,6 +181,7 @@ def _method_entry(
 
 #: The default before candidates were tried: what was measured then is known by the same settings.
 _FIRST_SPACE = "probabilities"
+_SINCE = {"group_power": "0.3", "price": "0.1"}  # likewise, from before they could be chosen
 
 
 def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
@@ -214,6 +215,9 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
     if isinstance(space, str) and space not in spaces and known.get("space_name") in spaces:
         raise unknown("space", space, spaces, where)
     defaults = {name: repr(default) for name, default in known.items() if name not in arguments}
+    for name, first in _SINCE.items():
+        if space in clustering.SPACES or defaults.get(name) == first:
+            defaults.pop(name, None)
     if space in clustering.SPACES:
         defaults.pop("ipc", None)  # of the trial, which a named space does not make
         if space == _FIRST_SPACE:
