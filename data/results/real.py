@@ -33,10 +33,12 @@ from rdd_nb.models.protocol import PROFILES
 from rdd_nb.models.training import train
 
 TABLE = Path(__file__).with_name("real.csv")
+ALIKE = "robust, groups alike"  # for those who hold every group as dear: group_power 0, at any price that is met
 #: Objective, groups, and the power of their sizes where it is not the default.
 METHODS: dict[str, tuple[str, str | float | None, float | None]] = {
     "plain": ("erm", None, None),
     "robust": ("robust", "auto", None),
+    ALIKE: ("robust", "auto", 0.0),
     "robust, one view": ("robust", "probabilities", None),  # the default before candidates were tried
     "robust known": ("robust", "known", None),
     "group known": ("group", "known", 0.0),  # FairDD
@@ -242,10 +244,11 @@ def one(data: Splits, method: str, seed: int, plain: dict[str, float] | None) ->
     elif kind is not None:
         began = time.perf_counter()
         most = 100 if kind == "dbscan" else 10
+        dear = {"group_power": power, "price": 1.0} if method == ALIKE else {}
         groups = rdd.discover_groups(
-            data.train, kind, seed=seed, device="cpu", num_groups=most, learnable=kind != "dbscan"
+            data.train, kind, seed=seed, device="cpu", num_groups=most, learnable=kind != "dbscan", **dear
         )
-        if method == "robust":
+        if kind == "auto":
             told = {"found": groups.report.split("\n")[0], "seconds": time.perf_counter() - began}
             if not groups.raised and plain is not None:  # the same images, and the same networks on them
                 return plain | told

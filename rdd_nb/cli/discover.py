@@ -122,8 +122,8 @@ def command_discover(
             held.enter_context(locked(folder.path))
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
-        how: dict[str, Any] = {"num_groups": num_groups, "ipc": ipc, "group_power": group_power, "price": price}
-        found = discover_groups(train, **how, seed=seed, device=device, progress=not quiet)
+        how: dict[str, Any] = {"ipc": ipc, "group_power": group_power, "price": price}
+        found = discover_groups(train, num_groups=num_groups, **how, seed=seed, device=device, progress=not quiet)
         told = _told(found, train, config.group_power)
         told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, **how, "seed": seed, **told}
         if as_json:
