@@ -13,6 +13,7 @@ import argparse
 import functools
 import inspect
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ from rdd_nb.core.files import atomic_write
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.evaluation import results
 from rdd_nb.evaluation.results import gain_told, signed
-from rdd_nb.figures import sensitivity_figures, study_figures, trajectory_figures
+from rdd_nb.figures import discovery_figures, sensitivity_figures, study_figures, trajectory_figures
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "study.md"
@@ -715,6 +716,65 @@ def calibration(folder: Path) -> Block:
     return f"{said}\n\n{markdown(head, rows)}\n\n{last}", {}
 
 
+PAID = (1.0, 3.0, 8.0)  # points of the others, where the fronts are read
+
+
+def fronts(folder: Path) -> Block:
+    """What raising buys the rare and costs the others, for groups found, known, and known in part."""
+    path = folder / "fronts.csv"
+    if not path.exists():
+        return ABSENT, {}
+    table = pd.read_csv(path)
+    ways = list(dict.fromkeys(table["groups"]))
+    rows = []
+    for name, part in table.groupby("set", sort=False):
+        lines = part.groupby(["groups", "strength"])[["rare", "others"]].mean()
+        cells = (" / ".join(signed(_bought(lines.loc[way], cost)) for cost in PAID) for way in ways)
+        rows.append([str(name), *cells])
+    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
+    costs = " / ".join(f"{cost:g}" for cost in PAID)
+    said = (
+        f"From `data/results/fronts.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
+        f"{who['torch']}, rdd_nb {who['rdd_nb']}. In the trial, on training images, means over seeds "
+        f"{_several(sorted(table['seed'].unique().tolist()))}: points that the rare gain where the others lose at most "
+        f"{costs}:"
+    )
+    picture = _picture("fronts", "Points that the rare gain against points that the others lose, by groups")
+    draw = functools.partial(discovery_figures.fronts, table)
+    return f"{said}\n\n{markdown(['set', *ways], rows)}\n\n{picture}", {"fronts": draw}
+
+
+def _bought(line: pd.DataFrame, cost: float) -> float:
+    """The most that the rare gain along a line of strengths, between them too, where others lose at most ``cost``."""
+    points = [(0.0, 0.0), *zip(-line.sort_index()["others"], line.sort_index()["rare"])]
+    met = [rare for paid, rare in points if paid <= cost]
+    for (paid, rare), (more, next_rare) in itertools.pairwise(points):
+        if min(paid, more) <= cost <= max(paid, more) and paid != more:
+            met.append(rare + (next_rare - rare) * (cost - paid) / (more - paid))
+    return max(met)
+
+
+#: How much was told of the groups, in %, and the method of ``real.csv`` that it is.
+TOLD = {"0": "robust", **{part: f"robust, {part} % known" for part in ("1", "5", "25")}, "100": "robust known"}
+
+
+def partial(folder: Path) -> Block:
+    """What group labels for a part of the images bring, from none to all."""
+    table = _real(folder)
+    if table is None or TOLD["5"] not in set(table["method"]):
+        return ABSENT, {}
+    rows = []
+    for name, part in table[table["method"].isin((*TOLD.values(), "plain"))].groupby("set", sort=False):
+        if TOLD["5"] in set(part["method"]):
+            rare = "minority" if part["minority"].notna().any() else "rare group"
+            for measure, called in (("accuracy", "all"), (rare, "rare")):
+                level = _level(part, "plain", measure)
+                rows.append([str(name), called, level, *(_gain(part, method, measure) for method in TOLD.values())])
+    head = ("set", "of", "plain, %", *(f"{part} % told" for part in TOLD))
+    said = f"{_measured_real(table)} Gains over plain in points; over several seeds with 95 % t-intervals:"
+    return f"{said}\n\n{markdown(head, rows)}", {}
+
+
 #: Methods of FairDD's protocol in the order of the table, with the words for them.
 FAIRDD = {
     "plain": "plain",
@@ -722,6 +782,7 @@ FAIRDD = {
     "group dbscan": "group-synchronised, DBSCAN in batches",
     "density": "density weights",
     "robust": "robust, groups discovered",
+    "robust, groups alike": "robust, groups discovered, all held as dear",
 }
 
 
@@ -935,6 +996,8 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "real": real,
         "fairdd": fairdd,
         "calibration": calibration,
+        "fronts": fronts,
+        "partial": partial,
         "formations": formations,
         "labels": functools.partial(formations, pairs=TAUGHT, what="soft − hard"),
         "plain-trajectories": functools.partial(

@@ -1,6 +1,8 @@
-"""Groups that were found, as pictures of their members."""
+"""Groups that were found, as pictures of their members, and what raising them buys and costs."""
 
-from rdd_nb.figures.discovery_figures import group_exemplars
+import pandas as pd
+
+from rdd_nb.figures.discovery_figures import fronts, group_exemplars
 from tests.figures.helpers import grey, picture
 
 
@@ -22,3 +24,21 @@ def test_exemplars_of_groups_stand_in_their_row_and_what_is_missing_is_white():
 def test_every_panel_says_what_its_images_tell():
     for axes in chosen().axes:
         assert axes.get_title() and axes.get_xlabel()
+
+
+def test_a_front_runs_from_nothing_through_the_means_of_seeds():
+    rows = [
+        (name, seed, way, strength, rare + seed, -strength)
+        for name in ("clothes", "numerals")
+        for way, rare in (("found", 10), ("known", 20))
+        for strength in (1.0, 0.5)
+        for seed in (0, 2)
+    ]
+    figure = fronts(pd.DataFrame(rows, columns=["set", "seed", "groups", "strength", "rare", "others"]))
+    assert [axes.get_title() for axes in figure.axes] == ["clothes", "numerals"]
+    for axes in figure.axes:
+        found, known = axes.get_lines()
+        assert found.get_xydata().tolist() == [[0, 0], [0.5, 11], [1, 11]]
+        assert known.get_xydata().tolist() == [[0, 0], [0.5, 21], [1, 21]]
+        assert found.get_color() != known.get_color() and found.get_marker() != known.get_marker()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["found", "known"]

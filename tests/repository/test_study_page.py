@@ -260,6 +260,44 @@ def test_the_trial_stands_beside_what_distillation_did(made):
     assert text.endswith("with its sign): 4.0 (−4.0), 3.0 (+3.0).")
 
 
+def test_fronts_are_read_where_the_others_have_paid(made):
+    """Between two strengths along the line; where nobody paid as much, at its highest point."""
+    assert block(made, "fronts") == page.ABSENT
+    who = {"date": "2026-11-30", "processor": "P", "torch": "2", "rdd_nb": "0.1.0"}
+    lines = {"found": ((0.5, 6.0, 0.5), (1.0, 12.0, -2.0)), "known": ((0.5, 10.0, -1.0), (1.0, 8.0, -9.0))}
+    rows = [
+        {"set": "clothes", "seed": seed, "groups": way, "strength": s, "rare": rare + 2 * seed, "others": others, **who}
+        for way, points in lines.items()
+        for s, rare, others in points
+        for seed in (0, 1)
+    ]
+    pd.DataFrame(rows).to_csv(made[1] / "fronts.csv", index=False)
+    text, pictures = page.block("fronts", page.read(made[1]))
+    # found: (−0.5, 7), (2, 13): at 1 it is 7 + 6 · 1.5 / 2.5; known: (1, 11), (9, 9), which more only harms
+    assert "| clothes | +10.6 / +13.0 / +13.0 | +11.0 / +11.0 / +11.0 |" in text
+    assert "the others lose at most 1 / 3 / 8" in text and list(pictures) == ["fronts"]
+    assert pictures["fronts"]().axes
+
+
+def test_what_some_labels_bring_stands_between_none_and_all(made):
+    assert block(made, "partial") == page.ABSENT
+    who = {"date": "2026-11-30", "processor": "P", "torch": "2", "rdd_nb": "0.1.0", "found": ""}
+    scores = {"plain": (60, 20), "robust": (62, 30), "robust, 5 % known": (63, 40), "robust known": (64, 50)}
+    rows = [
+        {"set": name, "seed": seed, "method": method, "accuracy": mean + seed, "rare group": rare, **who}
+        for name in ("numerals", "others")
+        for method, (mean, rare) in scores.items()
+        for seed in (0, 1)
+        if name == "numerals" or "5 %" not in method
+    ]
+    pd.DataFrame(rows).to_csv(made[1] / "real.csv", index=False)
+    text = block(made, "partial")
+    zero = lambda gain: f"{gain}.0 [{gain}.0, {gain}.0]"  # noqa: E731
+    assert f"| numerals | all | 60.5 ± 0.7 | {zero('+2')} | – | {zero('+3')} | – | {zero('+4')} |" in text
+    assert f"| numerals | rare | 20.0 ± 0.0 | {zero('+10')} | – | {zero('+20')} | – | {zero('+30')} |" in text
+    assert "| others |" not in text, "nothing was told there in part"
+
+
 def test_a_rare_stratum_stands_beside_itself_where_it_is_not_rare(made):
     assert block(made, "strata") == page.ABSENT
     shares = {"dress": (0.05, 0.25), "trouser": (0.95, 0.75)}
