@@ -21,7 +21,7 @@ from calibration import rare
 
 import rdd_nb as rdd
 from rdd_nb import clustering
-from rdd_nb.clustering.discovery import STRENGTHS
+from rdd_nb.clustering.choice import STRENGTHS
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.trials import POWER
 from rdd_nb.core import environment

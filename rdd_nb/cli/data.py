@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdd_nb.cli.options import Json, Reading, Root, emit, is_own, load, say
+from rdd_nb.cli.options import Json, Reading, Root, emit, groups_folder, is_own, load, say
 from rdd_nb.core.escaping import terminal
 
 if TYPE_CHECKING:
@@ -75,23 +75,30 @@ def command_cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which decoded pixels of large data are kept on this machine, where, and what they take; or remove them.
+    """Say what is kept on this machine, where, and what it takes; or remove it.
 
-    They are copies that are made again when they are needed. The environment's RDD_NB_CACHE names another folder for
-    them, or says off.
+    That is decoded pixels of large data, and groups that were found; both are made again when they are needed. The
+    environment's RDD_NB_CACHE names another folder for them, or says off.
 
     \b
     Example: rdd-nb data cache --clear
     """
+    from rdd_nb.clustering.groups_file import kept_files
     from rdd_nb.data.image_cache import cache_folder, kept_sets, remove_kept
 
     root = cache_folder()
     found = [] if root is None else remove_kept(root) if clear else kept_sets(root)
     size = sum(each.size for each in found)
+    folder = groups_folder()
+    searches = [] if folder is None else kept_files(folder)
+    searched = sum(file.stat().st_size for file in searches)
+    for file in searches if clear else ():
+        file.unlink(missing_ok=True)
     told: DataCache = {
         "root": None if root is None else str(root),
         "removed": clear,
         "bytes": size,
+        "groups": {"files": len(searches), "bytes": searched},
         "sets": [{"name": each.name, "shape": list(each.shape), "bytes": each.size} for each in found],
     }
     if as_json:
@@ -103,7 +110,10 @@ def command_cache(
     for each in found:
         kind = f"{each.shape[0]:,} images of {'×'.join(map(str, each.shape[1:]))}" if each.shape else "not yet whole"
         print(f"{each.size / 1e9:8.2f} GB  {terminal(each.name)}, {kind}")
-    say(f"{len(found)} set{'s' * (len(found) != 1)}, {size / 1e9:,.2f} GB {'removed from' if clear else 'in'} {root}")
+    what = f"{len(found)} set{'s' * (len(found) != 1)}, {size / 1e9:,.2f} GB"
+    if searches:
+        what += f", and groups found in {len(searches)} file{'s' * (len(searches) != 1)}, {searched / 1e6:,.1f} MB,"
+    say(f"{what} {'removed from' if clear else 'in'} {root}")
 
 
 def _print_names(names: dict[str, str]) -> None:

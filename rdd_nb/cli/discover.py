@@ -28,6 +28,7 @@ from rdd_nb.cli.options import (
     Root,
     Scenario,
     emit,
+    groups_folder,
     load,
     say,
     source_of,
@@ -123,7 +124,8 @@ def command_discover(
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
         how: dict[str, Any] = {"ipc": ipc, "group_power": group_power, "price": price}
-        found = discover_groups(train, num_groups=num_groups, **how, seed=seed, device=device, progress=not quiet)
+        searched = {"num_groups": num_groups, **how, "seed": seed, "device": device, "kept": groups_folder()}
+        found = discover_groups(train, **searched, progress=not quiet)
         told = _told(found, train, config.group_power)
         told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, **how, "seed": seed, **told}
         if as_json:

@@ -25,6 +25,7 @@ from rdd_nb.cli.options import (
     Root,
     Scenario,
     emit,
+    groups_folder,
     is_own,
     load,
     pair,
@@ -184,4 +185,5 @@ def _groups(
         return clustering.known_groups(splits.train)
     how: dict[str, Any] = {k: source[k] for k in ("num_groups", "price") if k in source}
     how |= {"ipc": settings.decoded_ipc, "group_power": settings.group_power, "seed": settings.seed, "device": device}
+    how["kept"] = groups_folder()
     return clustering.discover_groups(splits.train, **how, progress=progress)

@@ -192,6 +192,14 @@ def source_of(
     }
 
 
+def groups_folder() -> Path | None:
+    """Where groups that were found are kept: a folder of the cache, and None where that is off."""
+    from rdd_nb.data.image_cache import cache_folder
+
+    root = cache_folder()
+    return None if root is None else root / "groups"
+
+
 def load(source: dict[str, Any], root: Path | None, download: bool = True) -> Splits:
     """The data that ``source`` names, shifted by its scenario; what the loader remarks goes to stderr.
 

@@ -5,8 +5,9 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 """
 
 from rdd_nb.clustering.agreement import stability
+from rdd_nb.clustering.choice import PRICE, at_price
 from rdd_nb.clustering.density import density_weights
-from rdd_nb.clustering.discovery import AUTO, PRICE, at_price, candidates, discover_groups, learnability
+from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups

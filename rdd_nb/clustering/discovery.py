@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import hashlib
+import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdd_nb.clustering.groups import Benefit, Groups, Trial
+from rdd_nb.clustering.choice import PRICE, choose
+from rdd_nb.clustering.groups import Groups
+from rdd_nb.clustering.groups_file import KeptGroups
 from rdd_nb.clustering.kmeans import kmeans
 from rdd_nb.clustering.partial_labels import UNKNOWN, extended
 from rdd_nb.clustering.reference_networks import biased_stages, held_out_probabilities
@@ -24,19 +26,11 @@ from rdd_nb.clustering.trials import POWER, Trials
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["AUTO", "PRICE", "at_price", "candidates", "discover_groups", "learnability"]
+__all__ = ["AUTO", "candidates", "discover_groups", "learnability"]
 
 AUTO = "auto"
-SCREENED = (1.0, 0.7, 0.4)  # strengths that every candidate is tried at
-STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; at 1 / (1 − group_power) all groups count alike
-FINALISTS = 2  # candidates that are tried again
-PRICE = 0.1  # points of held-out accuracy that a point for the small may cost, a standard error included
-PRICES = (0, 0.1, 0.25, 0.5, 1)  # that the report compares
-TOLD = 0.5  # points that a class loses before it is named
 RAISED = "probabilities before and after raising"
 STAGES = (1, 2, 4)  # epochs of the biased network: what it believes between the easy rule and the hard cases
-LEAST = 1.0  # points that it must bring, and
-CERTAIN = 2  # standard errors
 
 
 def discover_groups(
@@ -52,6 +46,7 @@ def discover_groups(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    kept: str | os.PathLike[str] | None = None,
 ) -> Groups:
     """Groups within each class, found without any group label, and how far each is to be raised.
 
@@ -86,6 +81,8 @@ def discover_groups(
         seed: of the networks, the clusterings and the trial.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         progress: with ``"auto"``, say on stderr what is being done, and in the end how long each part took.
+        kept: with ``"auto"``, a folder where candidates and results are kept, and taken from when the same is asked
+            again (:class:`~rdd_nb.clustering.groups_file.KeptGroups`): for another price only the trial is made anew.
 
     Raises:
         RddError: no such space, ``num_groups`` or ``ipc`` below 1, ``group_power`` or ``price`` outside [0, 1], no
@@ -106,8 +103,22 @@ def discover_groups(
         if space_name != AUTO or bool((known != UNKNOWN).all()):
             return partly[0]
     if space_name == AUTO:
+        keeper = KeptGroups(kept, data, device, num_groups=num_groups, seed=seed)
+        told_of = "" if known is None else hashlib.sha256(known.cpu().numpy().tobytes()).hexdigest()
+        asked = {"learnable": learnable, "ipc": ipc, "group_power": group_power, "price": price, "known": told_of}
         with _Clock(progress) as clock:
-            return _tried(data, num_groups, learnable, ipc, group_power, price, seed, device, clock, partly)
+
+            def search() -> list[Groups]:
+                with clock.part("views of the data"):
+                    found, _ = keeper.or_found(lambda: candidates(data, num_groups, seed, device))
+                with clock.part("trials"):
+                    trials = Trials(data, ipc=ipc, seed=seed, device=device)
+                    return [choose(trials, found, partly, data.class_names, group_power, price, learnable)]
+
+            (groups,), again = keeper.or_found(search, **asked)
+            if again:
+                clock.line.set_description_str("groups: as they were found before")
+            return groups
     points = space(data, space_name, seed, device)
     groups = Groups(kmeans(points, data.labels, num_groups, seed), num_groups, space_name)
     return replace(groups, learnable=learnability(groups, data, seed, device=device)) if learnable else groups
@@ -167,148 +178,6 @@ class _Clock(contextlib.ExitStack):
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
         spent = ", ".join(f"{part} {seconds:.0f} s" for part, seconds in self.seconds.items())
         self.line.set_description_str(f"groups: {sum(self.seconds.values()):.0f} s ({spent})")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Way:
-    """One way of raising: groups with their ``learnable``, and what the trial said, of each class too."""
-
-    groups: Groups
-    how: str
-    benefit: Benefit
-    classes: Tensor
-
-
-def _tried(
-    data: ImageDataset,
-    num_groups: int,
-    learnable: bool,
-    ipc: int,
-    power: float,
-    price: float,
-    seed: int,
-    device: str,
-    clock: _Clock,
-    partly: tuple[Groups, float] | None,
-) -> Groups:
-    with clock.part("trials"):
-        trials = Trials(data, ipc=ipc, seed=seed, device=device)
-    with clock.part("views of the data"):
-        found = list(candidates(data, num_groups, seed, device))
-    # All are judged by the same groups: its own would praise a candidate for whatever it makes small.
-    asked: dict[str, Any] = {"groups": found[1], "power": power}
-    if partly is not None:
-        known, trust = partly
-        in_full = torch.ones(data.num_classes, known.num_groups, dtype=torch.float64)
-        asked |= {"groups": known, "beside": found[1], "trust": trust}
-        found.insert(0, replace(known, learnable=in_full))
-
-    def judged(groups: Groups, strengths: Sequence[float], round: int) -> list[_Way]:
-        ways = [_raised(groups, strength) for strength in (0.0, *strengths)]
-        with clock.part("trials"):
-            plain, *all_right = (trials.judge(way, power, round) for way in ways)
-        return [
-            _Way(way, f"strength {strength:g}", trials.benefit(plain, right, **asked), trials.by_class(plain, right))
-            for way, strength, right in zip(ways[1:], strengths, all_right)
-        ]
-
-    screened = [max(judged(groups, SCREENED, 0), key=lambda way: way.benefit.value) for groups in found]
-    order = sorted(range(len(found)), key=lambda place: -screened[place].benefit.value)
-    if not learnable:
-        return replace(found[order[0]], learnable=None)
-    # On other small sets than those that chose them: the best of many is lucky.
-    strengths = [each for each in STRENGTHS if each * (1 - power) <= 1]  # beyond it nothing changes
-    tried = [way for place in order[:FINALISTS] for way in judged(found[place], strengths, 1)]
-    finals = [_trial(way, final=True) for way in tried]
-    best = at_price(finals, price)
-    chosen = None if best is None else tried[finals.index(best)]
-    kept = _raised(found[order[0]], 0) if chosen is None else chosen.groups
-    told = [_trial(screened[place], final=False, kept=place in order[:FINALISTS]) for place in order]
-    told += [replace(trial, kept=trial is best) for trial in finals]
-    return replace(kept, report=_report(told, price, _payer(chosen, data.class_names)), trials=tuple(told))
-
-
-def at_price(trials: Sequence[Trial], price: float) -> Trial | None:
-    """Of the final ``trials``, the one whose groups are raised at ``price``; None where nothing is.
-
-    Raising may cost ``price`` points of held-out accuracy for each point that it brings to the small, a standard error
-    included, and must bring a point and two standard errors on average of small and large, and more to the small than
-    to all. That nobody pays more is the condition; the aim is that the small gain: of what meets it, what brings most
-    to them is taken.
-
-    >>> ways = [Trial("mine", how, Benefit(gain, mean, 0.2), True, False) for how, gain, mean in
-    ...         (("a little", 4.0, 0.5), ("much", 9.0, -2.0), ("too much", 10.0, -9.0))]
-    >>> [way.how if (way := at_price(ways, price)) else None for price in (0.1, 0.5)]
-    ['a little', 'much']
-    """
-    fair = [trial for trial in trials if trial.final and _pays(trial.benefit, price)]
-    return max(fair, key=lambda trial: trial.benefit.balanced, default=None)
-
-
-def _raised(groups: Groups, strength: float) -> Groups:
-    """Candidate ``groups``, raised by ``strength`` times their learnability."""
-    assert groups.learnable is not None
-    return replace(groups, learnable=strength * groups.learnable)
-
-
-def _pays(benefit: Benefit, price: float) -> bool:
-    unharmed = benefit.mean - benefit.error >= -price * benefit.balanced
-    served = benefit.balanced > benefit.mean  # else it is not the small that it is good for
-    return unharmed and served and benefit.value >= max(LEAST, CERTAIN * benefit.error)
-
-
-def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
-    """Which class loses most by what is raised, in a sentence; nothing where none loses half a point."""
-    if chosen is None:
-        return ""
-    worst = int(chosen.classes.nan_to_num(torch.inf).argmin())
-    lost = float(chosen.classes[worst])
-    return f" The class that pays most, {names[worst]}, loses {-lost:.1f}." if lost <= -TOLD else ""
-
-
-def _trial(way: _Way, final: bool, kept: bool = False) -> Trial:
-    return Trial(way.groups.source, way.how, way.benefit, final, kept)
-
-
-def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> str:
-    """In words and as Markdown tables: which candidates there were, what each trial said, and what follows."""
-
-    def cells(t: Trial) -> str:
-        return f"{t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f}"
-
-    def rows(final: bool) -> list[str]:
-        return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in trials if t.final == final]
-
-    prices = {each: at_price(trials, each) for each in sorted({*PRICES, price})}
-    chosen = prices[price]
-    if chosen is None:
-        said = (
-            f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
-            f"standard errors, and more to small groups than to all, at a price of at most {price:g} points of "
-            "accuracy for a point that small groups gain. Robust matching is plain matching here."
-        )
-        dearer = next(((each, t) for each, t in prices.items() if each > price and t is not None), None)
-        if dearer is not None:
-            at, other = dearer
-            said += (
-                f" At a price of {at:g} it would be {other.groups}, {other.how}: {other.benefit.balanced:+.1f} where "
-                f"small groups count more, {other.benefit.mean:+.1f} in accuracy."
-            )
-    else:
-        brought = chosen.benefit
-        said = (
-            f"Raised: {chosen.groups}, {chosen.how}. On held-out training images that changed the accuracy in "
-            f"which small groups count more by {brought.balanced:+.1f} points, and the accuracy by {brought.mean:+.1f}."
-            f"{payer}"
-        )
-    head, line = "groups | raised by | small groups count more | all alike |", "---|---|---:|---:|"
-    average = [f"| {head} average ± error |", f"|{line}---:|"]
-    first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
-    second = ["The best two, tried again on other sets:", "", *average, *rows(final=True)]
-    each = [f"| {at:g} | {'nothing | – | – | –' if t is None else cells(t)} |" for at, t in prices.items()]
-    third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
-    third += [f"| price | {head}", f"|---:|{line}", *each]
-    return "\n".join([said, "", *first, "", *second, "", *third])
 
 
 def learnability(

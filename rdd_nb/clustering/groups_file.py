@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
 import io
 import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +19,15 @@ import pydantic
 import torch
 
 from rdd_nb.clustering.groups import Groups, Trial
+from rdd_nb.core import environment
+from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
-from rdd_nb.core.folders import parse_arrays
+from rdd_nb.core.folders import Folder, parse_arrays
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["groups_from_bytes", "groups_to_bytes"]
+__all__ = ["KeptGroups", "groups_from_bytes", "groups_to_bytes", "kept_files"]
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def groups_to_bytes(groups: Groups, seconds: float = 0.0) -> bytes:
@@ -57,3 +68,60 @@ def groups_from_bytes(held: bytes, data: ImageDataset) -> tuple[Groups, float]:
     if not fits:
         raise RddError(f"these are groups of other data than {data.name!r}: find them anew")
     return groups, seconds
+
+
+class KeptGroups:
+    """A folder of groups that were found, known again by the contents of the data and by all that decides about them.
+
+    That is what is asked for, this package's code, the version of PyTorch, and what computes: what is taken from here
+    is to the bit what would be found anew. What is damaged, or cannot be written, is found anew.
+
+    Args:
+        folder: where; None to keep nothing.
+        data: what groups are looked for in.
+        device: what computes.
+        asked: what else decides about all of them.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, data: ImageDataset, device: str, **asked: Any) -> None:
+        self.folder, self.data = None if folder is None else Folder(folder), data
+        if self.folder is not None:
+            where = environment.describe(pick_device(device))
+            self.asked = {
+                "data": [data.digest, data.num_classes, data.mean, data.std],
+                "code": _code(),
+                "where": [where[name] for name in ("torch", "device", "processor", "threads")],
+                **asked,
+            }
+
+    def or_found(self, find: Callable[[], Iterable[Groups]], **asked: Any) -> tuple[list[Groups], bool]:
+        """The groups of this data for which the same was ``asked``, and whether they were here; else found and kept."""
+        if self.folder is None:
+            return list(find()), False
+        told = json.dumps({**self.asked, **asked}, sort_keys=True)
+        name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
+        with contextlib.suppress(OSError, RddError, KeyError):  # cut short, the archive in the archive may be read
+            each = parse_arrays(self.folder.read(name), name, "groups", "find them anew")
+            return [groups_from_bytes(each[str(k)].tobytes(), self.data)[0] for k in range(len(each))], True
+        found, buffer = list(find()), io.BytesIO()
+        held = {str(k): np.frombuffer(groups_to_bytes(groups), np.uint8) for k, groups in enumerate(found)}
+        np.savez(buffer, **held)  # type: ignore[arg-type]
+        with contextlib.suppress(OSError, RddError):
+            self.folder.make()
+            self.folder.write(name, buffer.getvalue())
+        return found, False
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The files of :class:`KeptGroups` in ``folder``, and no others."""
+    named = re.compile(r"[0-9a-f]{32}\.npz")
+    return sorted(file for file in folder.glob("*.npz") if named.fullmatch(file.name) and file.is_file())
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of this package's code, as other code might find other groups."""
+    total = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()

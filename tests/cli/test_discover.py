@@ -54,7 +54,7 @@ def found(data: ImageDataset, strength: float) -> Groups:
     """In class 0 the minority apart, in class 1 a single group; raised as far as ``strength`` says."""
     ids = torch.where(data.labels == 0, data.groups * 2, 0)
     trials = tuple(dataclasses.replace(trial, kept=trial.kept and strength > 0) for trial in TRIALS)
-    report = clustering.discovery._report(trials)
+    report = clustering.choice._report(trials)
     return Groups(ids, 3, "colour (3 groups)", strength * torch.ones(2, 3).double(), report, trials)
 
 
@@ -319,3 +319,22 @@ def test_its_help_has_an_example_and_its_default_is_that_of_a_distillation(capsy
     text = says(capsys, "discover", "--help")
     assert "rdd-nb discover --data digits" in text
     assert inspect.signature(discover.command_discover).parameters["ipc"].default == DistillConfig().ipc
+
+
+def test_groups_that_discover_found_are_taken_by_distill_and_told_by_data_cache(capsys, monkeypatch, tmp_path):
+    pets()
+    monkeypatch.setenv("RDD_NB_CACHE", str(tmp_path / "cache"))
+    how = ["--data", "folder:pets", "--num-groups", "2", "--ipc", "2", "--device", "cpu"]
+    first = says(capsys, "discover", *how, "--quiet")
+    with monkeypatch.context() as patched:
+        patched.setattr(clustering.discovery, "candidates", pytest.fail)
+        patched.setattr(clustering.discovery, "Trials", pytest.fail)
+        assert says(capsys, "discover", *how, "--quiet") == first
+        says(
+            capsys, "distill", *how, "--width", "4", "--iterations", "1", "--batch-real", "4", "--out", "run", "--quiet"
+        )
+    assert Path("run/groups.md").read_text().splitlines()[0] == first.splitlines()[0]
+    assert "and groups found in 2 files, 0.0 MB, in " in says(capsys, "data", "cache")
+    told = json.loads(says(capsys, "data", "cache", "--clear", "--json"))
+    assert told["groups"]["files"] == 2 and told["groups"]["bytes"] > 0 and told["removed"]
+    assert "groups found" not in says(capsys, "data", "cache")

@@ -72,7 +72,7 @@ def planted(data) -> Groups:
         Trial("colour", "strength 1", Benefit(math.nan, 1.0, math.inf), last, True) for last in (False, True)
     )
     strength = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).double()
-    return Groups(data.groups.clone(), 2, "colour", strength, clustering.discovery._report(trials), trials)
+    return Groups(data.groups.clone(), 2, "colour", strength, clustering.choice._report(trials), trials)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from rdd_nb.clustering import discovery, groups_file
 from rdd_nb.clustering.groups import Benefit, Groups, Trial
-from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes
+from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes, kept_files
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
@@ -48,3 +49,81 @@ def test_other_bytes_are_refused():
     for held in (b"", b"broken", whole[: len(whole) // 2]):
         with pytest.raises(RddError, match="find them anew"):
             groups_from_bytes(held, DATA)
+
+
+# --- groups that were found before --------------------------------------------------------------------------------
+
+
+def searched(data, folder, **how):
+    """What is found, and how many networks' worth of views and trials it took."""
+    made = {"views": 0, "trials": 0}
+
+    def count(name, function):
+        def counted(*given, **more):
+            made[name] += 1
+            return function(*given, **more)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "candidates", count("views", discovery.candidates))
+        patch.setattr(discovery, "Trials", count("trials", discovery.Trials))
+        found = discovery.discover_groups(data, kept=folder, **{"num_groups": 2, "ipc": 2, "device": "cpu", **how})
+    return found, made
+
+
+@pytest.fixture
+def few(coloured):
+    return coloured.subset(torch.arange(90))
+
+
+def same(one, other):
+    return groups_to_bytes(one) == groups_to_bytes(other)
+
+
+def test_who_asks_the_same_again_does_not_wait_again(few, tmp_path):
+    first, made = searched(few, tmp_path / "groups")
+    assert made == {"views": 1, "trials": 1} and len(kept_files(tmp_path / "groups")) == 2
+    again, made = searched(few, tmp_path / "groups")
+    assert made == {"views": 0, "trials": 0} and same(first, again) and again.trials == first.trials
+    assert same(first, searched(few, None)[0]), "to the bit what is found without a folder"
+
+
+@pytest.mark.parametrize("how", [{"price": 0.5}, {"ipc": 1}, {"group_power": 0}, {"known": torch.arange(90) % 3 - 1}])
+def test_the_views_serve_for_another_trial(few, tmp_path, how):
+    searched(few, tmp_path)
+    found, made = searched(few, tmp_path, **how)
+    assert made == {"views": 0, "trials": 1} and same(found, searched(few, None, **how)[0])
+
+
+@pytest.mark.parametrize("change", ["seed", "images", "labels", "statistics", "code"])
+def test_what_decides_about_groups_is_asked_for(few, tmp_path, change, monkeypatch):
+    searched(few, tmp_path)
+    how, data = {"seed": 1} if change == "seed" else {}, few
+    if change == "images":
+        data = dataclasses.replace(few, images=few.images.flip(3))
+    if change == "labels":
+        data = dataclasses.replace(few, labels=few.labels.roll(1))
+    if change == "statistics":
+        data = few.with_statistics((0.1,) * 3, few.std)
+    if change == "code":
+        monkeypatch.setattr(groups_file, "_code", lambda: "another")
+    assert searched(data, tmp_path, **how)[1] == {"views": 1, "trials": 1}
+
+
+def test_what_is_damaged_or_cannot_be_written_is_found_anew(few, tmp_path):
+    first, _ = searched(few, tmp_path / "groups")
+    for file in kept_files(tmp_path / "groups"):
+        file.write_bytes(file.read_bytes()[:-50])
+    again, made = searched(few, tmp_path / "groups")
+    assert made == {"views": 1, "trials": 1} and same(first, again)
+    (tmp_path / "file").write_text("in the way")
+    assert same(searched(few, tmp_path / "file" / "groups")[0], first)
+    (tmp_path / "groups" / "notes.npz").write_text("somebody's")
+    assert len(kept_files(tmp_path / "groups")) == 2
+
+
+def test_the_digest_of_the_code_is_of_every_module():
+    told = groups_file._code()
+    assert len(told) == 64 and told == groups_file._code()
+    assert (groups_file.PACKAGE / "clustering" / "trials.py").is_file()

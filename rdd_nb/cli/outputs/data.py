@@ -37,12 +37,20 @@ class KeptPixels(TypedDict):
     bytes: Annotated[Count, means("on the disk")]
 
 
+class KeptSearches(TypedDict):
+    """What is kept of groups that were found."""
+
+    files: Annotated[Count, means("candidates and results of searches")]
+    bytes: Annotated[Count, means("on the disk")]
+
+
 class DataCache(TypedDict):
     """``rdd-nb data cache``."""
 
     root: Annotated[str | None, means("the folder; null where the cache is off")]
-    removed: Annotated[bool, means("whether the sets were removed now")]
-    bytes: Annotated[Count, means("of all sets together")]
+    removed: Annotated[bool, means("whether all of it was removed now")]
+    bytes: Annotated[Count, means("of all sets of pixels together")]
+    groups: Annotated[KeptSearches, means("groups that were found")]
     sets: Annotated[list[KeptPixels], means("what was used last comes first")]
 
 

@@ -199,7 +199,9 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
             raise RddError(f"{where}: known groups take no arguments: write groups: known")
         return {"kind": kind, "arguments": {}, "defaults": {}}
     parameters = inspect.signature(clustering.discover_groups).parameters
-    known = {n: p.default for n, p in parameters.items() if n not in ("data", "known", "seed", "device", "progress")}
+    known = {
+        n: p.default for n, p in parameters.items() if n not in ("data", "known", "seed", "device", "progress", "kept")
+    }
     for name in given:
         if name not in known:
             raise unknown("argument of discover_groups", name, known, where)

@@ -1,0 +1,173 @@
+"""Which groups are raised, and how far: every candidate is tried, and one way is taken that is worth its price."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rdd_nb.clustering.groups import Benefit, Groups, Trial
+from rdd_nb.clustering.trials import Trials
+
+__all__ = ["PRICE", "at_price", "choose"]
+
+SCREENED = (1.0, 0.7, 0.4)  # strengths that every candidate is tried at
+STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; at 1 / (1 − group_power) all groups count alike
+FINALISTS = 2  # candidates that are tried again
+PRICE = 0.1  # points of held-out accuracy that a point for the small may cost, a standard error included
+PRICES = (0, 0.1, 0.25, 0.5, 1)  # that the report compares
+TOLD = 0.5  # points that a class loses before it is named
+LEAST = 1.0  # points that it must bring, and
+CERTAIN = 2  # standard errors
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """One way of raising: groups with their ``learnable``, and what the trial said, of each class too."""
+
+    groups: Groups
+    how: str
+    benefit: Benefit
+    classes: Tensor
+
+
+def choose(
+    trials: Trials,
+    found: Sequence[Groups],
+    partly: tuple[Groups, float] | None,
+    names: Sequence[str],
+    power: float,
+    price: float,
+    learnable: bool = True,
+) -> Groups:
+    """The candidate that is raised, as far as is worth its price, with what was tried.
+
+    All are judged by the same groups, the second of the candidates: its own would praise a candidate for whatever it
+    makes small.
+
+    Args:
+        trials: of the data that the candidates are groups of.
+        found: the candidates, with their ``learnable``.
+        partly: groups that are known in part and extended, a candidate too, and how far they are to be trusted: as far
+            they judge in the place of the second candidate.
+        names: of the classes.
+        power: what groups count as, in the sets and where they are judged: their size to this power.
+        price: see :func:`at_price`.
+        learnable: False for the best candidate as it is, raised in full.
+    """
+    asked: dict[str, Any] = {"groups": found[1], "power": power}
+    if partly is not None:
+        known, trust = partly
+        in_full = torch.ones(trials.classes, known.num_groups, dtype=torch.float64)
+        asked |= {"groups": known, "beside": found[1], "trust": trust}
+        found = [replace(known, learnable=in_full), *found]
+
+    def judged(groups: Groups, strengths: Sequence[float], round: int) -> list[_Way]:
+        ways = [_raised(groups, strength) for strength in (0.0, *strengths)]
+        plain, *all_right = (trials.judge(way, power, round) for way in ways)
+        return [
+            _Way(way, f"strength {strength:g}", trials.benefit(plain, right, **asked), trials.by_class(plain, right))
+            for way, strength, right in zip(ways[1:], strengths, all_right)
+        ]
+
+    screened = [max(judged(groups, SCREENED, 0), key=lambda way: way.benefit.value) for groups in found]
+    order = sorted(range(len(found)), key=lambda place: -screened[place].benefit.value)
+    if not learnable:
+        return replace(found[order[0]], learnable=None)
+    # On other small sets than those that chose them: the best of many is lucky.
+    strengths = [each for each in STRENGTHS if each * (1 - power) <= 1]  # beyond it nothing changes
+    tried = [way for place in order[:FINALISTS] for way in judged(found[place], strengths, 1)]
+    finals = [_trial(way, final=True) for way in tried]
+    best = at_price(finals, price)
+    chosen = None if best is None else tried[finals.index(best)]
+    kept = _raised(found[order[0]], 0) if chosen is None else chosen.groups
+    told = [_trial(screened[place], final=False, kept=place in order[:FINALISTS]) for place in order]
+    told += [replace(trial, kept=trial is best) for trial in finals]
+    return replace(kept, report=_report(told, price, _payer(chosen, names)), trials=tuple(told))
+
+
+def at_price(trials: Sequence[Trial], price: float) -> Trial | None:
+    """Of the final ``trials``, the one whose groups are raised at ``price``; None where nothing is.
+
+    Raising may cost ``price`` points of held-out accuracy for each point that it brings to the small, a standard error
+    included, and must bring a point and two standard errors on average of small and large, and more to the small than
+    to all. That nobody pays more is the condition; the aim is that the small gain: of what meets it, what brings most
+    to them is taken.
+
+    >>> ways = [Trial("mine", how, Benefit(gain, mean, 0.2), True, False) for how, gain, mean in
+    ...         (("a little", 4.0, 0.5), ("much", 9.0, -2.0), ("too much", 10.0, -9.0))]
+    >>> [way.how if (way := at_price(ways, price)) else None for price in (0.1, 0.5)]
+    ['a little', 'much']
+    """
+    fair = [trial for trial in trials if trial.final and _pays(trial.benefit, price)]
+    return max(fair, key=lambda trial: trial.benefit.balanced, default=None)
+
+
+def _raised(groups: Groups, strength: float) -> Groups:
+    """Candidate ``groups``, raised by ``strength`` times their learnability."""
+    assert groups.learnable is not None
+    return replace(groups, learnable=strength * groups.learnable)
+
+
+def _pays(benefit: Benefit, price: float) -> bool:
+    unharmed = benefit.mean - benefit.error >= -price * benefit.balanced
+    served = benefit.balanced > benefit.mean  # else it is not the small that it is good for
+    return unharmed and served and benefit.value >= max(LEAST, CERTAIN * benefit.error)
+
+
+def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
+    """Which class loses most by what is raised, in a sentence; nothing where none loses half a point."""
+    if chosen is None:
+        return ""
+    worst = int(chosen.classes.nan_to_num(torch.inf).argmin())
+    lost = float(chosen.classes[worst])
+    return f" The class that pays most, {names[worst]}, loses {-lost:.1f}." if lost <= -TOLD else ""
+
+
+def _trial(way: _Way, final: bool, kept: bool = False) -> Trial:
+    return Trial(way.groups.source, way.how, way.benefit, final, kept)
+
+
+def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> str:
+    """In words and as Markdown tables: which candidates there were, what each trial said, and what follows."""
+
+    def cells(t: Trial) -> str:
+        return f"{t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f}"
+
+    def rows(final: bool) -> list[str]:
+        return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in trials if t.final == final]
+
+    prices = {each: at_price(trials, each) for each in sorted({*PRICES, price})}
+    chosen = prices[price]
+    if chosen is None:
+        said = (
+            f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
+            f"standard errors, and more to small groups than to all, at a price of at most {price:g} points of "
+            "accuracy for a point that small groups gain. Robust matching is plain matching here."
+        )
+        dearer = next(((each, t) for each, t in prices.items() if each > price and t is not None), None)
+        if dearer is not None:
+            at, other = dearer
+            said += (
+                f" At a price of {at:g} it would be {other.groups}, {other.how}: {other.benefit.balanced:+.1f} where "
+                f"small groups count more, {other.benefit.mean:+.1f} in accuracy."
+            )
+    else:
+        brought = chosen.benefit
+        said = (
+            f"Raised: {chosen.groups}, {chosen.how}. On held-out training images that changed the accuracy in "
+            f"which small groups count more by {brought.balanced:+.1f} points, and the accuracy by {brought.mean:+.1f}."
+            f"{payer}"
+        )
+    head, line = "groups | raised by | small groups count more | all alike |", "---|---|---:|---:|"
+    average = [f"| {head} average ± error |", f"|{line}---:|"]
+    first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
+    second = ["The best two, tried again on other sets:", "", *average, *rows(final=True)]
+    each = [f"| {at:g} | {'nothing | – | – | –' if t is None else cells(t)} |" for at, t in prices.items()]
+    third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
+    third += [f"| price | {head}", f"|---:|{line}", *each]
+    return "\n".join([said, "", *first, "", *second, "", *third])
