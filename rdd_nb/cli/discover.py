@@ -107,9 +107,9 @@ def command_discover(
     from rdd_nb.core.device import pick_device
     from rdd_nb.distillation.config import DistillConfig
 
-    config = DistillConfig(
-        ipc=ipc, seed=seed, group_power=group_power
-    )  # complains of what no distillation takes, before data are read
+    # What no distillation takes is complained of before data are read.
+    how = DistillConfig(ipc=ipc, seed=seed, group_power=group_power).model_dump(include={"ipc", "seed", "group_power"})
+    how["price"] = price
     pick_device(device)
     source = source_of(data, scenario, option, data_seed, reading)
     folder = None if out is None else Folder(out)
@@ -123,11 +123,10 @@ def command_discover(
             held.enter_context(locked(folder.path))
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
-        how: dict[str, Any] = {"ipc": ipc, "group_power": group_power, "price": price}
-        searched = {"num_groups": num_groups, **how, "seed": seed, "device": device, "kept": groups_folder()}
-        found = discover_groups(train, **searched, progress=not quiet)
-        told = _told(found, train, config.group_power)
-        told = {"command": COMMAND, "source": {**source, "num_groups": num_groups}, **how, "seed": seed, **told}
+        where: dict[str, Any] = {"device": device, "kept": groups_folder(), "progress": not quiet}
+        found = discover_groups(train, num_groups=num_groups, **how, **where)
+        source["num_groups"] = num_groups
+        told = {"command": COMMAND, "source": source, **how, **_told(found, train, group_power)}
         if as_json:
             emit(cast("Discover", {**told, "out": None if out is None else str(out)}))
         else:
