@@ -19,6 +19,7 @@ from rdd_nb.cli.options import (
     Data,
     DataSeed,
     Device,
+    GroupPower,
     Json,
     NumGroups,
     Options,
@@ -77,9 +78,7 @@ def command_discover(
     num_groups: NumGroups = 10,
     price: Price = PRICE,
     ipc: Annotated[int, typer.Option(help="Images per class of the set that is to be made, for the trial.")] = 10,
-    group_power: Annotated[
-        float, typer.Option(help="What a group raised in full counts as: its size to this power.", min=0, max=1)
-    ] = 0.3,
+    group_power: GroupPower = 0.3,
     seed: Annotated[int, typer.Option(help="Of the networks, the clusterings and the trial.")] = 0,
     out: Annotated[
         Path | None,

@@ -42,6 +42,9 @@ Reading = Any  #: how data are read: what :func:`reads_data` makes options of
 NumGroups = Annotated[
     int, typer.Option(help="Groups to discover in each class.", min=1, rich_help_panel=SOURCE, show_default=True)
 ]
+GroupPower = Annotated[
+    float, typer.Option(help="What a group that is raised in full counts as: its size to this power.", min=0, max=1)
+]
 PRICE = 0.1  #: the default of :func:`rdd_nb.clustering.discover_groups`, which would take long to import
 Price = Annotated[
     float,
