@@ -41,7 +41,7 @@ def discover_groups(
     learnable: bool = True,
     ipc: int = 10,
     group_power: float = POWER,
-    price: float = PRICE,
+    price: float | None = None,
     known: Tensor | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -70,9 +70,9 @@ def discover_groups(
         group_power: what a group that is raised in full counts as, to be made and in the trial's eyes: its size to
             this power (:class:`~rdd_nb.DistillConfig` has the same). At 0 all groups count alike.
         price: how many points of accuracy, on images that come as the training set's do, a point for the small may
-            cost, from 0 to 1. No trial can know what a minority is worth. The default, a tenth, is for those who want
-            nobody harmed; 1, with ``group_power=0``, for those whose data will come in other proportions, and who hold
-            every group as dear.
+            cost, from 0 to 1. No trial can know what a minority is worth. The default is a tenth, for those who want
+            nobody harmed, and 1 where some groups are ``known``: who names groups says that they count. For data that
+            will come in other proportions, and where every group is as dear, 1 goes with ``group_power=0``.
         known: int64 ``[N]``, group labels where there are some, and −1. With all of them they are the groups, and
             nothing is tried. With a part, their extension to the rest
             (:func:`~rdd_nb.clustering.partial_labels.extended_groups`) is one more candidate of ``"auto"``, and all
@@ -94,11 +94,13 @@ def discover_groups(
         raise RddError(f"num_groups is {num_groups}: ask for at least 1 group a class")
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
+    some = known is not None and bool((known != UNKNOWN).any())
+    price = price if price is not None else 1.0 if some else PRICE
     for name, value in (("group_power", group_power), ("price", price)):
         if not 0 <= value <= 1:
             raise RddError(f"{name} is {value:g}: give a number from 0 to 1")
     partly = None
-    if known is not None and bool((known != UNKNOWN).any()):
+    if known is not None and some:
         partly = extended(data, known, seed, device)
         if space_name != AUTO or bool((known != UNKNOWN).all()):
             return partly[0]

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from rdd_nb.clustering.choice import PRICE, at_price
+from rdd_nb.clustering.choice import at_price
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.clustering.reference_networks import biased_probabilities
@@ -77,7 +77,7 @@ def test_what_a_minority_is_worth_is_said_and_not_guessed(worn):
     none = discover_groups(some.subset(torch.arange(90)), num_groups=2, ipc=2, price=1, group_power=1)
     assert not none.raised, "groups that count as their size are not raised"
     defaults = inspect.signature(discover_groups).parameters
-    assert defaults["group_power"].default == DistillConfig().group_power and defaults["price"].default == PRICE
+    assert defaults["group_power"].default == DistillConfig().group_power
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])

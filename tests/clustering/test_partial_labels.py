@@ -67,7 +67,11 @@ def test_a_part_of_the_labels_is_one_more_candidate_and_never_the_only_one(worn)
     assert any(name.startswith("known in part (") for name in first) and len(first) == 7 and found.raised
     assert found.source in sorted(first, key=first.get)[-2:] and "known in part" in max(first, key=first.get)
     finals = [trial for trial in found.trials if trial.final]
-    assert [trial for trial in finals if trial.kept] == [at_price(finals, PRICE)]
+    assert [trial for trial in finals if trial.kept] == [at_price(finals, 1)], "who names groups says that they count"
+    cheap = discover_groups(worn, num_groups=4, known=some(worn.groups, 0.25), price=PRICE, device="cpu")
+    kept = [(trial.groups, trial.how) for trial in cheap.trials if trial.final and trial.kept]
+    fair = at_price(finals, PRICE)
+    assert kept == ([] if fair is None else [(fair.groups, fair.how)])
     alone = discover_groups(worn, "colour", known=some(worn.groups, 0.25), device="cpu")
     assert alone.source.startswith("known in part (") and not alone.trials and alone.learnable is None
 

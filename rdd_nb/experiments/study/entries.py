@@ -181,7 +181,7 @@ def _method_entry(
 
 #: The default before candidates were tried: what was measured then is known by the same settings.
 _FIRST_SPACE = "probabilities"
-_SINCE = {"group_power": "0.3", "price": "0.1"}  # likewise, from before they could be chosen
+_SINCE = {"group_power": "0.3", "price": "None"}  # likewise, from before they could be chosen
 
 
 def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, Any], where: str) -> Any:
@@ -208,6 +208,7 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
     arguments = {**given, **{k: v for k, v in point.items() if k in known and k not in DistillConfig.model_fields}}
     for name, value in arguments.items():
         default = known[name]
+        default = clustering.PRICE if name == "price" else default  # None, as it is another where groups are known
         fits = (int, float) if isinstance(default, float) else type(default)
         plain = isinstance(default, (bool, int, float, str)) and not isinstance(value, list)
         if plain and (not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)):
