@@ -296,6 +296,7 @@ def test_what_some_labels_bring_stands_between_none_and_all(made):
     assert f"| numerals | all | 60.5 ± 0.7 | {zero('+2')} | – | {zero('+3')} | – | {zero('+4')} |" in text
     assert f"| numerals | rare | 20.0 ± 0.0 | {zero('+10')} | – | {zero('+20')} | – | {zero('+30')} |" in text
     assert "| others |" not in text, "nothing was told there in part"
+    assert block(made, "worth") == page.ABSENT
 
 
 def test_a_rare_stratum_stands_beside_itself_where_it_is_not_rare(made):
