@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -167,7 +168,11 @@ def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> s
     average = [f"| {head} average ± error |", f"|{line}---:|"]
     first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
     second = ["The best two, tried again on other sets:", "", *average, *rows(final=True)]
-    each = [f"| {at:g} | {'nothing | – | – | –' if t is None else cells(t)} |" for at, t in prices.items()]
+    each = []
+    for trial, same in itertools.groupby(prices, key=prices.get):  # what is raised at two prices is between them, too
+        ends = [f"{at:g}" for at in same]
+        at_these = ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
+        each.append(f"| {at_these} | {'nothing | – | – | –' if trial is None else cells(trial)} |")
     third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
     third += [f"| price | {head}", f"|---:|{line}", *each]
     return "\n".join([said, "", *first, "", *second, "", *third])
