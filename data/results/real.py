@@ -171,6 +171,7 @@ SETS: dict[str, Callable[[Path, int], Splits]] = {
     "pullover or coat": pair("pullover", "coat"),
     "T-shirt or shirt": pair("T-shirt", "shirt"),
     "bar, 32 px": bar,
+    "bar, 64 px": lambda folder, seed: bar(folder, seed, 64),
     "cifar10-s": cifar10_s,
     "c-mnist background": fairdd("mnist", "background"),
     "cmaterdb": cmaterdb,
