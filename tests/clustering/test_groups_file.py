@@ -7,7 +7,7 @@ import torch
 
 from rdd_nb.clustering import discovery, groups_file
 from rdd_nb.clustering.groups import Benefit, Groups, Trial
-from rdd_nb.clustering.groups_file import groups_from_bytes, groups_to_bytes, kept_files
+from rdd_nb.clustering.groups_file import KeptGroups, groups_from_bytes, groups_to_bytes, kept_files
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
@@ -54,73 +54,76 @@ def test_other_bytes_are_refused():
 # --- groups that were found before --------------------------------------------------------------------------------
 
 
-def searched(data, folder, **how):
-    """What is found, and how many networks' worth of views and trials it took."""
-    made = {"views": 0, "trials": 0}
-
-    def count(name, function):
-        def counted(*given, **more):
-            made[name] += 1
-            return function(*given, **more)
-
-        return counted
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery, "candidates", count("views", discovery.candidates))
-        patch.setattr(discovery, "Trials", count("trials", discovery.Trials))
-        found = discovery.discover_groups(data, kept=folder, **{"num_groups": 2, "ipc": 2, "device": "cpu", **how})
-    return found, made
-
-
-@pytest.fixture
-def few(coloured):
-    return coloured.subset(torch.arange(90))
-
-
 def same(one, other):
     return groups_to_bytes(one) == groups_to_bytes(other)
 
 
-def test_who_asks_the_same_again_does_not_wait_again(few, tmp_path):
-    first, made = searched(few, tmp_path / "groups")
-    assert made == {"views": 1, "trials": 1} and len(kept_files(tmp_path / "groups")) == 2
-    again, made = searched(few, tmp_path / "groups")
-    assert made == {"views": 0, "trials": 0} and same(first, again) and again.trials == first.trials
-    assert same(first, searched(few, None)[0]), "to the bit what is found without a folder"
+class Search:
+    """Groups of ``DATA``, and how often they were looked for."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self):
+        self.times += 1
+        return (GROUPS, dataclasses.replace(GROUPS, ids=torch.tensor([1, 0, 0]), learnable=torch.zeros(2, 3).double()))
 
 
-@pytest.mark.parametrize("how", [{"price": 0.5}, {"ipc": 1}, {"group_power": 0}, {"known": torch.arange(90) % 3 - 1}])
-def test_the_views_serve_for_another_trial(few, tmp_path, how):
-    searched(few, tmp_path)
-    found, made = searched(few, tmp_path, **how)
-    assert made == {"views": 0, "trials": 1} and same(found, searched(few, None, **how)[0])
+def test_what_was_found_is_not_looked_for_again(tmp_path):
+    search = Search()
+    for here in (False, True):
+        found, told = KeptGroups(tmp_path / "groups", DATA, "cpu", seed=1).or_found(search, price=0.1)
+        assert told == here and search.times == 1
+        assert all(same(one, other) for one, other in zip(found, search(), strict=True))
+        search.times = 1
+    assert len(kept_files(tmp_path / "groups")) == 1
+    assert KeptGroups(None, DATA, "cpu").or_found(search)[1] is False and search.times == 2
 
 
-@pytest.mark.parametrize("change", ["seed", "images", "labels", "statistics", "code"])
-def test_what_decides_about_groups_is_asked_for(few, tmp_path, change, monkeypatch):
-    searched(few, tmp_path)
-    how, data = {"seed": 1} if change == "seed" else {}, few
-    if change == "images":
-        data = dataclasses.replace(few, images=few.images.flip(3))
-    if change == "labels":
-        data = dataclasses.replace(few, labels=few.labels.roll(1))
-    if change == "statistics":
-        data = few.with_statistics((0.1,) * 3, few.std)
+OTHERS = {
+    "pixels": dataclasses.replace(DATA, images=DATA.images + 1),
+    "labels": dataclasses.replace(DATA, labels=torch.tensor([1, 1, 0])),
+    "statistics": DATA.with_statistics((1,), (1,)),
+    "classes": dataclasses.replace(DATA, class_names=("a", "b", "c")),
+}
+
+
+@pytest.mark.parametrize("change", [*OTHERS, "seed", "price", "code", "threads"])
+def test_whatever_decides_about_groups_is_asked_for(tmp_path, change, monkeypatch):
+    search, asked = Search(), {"seed": 0, "price": 0.1}
+    KeptGroups(tmp_path, DATA, "cpu", seed=0).or_found(search, price=0.1)
     if change == "code":
         monkeypatch.setattr(groups_file, "_code", lambda: "another")
-    assert searched(data, tmp_path, **how)[1] == {"views": 1, "trials": 1}
+    if change == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    asked |= {change: 1} if change in asked else {}
+    kept = KeptGroups(tmp_path, OTHERS.get(change, DATA), "cpu", seed=asked["seed"])
+    assert not kept.or_found(search, price=asked["price"])[1] and search.times == 2
 
 
-def test_what_is_damaged_or_cannot_be_written_is_found_anew(few, tmp_path):
-    first, _ = searched(few, tmp_path / "groups")
-    for file in kept_files(tmp_path / "groups"):
-        file.write_bytes(file.read_bytes()[:-50])
-    again, made = searched(few, tmp_path / "groups")
-    assert made == {"views": 1, "trials": 1} and same(first, again)
+@pytest.mark.parametrize("bytes_lost", [1, 50, 600])
+def test_what_is_damaged_or_cannot_be_written_is_found_anew(tmp_path, bytes_lost):
+    search = Search()
+    KeptGroups(tmp_path / "groups", DATA, "cpu").or_found(search)
+    (file,) = kept_files(tmp_path / "groups")
+    file.write_bytes(file.read_bytes()[:-bytes_lost])
+    assert not KeptGroups(tmp_path / "groups", DATA, "cpu").or_found(search)[1]
+    assert KeptGroups(tmp_path / "groups", DATA, "cpu").or_found(search)[1], "and kept again"
     (tmp_path / "file").write_text("in the way")
-    assert same(searched(few, tmp_path / "file" / "groups")[0], first)
+    assert same(KeptGroups(tmp_path / "file" / "groups", DATA, "cpu").or_found(search)[0][0], GROUPS)
     (tmp_path / "groups" / "notes.npz").write_text("somebody's")
-    assert len(kept_files(tmp_path / "groups")) == 2
+    assert kept_files(tmp_path / "groups") == [file]
+
+
+def test_for_another_price_only_the_trial_is_made_anew(coloured, tmp_path, monkeypatch):
+    few, how = coloured.subset(torch.arange(60)), {"num_groups": 2, "ipc": 1, "device": "cpu"}
+    first = discovery.discover_groups(few, kept=tmp_path, **how)
+    assert same(first, discovery.discover_groups(few, **how)), "to the bit what is found without a folder"
+    monkeypatch.setattr(discovery, "candidates", pytest.fail)
+    assert {t.how for t in discovery.discover_groups(few, kept=tmp_path, price=1, **how).trials} >= {"strength 1"}
+    monkeypatch.setattr(discovery, "Trials", pytest.fail)
+    again = discovery.discover_groups(few, kept=tmp_path, **how)
+    assert same(first, again) and again.trials == first.trials
 
 
 def test_the_digest_of_the_code_is_of_every_module():
