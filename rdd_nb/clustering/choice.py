@@ -79,14 +79,16 @@ def choose(
     order = sorted(range(len(found)), key=lambda place: -screened[place].benefit.value)
     if not learnable:
         return replace(found[order[0]], learnable=None)
+    again = order[:FINALISTS]
+    again += [0] if partly is not None and 0 not in again else []  # what was told of is tried in any case
     # On other small sets than those that chose them: the best of many is lucky.
     strengths = [each for each in STRENGTHS if each * (1 - power) <= 1]  # beyond it nothing changes
-    tried = [way for place in order[:FINALISTS] for way in judged(found[place], strengths, 1)]
+    tried = [way for place in again for way in judged(found[place], strengths, 1)]
     finals = [_trial(way, final=True) for way in tried]
     best = at_price(finals, price)
     chosen = None if best is None else tried[finals.index(best)]
     kept = _raised(found[order[0]], 0) if chosen is None else chosen.groups
-    told = [_trial(screened[place], final=False, kept=place in order[:FINALISTS]) for place in order]
+    told = [_trial(screened[place], final=False, kept=place in again) for place in order]
     told += [replace(trial, kept=trial is best) for trial in finals]
     return replace(kept, report=_report(told, price, _payer(chosen, names)), trials=tuple(told))
 
@@ -167,7 +169,7 @@ def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> s
     head, line = "groups | raised by | small groups count more | all alike |", "---|---|---:|---:|"
     average = [f"| {head} average ± error |", f"|{line}---:|"]
     first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
-    second = ["The best two, tried again on other sets:", "", *average, *rows(final=True)]
+    second = ["The best, tried again on other sets:", "", *average, *rows(final=True)]
     each = []
     for trial, same in itertools.groupby(prices, key=prices.get):  # what is raised at two prices is between them, too
         ends = [f"{at:g}" for at in same]
