@@ -792,6 +792,40 @@ def gains_of(ways: Mapping[str, str], needed: str, folder: Path) -> Block:
     return f"{said}\n\n{markdown(('set', 'of', 'plain, %', *ways.values()), rows)}", {}
 
 
+#: Method and start of ``starts.csv`` beside plain from random images, with the words for them.
+STARTS = {
+    ("plain", "medoids"): "plain, medoids",
+    ("robust", "groups"): "robust, spread over groups (the default)",
+    ("robust", "medoids"): "robust, medoids",
+}
+
+
+def starts(folder: Path) -> Block:
+    """What plain and robust distillation reach from other starts, on held-out training images."""
+    path = folder / "starts.csv"
+    if not path.exists():
+        return ABSENT, {}
+    table = pd.read_csv(path)
+    rows = []
+    for name, part in table.groupby("set", sort=False):
+        for measure, called in (("accuracy", "all"), ("minority", "rare"), ("worst group", "worst group")):
+            wide = part.pivot(index="seed", columns=["method", "start"], values=measure)
+            if wide.isna().all(None):
+                continue
+            plain = wide["plain", "real"]
+            gains = [(wide[way] - plain).dropna() if way in wide else [] for way in STARTS]
+            cells = [f"{signed(g.mean())} ({' '.join(signed(x) for x in g)})" if len(g) else "–" for g in gains]
+            rows.append([str(name), called, f"{plain.mean():.1f}", *cells])
+    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
+    said = (
+        f"From `data/results/starts.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
+        f"{who['torch']}, rdd_nb {who['rdd_nb']}. On held-out training images: gains over plain from random real "
+        f"images, points; means over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed "
+        "(of robust, those at which something is raised):"
+    )
+    return f"{said}\n\n{markdown(('set', 'of', 'plain, %', *STARTS.values()), rows)}", {}
+
+
 #: Methods of FairDD's protocol in the order of the table, with the words for them.
 FAIRDD = {
     "plain": "plain",
@@ -1014,6 +1048,7 @@ def block(name: str, held: Mapping[str, Tables]) -> Block:
         "fairdd": fairdd,
         "calibration": calibration,
         "fronts": fronts,
+        "starts": starts,
         "partial": functools.partial(gains_of, TOLD, "robust, 5 % known"),
         "worth": functools.partial(gains_of, WORTH, "robust, groups alike"),
         "formations": formations,
