@@ -810,7 +810,7 @@ def starts(folder: Path) -> Block:
     for name, part in table.groupby("set", sort=False):
         for measure, called in (("accuracy", "all"), ("minority", "rare"), ("worst group", "worst group")):
             wide = part.pivot(index="seed", columns=["method", "start"], values=measure)
-            if wide.isna().all(None):
+            if wide.isna().all(axis=None):
                 continue
             plain = wide["plain", "real"]
             gains = [(wide[way] - plain).dropna() if way in wide else [] for way in STARTS]
