@@ -10,11 +10,9 @@ moves its small sets (:data:`rdd_nb.clustering.trials.MOVED`). ``FOLDER``, and w
 from __future__ import annotations
 
 import argparse
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import real
 import torch
 
@@ -22,7 +20,6 @@ import rdd_nb as rdd
 from rdd_nb import clustering
 from rdd_nb.clustering import trials
 from rdd_nb.clustering.groups import Groups
-from rdd_nb.core import environment
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 
@@ -77,14 +74,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
-    for seed, name in itertools.product(asked.seeds, asked.sets):
-        table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["set", "seed"])
-        if ((table["set"] == name) & (table["seed"] == seed)).any():
-            continue
+    where = real.machine()
+    for seed, name in real.unmeasured(TABLE, asked.seeds, asked.sets):
         met, held = halves(real.SETS[name](asked.data, seed).train, seed)
         held = replace(held, minority=rare(held))
         scores: dict[str, dict[str, float]] = {}
+        rows = []
         for way, groups in {"plain": None, **ways(met, seed)}.items():
             config = rdd.DistillConfig(objective="erm" if groups is None else "robust", seed=seed)
             run = rdd.distill(met, config, groups, device="cpu", progress=False)
@@ -93,9 +88,9 @@ def main() -> None:
                 continue
             changed = {k: scores[way][k] - scores["plain"][k] for k in ("accuracy", "minority") if k in scores[way]}
             row = {"set": name, "seed": seed, "groups": way, **changed, **told(met, groups, seed), **where}
-            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+            rows.append(row)
             print(row, flush=True)
-        table.to_csv(TABLE, index=False, float_format="%.4g")
+        real.add(TABLE, rows)
 
 
 if __name__ == "__main__":

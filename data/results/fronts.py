@@ -10,11 +10,9 @@ what was raised, never to find it. ``FOLDER``, and what is measured already: ``r
 from __future__ import annotations
 
 import argparse
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import real
 import torch
 from calibration import rare
@@ -24,7 +22,6 @@ from rdd_nb import clustering
 from rdd_nb.clustering.choice import STRENGTHS
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.trials import POWER
-from rdd_nb.core import environment
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 
@@ -63,11 +60,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
-    for seed, name in itertools.product(asked.seeds, asked.sets):
-        table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["set", "seed"])
-        if ((table["set"] == name) & (table["seed"] == seed)).any():
-            continue
+    where = real.machine()
+    for seed, name in real.unmeasured(TABLE, asked.seeds, asked.sets):
         data = training(name, asked.data, seed)
         few, trial = rare(data), clustering.Trials(data, seed=seed, device="cpu")
         rows = []
@@ -80,8 +74,7 @@ def main() -> None:
                 change = 100 * (judged[strength] - judged[0.0]).mean(1)
                 sides = {"rare": float(change[few].nanmean()), "others": float(change[~few].nanmean())}
                 rows.append({"set": name, "seed": seed, "groups": way, "strength": strength, **sides, **where})
-        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
-        table.to_csv(TABLE, index=False, float_format="%.4g")
+        real.add(TABLE, rows)
         print(name, seed, flush=True)
 
 

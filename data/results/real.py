@@ -13,7 +13,7 @@ import argparse
 import itertools
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +204,26 @@ def scored(synthetic: object, test: ImageDataset, seed: int) -> dict[str, float]
     return found
 
 
+def machine() -> dict[str, str]:
+    """What is measured on, for each row of a table."""
+    return {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+
+
+def unmeasured(path: Path, seeds: Sequence[int], sets: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Each seed and set that the table at ``path`` has no row of."""
+    for seed, name in itertools.product(seeds, sets):
+        table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["set", "seed"])
+        if not ((table["set"] == name) & (table["seed"] == seed)).any():
+            yield seed, name
+
+
+def add(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    """Add rows to the table at ``path``; several may measure side by side."""
+    with FileLock(path.with_suffix(".lock")):
+        held = [pd.read_csv(path)] if path.exists() else []
+        pd.concat([*held, pd.DataFrame(rows)], ignore_index=True).to_csv(path, index=False, float_format="%.4g")
+
+
 def main() -> None:
     """Measure what is missing, and rewrite the table after each: it can be stopped and started."""
     parser = argparse.ArgumentParser(description="plain beside robust on real sets")
@@ -213,7 +233,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
+    where = machine()
     for seed, name in itertools.product(asked.seeds, asked.sets):
         todo = [method for method in METHODS if method in asked.methods and method not in measured(name, seed)]
         data = SETS[name](asked.data, seed) if todo else None
@@ -222,10 +242,7 @@ def main() -> None:
                 continue
             row = {"set": name, "seed": seed, "method": method}
             row |= one(data, method, seed, plain=measured(name, seed).get("plain")) | where
-            with FileLock(TABLE.with_suffix(".lock")):  # several may measure side by side
-                held = [pd.read_csv(TABLE)] if TABLE.exists() else []
-                table = pd.concat([*held, pd.DataFrame([row])], ignore_index=True)
-                table.to_csv(TABLE, index=False, float_format="%.4g")
+            add(TABLE, [row])
             print(row, flush=True)
 
 

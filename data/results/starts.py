@@ -9,17 +9,14 @@ and robustly from each start; networks judge the held-out images. ``FOLDER``, an
 from __future__ import annotations
 
 import argparse
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import real
 import torch
 from calibration import halves, rare
 
 import rdd_nb as rdd
-from rdd_nb.core import environment
 
 TABLE = Path(__file__).with_name("starts.csv")
 SETS = (
@@ -47,11 +44,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    where = {k: v for k, v in environment.describe().items() if k in ("rdd_nb", "torch", "processor", "date")}
-    for seed, name in itertools.product(asked.seeds, asked.sets):
-        table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["set", "seed"])
-        if ((table["set"] == name) & (table["seed"] == seed)).any():
-            continue
+    where = real.machine()
+    for seed, name in real.unmeasured(TABLE, asked.seeds, asked.sets):
         met, held = halves(real.SETS[name](asked.data, seed).train, seed)
         held, groups = replace(held, minority=rare(held)), rdd.discover_groups(met, seed=seed, device="cpu")
         rows = []
@@ -64,8 +58,7 @@ def main() -> None:
             told = {k: scores[k] for k in ("accuracy", "worst group", "minority") if k in scores}
             rows.append({"set": name, "seed": seed, "method": method, "start": start, **told, **where})
             print(rows[-1], flush=True)
-        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
-        table.to_csv(TABLE, index=False, float_format="%.4g")
+        real.add(TABLE, rows)
 
 
 if __name__ == "__main__":
