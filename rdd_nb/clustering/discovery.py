@@ -99,11 +99,8 @@ def discover_groups(
     for name, value in (("group_power", group_power), ("price", price)):
         if not 0 <= value <= 1:
             raise RddError(f"{name} is {value:g}: give a number from 0 to 1")
-    partly = None
-    if known is not None and some:
-        partly = extended(data, known, seed, device)
-        if space_name != AUTO or bool((known != UNKNOWN).all()):
-            return partly[0]
+    if known is not None and some and (space_name != AUTO or bool((known != UNKNOWN).all())):
+        return extended(data, known, seed, device)[0]
     if space_name == AUTO:
         keeper = KeptGroups(kept, data, device, num_groups=num_groups, seed=seed)
         told_of = "" if known is None else hashlib.sha256(known.cpu().numpy().tobytes()).hexdigest()
@@ -111,6 +108,10 @@ def discover_groups(
         with _Clock(progress) as clock:
 
             def search() -> list[Groups]:
+                partly = None
+                if known is not None and some:
+                    with clock.part("known groups"):
+                        partly = extended(data, known, seed, device)
                 with clock.part("views of the data"):
                     found, _ = keeper.or_found(lambda: candidates(data, num_groups, seed, device))
                 with clock.part("trials"):

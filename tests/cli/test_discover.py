@@ -134,6 +134,8 @@ def test_what_the_small_are_worth_is_asked_for_and_kept(capsys):
         assert main([command, *how, "--price", "1.5"]) == 2 and "'--price': " in capsys.readouterr().err
     for command in (discover.command_discover, distill.command_distill):
         assert inspect.signature(command).parameters["price"].default == clustering.PRICE
+    power = inspect.signature(discover.command_discover).parameters["group_power"].default
+    assert power == DistillConfig().group_power
 
 
 def test_distill_tells_what_is_raised_and_keeps_why_and_what(capsys, monkeypatch):
