@@ -702,10 +702,8 @@ def calibration(folder: Path) -> Block:
                 each = " ".join(signed(value) for value in mine[measured_as])
                 told = [signed(means[f"trial {said_as}, {part}"]) for part in parts]
                 rows.append([str(name), str(way), what, f"{signed(means[measured_as])} ({each})", *told])
-    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
     said = (
-        f"From `data/results/calibration.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
-        f"{who['torch']}, rdd_nb {who['rdd_nb']}. Changes against plain on held-out training images, points; means "
+        f"{_measured_in(path, table)} Changes against plain on held-out training images, points; means "
         f"over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed:"
     )
     head = ("set", "groups, raised in full", "of", "distilled", *(f"trial, moved by {part}" for part in parts))
@@ -731,11 +729,9 @@ def fronts(folder: Path) -> Block:
         lines = part.groupby(["groups", "strength"])[["rare", "others"]].mean()
         cells = (" / ".join(signed(_bought(lines.loc[way], cost)) for cost in PAID) for way in ways)
         rows.append([str(name), *cells])
-    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
     costs = " / ".join(f"{cost:g}" for cost in PAID)
     said = (
-        f"From `data/results/fronts.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
-        f"{who['torch']}, rdd_nb {who['rdd_nb']}. In the trial, on training images, means over seeds "
+        f"{_measured_in(path, table)} In the trial, on training images, means over seeds "
         f"{_several(sorted(table['seed'].unique().tolist()))}: points that the rare gain where the others lose at most "
         f"{costs}:"
     )
@@ -816,10 +812,8 @@ def starts(folder: Path) -> Block:
             gains = [(wide[way] - plain).dropna() if way in wide else [] for way in STARTS]
             cells = [f"{signed(g.mean())} ({' '.join(signed(x) for x in g)})" if len(g) else "–" for g in gains]
             rows.append([str(name), called, f"{plain.mean():.1f}", *cells])
-    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
     said = (
-        f"From `data/results/starts.csv`, measured {who['date']} on {who['processor']}, one thread; torch "
-        f"{who['torch']}, rdd_nb {who['rdd_nb']}. On held-out training images: gains over plain from random real "
+        f"{_measured_in(path, table)} On held-out training images: gains over plain from random real "
         f"images, points; means over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed "
         "(of robust, those at which something is raised):"
     )
@@ -991,6 +985,15 @@ def _real(folder: Path) -> pd.DataFrame | None:
         return None
     table = pd.read_csv(path)
     return table if "minority" in table else table.assign(minority=np.nan)
+
+
+def _measured_in(path: Path, table: pd.DataFrame) -> str:
+    """Where a table of this folder lies, and on what it was measured."""
+    who = {c: _several(table[c].unique().tolist()) for c in ("date", "processor", "torch", "rdd_nb")}
+    return (
+        f"From `data/results/{path.name}`, measured {who['date']} on {who['processor']}, one thread; torch "
+        f"{who['torch']}, rdd_nb {who['rdd_nb']}."
+    )
 
 
 def _measured_real(table: pd.DataFrame) -> str:
