@@ -1,17 +1,17 @@
-"""Which groups are raised, and how far: every candidate is tried, and one way is taken that is worth its price."""
+"""Which groups are raised, how far and from which start: all is tried, and one way is taken that is worth its price."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rdd_nb.clustering.groups import Benefit, Groups, Trial
+from rdd_nb.clustering.groups import STARTS, Benefit, Groups, Trial
 from rdd_nb.clustering.trials import Trials
 
 __all__ = ["PRICE", "at_price", "choose"]
@@ -19,6 +19,8 @@ __all__ = ["PRICE", "at_price", "choose"]
 SCREENED = (1.0, 0.7, 0.4)  # strengths that every candidate is tried at
 STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; at 1 / (1 − group_power) all groups count alike
 FINALISTS = 2  # candidates that are tried again
+CENTRAL = ("medoids", "group-medoids")  # starts that the best are tried from
+UNRAISED = "nothing"  # that is raised: plain matching, from another start than random images
 PRICE = 0.1  # points of held-out accuracy that a point for the small may cost, a standard error included
 PRICES = (0, 0.1, 0.25, 0.5, 1)  # that the report compares
 TOLD = 0.5  # points that a class loses before it is named
@@ -28,12 +30,16 @@ CERTAIN = 2  # standard errors
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """One way of raising: groups with their ``learnable``, and what the trial said, of each class too."""
+    """One way: groups with their ``learnable``, from a start, and what the trial said, of each class too."""
 
     groups: Groups
     how: str
+    start: str
     benefit: Benefit
     classes: Tensor
+
+    def trial(self, final: bool, kept: bool = False) -> Trial:
+        return Trial(self.groups.source, self.how, self.benefit, final, kept, self.start)
 
 
 def choose(
@@ -67,47 +73,56 @@ def choose(
         asked |= {"groups": known, "beside": found[1], "trust": trust}
         found = [replace(known, learnable=in_full), *found]
 
-    def judged(groups: Groups, strengths: Sequence[float], round: int) -> list[_Way]:
-        ways = [_raised(groups, strength) for strength in (0.0, *strengths)]
-        plain, *all_right = (trials.judge(way, power, round) for way in ways)
-        return [
-            _Way(way, f"strength {strength:g}", trials.benefit(plain, right, **asked), trials.by_class(plain, right))
-            for way, strength, right in zip(ways[1:], strengths, all_right)
-        ]
+    def judged(groups: Groups, ways: Sequence[tuple[float, str]], round: int) -> Iterator[_Way]:
+        plain = trials.judge(_raised(groups, 0.0), power, round)
+        for strength, start in ways:
+            way, how = _raised(groups, strength), f"strength {strength:g}" if strength else UNRAISED
+            right = trials.judge(way, power, round, start)
+            yield _Way(way, how, start, trials.benefit(plain, right, **asked), trials.by_class(plain, right))
 
-    screened = [max(judged(groups, SCREENED, 0), key=lambda way: way.benefit.value) for groups in found]
+    at_random = [(strength, "groups") for strength in SCREENED]
+    screened = [max(judged(groups, at_random, 0), key=lambda way: way.benefit.value) for groups in found]
     order = sorted(range(len(found)), key=lambda place: -screened[place].benefit.value)
     if not learnable:
         return replace(found[order[0]], learnable=None)
     again = order[:FINALISTS]
     again += [0] if partly is not None and 0 not in again else []  # what was told of is tried in any case
     # On other small sets than those that chose them: the best of many is lucky.
-    strengths = [each for each in STRENGTHS if each * (1 - power) <= 1]  # beyond it nothing changes
-    tried = [way for place in again for way in judged(found[place], strengths, 1)]
-    finals = [_trial(way, final=True) for way in tried]
+    strengths = [each for each in STRENGTHS if 0 < each * (1 - power) <= 1]  # at 0 and beyond 1 they change nothing
+    every = [(strength, start) for start in CENTRAL for strength in strengths]
+    tried = list(judged(found[order[0]], [(0.0, "medoids")], 1))
+    tried += [way for place in again for way in judged(found[place], every, 1)]
+    finals = [way.trial(final=True) for way in tried]
     best = at_price(finals, price)
     chosen = None if best is None else tried[finals.index(best)]
-    kept = _raised(found[order[0]], 0) if chosen is None else chosen.groups
-    told = [_trial(screened[place], final=False, kept=place in again) for place in order]
+    kept = _raised(found[order[0]], 0) if chosen is None else replace(chosen.groups, start=chosen.start)
+    told = [screened[place].trial(final=False, kept=place in again) for place in order]
     told += [replace(trial, kept=trial is best) for trial in finals]
     return replace(kept, report=_report(told, price, _payer(chosen, names)), trials=tuple(told))
 
 
 def at_price(trials: Sequence[Trial], price: float) -> Trial | None:
-    """Of the final ``trials``, the one whose groups are raised at ``price``; None where nothing is.
+    """Of the final ``trials``, the one whose groups are raised at ``price``; None where nothing is gained.
 
-    Raising may cost ``price`` points of held-out accuracy for each point that it brings to the small, a standard error
-    included, and must bring a point and two standard errors on average of small and large, and more to the small than
-    to all. That nobody pays more is the condition; the aim is that the small gain: of what meets it, what brings most
-    to them is taken.
+    All is beside plain matching from random images. Raising may cost ``price`` points of held-out accuracy for each
+    point that it brings to the small, a standard error included, and must bring a point and two standard errors on
+    average of small and large, and more to the small than to all. That nobody pays more is the condition; the aim is
+    that the small gain: of what meets it, what brings most to them is taken, or, of the ways that bring them as much
+    within its standard error, what brings most on average of small and large. That may be another start alone, with
+    nothing raised, which need not bring more to the small than to all.
 
     >>> ways = [Trial("mine", how, Benefit(gain, mean, 0.2), True, False) for how, gain, mean in
     ...         (("a little", 4.0, 0.5), ("much", 9.0, -2.0), ("too much", 10.0, -9.0))]
     >>> [way.how if (way := at_price(ways, price)) else None for price in (0.1, 0.5)]
     ['a little', 'much']
     """
-    fair = [trial for trial in trials if trial.final and _pays(trial.benefit, price)]
-    return max(fair, key=lambda trial: trial.benefit.balanced, default=None)
+    fair = [trial.benefit for trial in trials if trial.final and _pays(trial, price)]
+    if not fair:
+        return None
+    most = max(fair, key=lambda benefit: benefit.balanced)
+    level = [benefit for benefit in fair if benefit.balanced >= most.balanced - most.error]
+    best = max(level, key=lambda benefit: benefit.value)
+    return next(trial for trial in trials if trial.final and trial.benefit is best)
 
 
 def _raised(groups: Groups, strength: float) -> Groups:
@@ -116,9 +131,10 @@ def _raised(groups: Groups, strength: float) -> Groups:
     return replace(groups, learnable=strength * groups.learnable)
 
 
-def _pays(benefit: Benefit, price: float) -> bool:
+def _pays(trial: Trial, price: float) -> bool:
+    benefit = trial.benefit
     unharmed = benefit.mean - benefit.error >= -price * benefit.balanced
-    served = benefit.balanced > benefit.mean  # else it is not the small that it is good for
+    served = trial.how == UNRAISED or benefit.balanced > benefit.mean  # else it is not the small that raising is for
     return unharmed and served and benefit.value >= max(LEAST, CERTAIN * benefit.error)
 
 
@@ -131,50 +147,59 @@ def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
     return f" The class that pays most, {names[worst]}, loses {-lost:.1f}." if lost <= -TOLD else ""
 
 
-def _trial(way: _Way, final: bool, kept: bool = False) -> Trial:
-    return Trial(way.groups.source, way.how, way.benefit, final, kept)
-
-
 def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> str:
     """In words and as Markdown tables: which candidates there were, what each trial said, and what follows."""
 
     def cells(t: Trial) -> str:
-        return f"{t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f}"
+        what = t.groups if t.how != UNRAISED else "any"
+        return f"{what} | {t.how} | {STARTS[t.start]} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f}"
 
-    def rows(final: bool) -> list[str]:
-        return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in trials if t.final == final]
+    def rows(shown: Iterable[Trial]) -> list[str]:
+        return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in shown]
 
-    prices = {each: at_price(trials, each) for each in sorted({*PRICES, price})}
+    finals = [t for t in trials if t.final]
+    prices = {each: at_price(finals, each) for each in sorted({*PRICES, price})}
     chosen = prices[price]
-    if chosen is None:
-        said = (
-            f"Nothing is raised: on held-out training images no grouping brought {LEAST:g} point and {CERTAIN} "
-            f"standard errors, and more to small groups than to all, at a price of at most {price:g} points of "
-            "accuracy for a point that small groups gain. Robust matching is plain matching here."
-        )
-        dearer = next(((each, t) for each, t in prices.items() if each > price and t is not None), None)
-        if dearer is not None:
-            at, other = dearer
-            said += (
-                f" At a price of {at:g} it would be {other.groups}, {other.how}: {other.benefit.balanced:+.1f} where "
-                f"small groups count more, {other.benefit.mean:+.1f} in accuracy."
-            )
+    brought = "" if chosen is None else (
+        f"changed the accuracy in which small groups count more by {chosen.benefit.balanced:+.1f} points, and the "
+        f"accuracy by {chosen.benefit.mean:+.1f}.{payer}"
+    )  # fmt: skip
+    if chosen is not None and chosen.how != UNRAISED:
+        said = f"Raised: {chosen.groups}, {chosen.how}, from {STARTS[chosen.start]}. On held-out training images that "
+        said += brought
     else:
-        brought = chosen.benefit
-        said = (
-            f"Raised: {chosen.groups}, {chosen.how}. On held-out training images that changed the accuracy in "
-            f"which small groups count more by {brought.balanced:+.1f} points, and the accuracy by {brought.mean:+.1f}."
-            f"{payer}"
-        )
-    head, line = "groups | raised by | small groups count more | all alike |", "---|---|---:|---:|"
+        said = "Nothing is raised: on held-out training images no grouping brought "
+        if chosen is not None:
+            said += f"as much as {STARTS[chosen.start]} alone, which {brought} "
+            said += "Robust matching is plain matching from there."
+        else:
+            said += (
+                f"{LEAST:g} point and {CERTAIN} standard errors, and more to small groups than to all, at a price of "
+                f"at most {price:g} points of accuracy for a point that small groups gain. Robust matching is plain "
+                "matching here."
+            )
+        dearer = ((each, t) for each, t in prices.items() if each > price and t is not None and t.how != UNRAISED)
+        at, other = next(dearer, (0, None))
+        if other is not None:
+            said += (
+                f" At a price of {at:g} it would be {other.groups}, {other.how}, from {STARTS[other.start]}: "
+                f"{other.benefit.balanced:+.1f} where small groups count more, {other.benefit.mean:+.1f} in accuracy."
+            )
+    head, line = "groups | raised by | start | small groups count more | all alike |", "---|---|---|---:|---:|"
     average = [f"| {head} average ± error |", f"|{line}---:|"]
-    first = ["Candidates, points against raising none:", "", *average, *rows(final=False)]
-    second = ["The best, tried again on other sets:", "", *average, *rows(final=True)]
+    first = ["Candidates, points against plain matching from random images:", "", *average]
+    first += rows(t for t in trials if not t.final)
+    rising = sorted(
+        finals, key=lambda t: (t is chosen, t.benefit.value)
+    )  # of each candidate and start the last is told
+    best = {(t.groups, t.start, t.how == UNRAISED): t for t in rising}.values()
+    second = [f"The best, tried again on other sets at {len(STRENGTHS)} strengths; the best of each start:", ""]
+    second += [*average, *rows(t for t in finals if any(t is each for each in best))]
     each = []
-    for trial, same in itertools.groupby(prices, key=prices.get):  # what is raised at two prices is between them, too
+    for told, same in itertools.groupby(prices, key=prices.get):  # what is raised at two prices is between them, too
         ends = [f"{at:g}" for at in same]
         at_these = ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
-        each.append(f"| {at_these} | {'nothing | – | – | –' if trial is None else cells(trial)} |")
+        each.append(f"| {at_these} | {'nothing | – | – | – | –' if told is None else cells(told)} |")
     third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
     third += [f"| price | {head}", f"|---:|{line}", *each]
     return "\n".join([said, "", *first, "", *second, "", *third])

@@ -39,7 +39,9 @@ METHODS: dict[str, str] = {
     "herding": "images whose mean feature is nearest to the class's, in a network trained briefly on the training set",
     "herding-frozen": "likewise in the features of a frozen random network",
     "balanced": "random images of each class, in equal numbers from each of its groups",
+    "balanced-medoids": "medoids likewise, of each group, in pixels",
 }
+SPREAD = ("balanced", "balanced-medoids")  # over groups, and by nothing without them
 #: How long the network of ``herding`` is trained, on the training set alone.
 BRIEFLY = Protocol(steps=200, lr=0.02, width=32)
 
@@ -62,7 +64,8 @@ def coreset(
         data: the training set.
         method: one of :data:`METHODS`.
         ipc: stored images per class.
-        groups: for ``balanced`` alone: every group of a class gives as many images, as far as it goes.
+        groups: for ``balanced`` and ``balanced-medoids`` alone: every group of a class gives as many images, as far as
+            it goes.
         seed: the same seed gives the same images; ``random`` gives those that a distillation with this seed starts at.
         device: where ``herding`` trains its network.
         formations: each stored image holds so many by so many of the chosen, made smaller
@@ -83,7 +86,7 @@ def coreset(
     """
     if method not in METHODS:
         raise unknown("coreset", method, METHODS)
-    if (method == "balanced") != (groups is not None):
+    if (method in SPREAD) != (groups is not None):
         mend = "pass groups=…" if groups is None else "pass none, or use 'balanced'"
         raise RddError(f"coreset {method!r} and {'no groups' if groups is None else 'groups'} were given: {mend}")
     check_formations(formations, *data.shape[1:])
@@ -129,7 +132,8 @@ def select(
 
     Args:
         data, method, ipc, seed, device: as of :func:`coreset`.
-        groups: for ``balanced``, which gives each its share of a class (:func:`rdd_nb.clustering.group_shares`).
+        groups: for ``balanced`` and ``balanced-medoids``: each gives its share of a class
+            (:func:`rdd_nb.clustering.group_shares`).
         power: of the shares; 0 for all groups alike.
 
     Raises:
@@ -150,15 +154,23 @@ def select(
             chosen.append(members[herd(mine, ipc) if method.startswith("herding") else medoids(mine, ipc, seed)])
             continue
         members = members[torch.randperm(len(members), generator=draw)]
-        if method == "medoids":
-            members = members[: max(ipc, LARGE // (4 * math.prod(data.shape)))]  # of a large class, a random part
-            members = members[medoids(data.normalised(members).flatten(1), ipc, seed)]
-        elif method == "balanced" and groups is not None and shares is not None:
+        parts = [(members, ipc)]
+        if groups is not None and shares is not None:
             ids = groups.ids[members]
             quota = quotas(shares[label], torch.bincount(ids, minlength=groups.num_groups), ipc, draw)
-            members = torch.cat([members[ids == group][:count] for group, count in enumerate(quota.tolist())])
-        chosen.append(members[:ipc])
+            parts = [(members[ids == group], count) for group, count in enumerate(quota.tolist()) if count]
+        pick = _central if method.endswith("medoids") else _first
+        chosen += [pick(data, mine, count, seed) for mine, count in parts]
     return torch.cat(chosen)
+
+
+def _first(data: ImageDataset, members: Tensor, count: int, seed: int) -> Tensor:
+    return members[:count]
+
+
+def _central(data: ImageDataset, members: Tensor, count: int, seed: int) -> Tensor:
+    members = members[: max(count, LARGE // (4 * math.prod(data.shape)))]  # of very many, the first
+    return members[medoids(data.normalised(members).flatten(1), count, seed)]
 
 
 def check_fits(data: ImageDataset, ipc: int, groups: Groups | None, of_real: bool = True) -> None:

@@ -10,7 +10,14 @@ from torch import Tensor
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["Benefit", "Groups", "Trial", "exemplars", "known_groups"]
+__all__ = ["STARTS", "Benefit", "Groups", "Trial", "exemplars", "known_groups"]
+
+#: Real images that a distillation with groups may start from, each in words.
+STARTS = {
+    "groups": "random images of each group",
+    "medoids": "medoids of each class",
+    "group-medoids": "medoids of each group",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Benefit:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of raising groups that was tried, and what it brought.
+    """One way of raising groups that was tried, and what it brought against raising none, from random images.
 
     Attributes:
         groups: their source.
@@ -46,6 +53,7 @@ class Trial:
         benefit: what that brought.
         final: whether it was tried on the sets that decide; those before only choose which candidates come to them.
         kept: of a candidate that it was tried again, of a final one that it is what is raised.
+        start: what the small sets were, as of :class:`Groups`.
     """
 
     groups: str
@@ -53,6 +61,7 @@ class Trial:
     benefit: Benefit
     final: bool
     kept: bool
+    start: str = "groups"
 
     def row(self) -> dict[str, str | float | bool]:
         """As one row of a table: the benefit's numbers beside the rest.
@@ -76,6 +85,8 @@ class Groups:
             at all, 1 in full, more further than that; None to raise all in full, as known groups are.
         report: what was tried to find them and what it said, as Markdown (:func:`discover_groups`).
         trials: the same as numbers, in the order in which they were tried or, of candidates, of what they brought.
+        start: what a robust distillation starts from where nothing else is said, one of :data:`STARTS`; None for random
+            images, spread over the groups where these are raised.
     """
 
     ids: Tensor
@@ -84,6 +95,7 @@ class Groups:
     learnable: Tensor | None = None
     report: str = ""
     trials: tuple[Trial, ...] = ()
+    start: str | None = None
 
     @property
     def raised(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 import pydantic
 import torch
 
-from rdd_nb.clustering.groups import Groups, Trial
+from rdd_nb.clustering.groups import STARTS, Groups, Trial
 from rdd_nb.core import environment
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
@@ -58,7 +58,7 @@ def groups_from_bytes(held: bytes, data: ImageDataset) -> tuple[Groups, float]:
         seconds, groups = float(values.pop("seconds")), Groups(**values, trials=trials)
         fits = groups.ids.dtype == torch.int64 and groups.ids.shape == data.labels.shape
         fits = fits and isinstance(groups.num_groups, int) and isinstance(groups.source, str)
-        fits = fits and isinstance(groups.report, str)
+        fits = fits and isinstance(groups.report, str) and (groups.start is None or groups.start in STARTS)
         fits = fits and bool((groups.ids >= 0).all() and (groups.ids < groups.num_groups).all())
         if groups.learnable is not None:
             fits = fits and groups.learnable.shape == (data.num_classes, groups.num_groups)

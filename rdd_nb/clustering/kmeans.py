@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rdd_nb.core.random_streams import seed_of, stream
 
-__all__ = ["cells", "kmeans", "medoids"]
+__all__ = ["cells", "kmeans", "medoids", "medoids_of_each"]
 
 MOST = 50_000  # samples of a class that its centres are found from
 
@@ -72,3 +73,39 @@ def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:
     nearest = torch.cdist(points, centres).argmin(0).unique()
     others = torch.ones(len(points), dtype=torch.bool).index_fill_(0, nearest, False)
     return torch.cat([nearest, others.nonzero()[:, 0]])[:count]
+
+
+ROUNDS = 10  # of Lloyd's algorithm, by which so few points have settled
+
+
+def medoids_of_each(points: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """The same of many clouds of as many points at once, by ten rounds from k-means++: int64 ``[T, count]``.
+
+    Each of thousands of small clouds alone would cost more to call for than to compute.
+
+    Args:
+        points: ``[T, n, D]``, with n at least ``count``.
+        draw: of the first centres.
+
+    >>> clouds = torch.tensor([[0.0, 0.1, 0.2, 5.0, 5.1, 5.2], [9.0, 1.1, 1.0, 1.2, 9.1, 8.9]])[:, :, None]
+    >>> medoids_of_each(clouds, 2, torch.Generator().manual_seed(0)).sort(1).values.tolist()
+    [[1, 4], [0, 1]]
+    """
+    clouds, size, _ = points.shape
+    which = torch.arange(clouds)
+    first = torch.randint(size, (clouds,), generator=draw)
+    centres = points[which, first][:, None]
+    while count > 1 and centres.shape[1] < count:  # the farther from all so far, the likelier
+        far = torch.cdist(points, centres).amin(2).square() + 1e-12
+        centres = torch.cat([centres, points[which, torch.multinomial(far, 1, generator=draw)[:, 0]][:, None]], 1)
+    for _ in range(ROUNDS if count > 1 else 1):
+        near = torch.cdist(points, centres).argmin(2)
+        mine = F.one_hot(near, count).to(points)
+        sizes = mine.sum(1)[:, :, None]
+        centres = torch.where(sizes > 0, (mine.transpose(1, 2) @ points) / sizes.clamp_min(1), centres)
+    nearest = torch.cdist(points, centres).argmin(1)
+    for row, chosen in enumerate(nearest.sort(1).values.tolist()):
+        if len(set(chosen)) < count:  # the first of the others fill up
+            others = [place for place in range(size) if place not in chosen]
+            nearest[row] = torch.tensor([*sorted(set(chosen)), *others][:count])
+    return nearest

@@ -17,7 +17,8 @@ from torch import Tensor
 from rdd_nb.clustering.features import outputs
 from rdd_nb.clustering.groups import Benefit, Groups
 from rdd_nb.clustering.reference_networks import depth_for
-from rdd_nb.clustering.shares import group_shares, group_weights, quotas, rank_within
+from rdd_nb.clustering.shares import group_shares, group_weights, rank_within
+from rdd_nb.clustering.small_sets import SmallSets
 from rdd_nb.core.device import pick_device
 from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import seed_of, stream
@@ -36,7 +37,8 @@ MOVED = 0.75  # of the way to the class's weighted mean
 class Trials:
     """Small sets made of one half of the data in several ways, each judged on the other half, and the halves swapped.
 
-    A small set is ``ipc`` real images a class, spread over the groups by their shares. It is taken through a frozen
+    A small set is ``ipc`` real images a class, at random or medoids, spread over the groups by their shares
+    (:class:`~rdd_nb.clustering.small_sets.SmallSets`). It is taken through a frozen
     random ConvNet, where the features of each class are moved together, three quarters of the way to where their mean
     is the weighted mean of the class. To first order the whole way is what distribution matching from this start does
     in this network; but a set is learnt by another network than those that it was matched in, and how far the match
@@ -69,9 +71,7 @@ class Trials:
         even = rank_within(data.labels[order]) % 2 == 0
         self.halves = ((order[even], order[~even]), (order[~even], order[even]))
         self.features = []
-        place = torch.zeros(len(data), dtype=torch.int64)
-        place[order] = torch.arange(len(order))
-        self.place = place
+        self.sets = SmallSets(data, order, ipc, seed)
         for number in range(NETS):
             net = networks.build(
                 "convnet", data.shape, data.num_classes, width=32, depth=depth_for(data),
@@ -81,26 +81,25 @@ class Trials:
             self.features.append((made - made.mean(0)) / made.std().clamp_min(1e-6))
 
     @torch.no_grad()
-    def judge(self, groups: Groups | None = None, power: float = 1.0, round: int = 0) -> Tensor:
+    def judge(self, groups: Groups | None = None, power: float = 1.0, round: int = 0, start: str = "groups") -> Tensor:
         """How often each sample is classified right by the sets that never met it: ``[N, sets]``, NaN where not asked.
 
         Args:
             groups: which are raised, as :func:`rdd_nb.clustering.group_shares` says; None for none, and no spreading.
             power: of the groups' sizes.
             round: another one draws other sets.
+            start: what the sets are, one of :data:`~rdd_nb.clustering.groups.STARTS`.
         """
         labels, k = self.labels, self.classes
-        if groups is None:
-            weights, ids, shares = torch.ones(len(labels)), torch.zeros_like(labels), torch.ones(k, 1)
+        weights = torch.ones(len(labels)) if groups is None else group_weights(groups, labels, k, power).float()
+        if groups is None or start == "medoids":
+            ids, shares = torch.zeros_like(labels), torch.ones(k, 1)
         else:
-            weights = group_weights(groups, labels, k, power).float()
             ids, shares = groups.ids, group_shares(groups, labels, k, power)
         right = torch.full((len(labels), NETS * self.draws), torch.nan)
         for half, (met, asked) in enumerate(self.halves):
-            sets = [
-                self._draw(met, ids, shares, groups is not None, stream(self.seed, "trial set", round, half, number))
-                for number in range(NETS * self.draws)
-            ]
+            which = [(round, half, number) for number in range(NETS * self.draws)]
+            sets = self.sets.draw(met, ids, shares, which, central=start != "groups")
             for net, features in enumerate(self.features):
                 mine = sets[net::NETS]
                 said = self._classify(features, met, asked, weights, mine)
@@ -155,25 +154,13 @@ class Trials:
         total = torch.zeros(self.classes, dtype=torch.float64).index_add_(0, labels, change)
         return total / torch.bincount(labels, minlength=self.classes)
 
-    def _draw(self, met: Tensor, ids: Tensor, shares: Tensor, spread: bool, draw: torch.Generator) -> Tensor:
-        """A small set: indices, sorted by class; the same order of all samples whatever the shares."""
-        shuffled = met[torch.randperm(len(met), generator=draw)]
-        if not spread:
-            return shuffled[rank_within(self.labels[shuffled]) < self.ipc]
-        cells = self.labels[shuffled] * shares.shape[1] + ids[shuffled]
-        sizes = torch.bincount(cells, minlength=shares.numel()).view(shares.shape)
-        wanted = torch.stack(
-            [quotas(share, size, min(self.ipc, int(size.sum())), draw) for share, size in zip(shares, sizes)]
-        )
-        return shuffled[rank_within(cells) < wanted.flatten()[cells]]
-
     def _classify(self, features: Tensor, met: Tensor, asked: Tensor, weights: Tensor, sets: list[Tensor]) -> Tensor:
         """1 where the classifier of a set is right, else 0: ``[asked, sets]``."""
         k, labels = self.classes, self.labels
-        targets = _class_means(features[self.place[met]], labels[met], k, weights[met])
+        targets = _class_means(features[self.sets.place[met]], labels[met], k, weights[met])
         slopes, offsets = [], []
         for chosen in sets:
-            mine, own = labels[chosen], features[self.place[chosen]]
+            mine, own = labels[chosen], features[self.sets.place[chosen]]
             own = own + MOVED * (targets - _class_means(own, mine, k))[mine]
             centre = own.mean(0)
             own = own - centre
@@ -181,7 +168,7 @@ class Trials:
             slope = _ridge(own, wanted)
             slopes.append(slope)
             offsets.append(-(centre @ slope))
-        scores = features[self.place[asked]] @ torch.cat(slopes, 1) + torch.cat(offsets)
+        scores = features[self.sets.place[asked]] @ torch.cat(slopes, 1) + torch.cat(offsets)
         return (scores.view(len(asked), len(sets), k).argmax(2) == labels[asked][:, None]).float()
 
 

@@ -130,10 +130,10 @@ class DistillConfig(pydantic.BaseModel):
     )
     lr_label: float = pydantic.Field(10.0, ge=0, description="trajectory: step size of learnt labels, as logits")
     augment: str = pydantic.Field("color_crop_cutout_flip_scale_rotate", description="siamese augmentation, or none")
-    init: Literal["auto", "real", "noise", "medoids", "groups"] = pydantic.Field(
+    init: Literal["auto", "real", "noise", "medoids", "groups", "group-medoids"] = pydantic.Field(
         "auto",
-        description="start: random real images, noise, k-means medoids, or real images spread over groups; auto is "
-        "groups where the objective is given some, else real",
+        description="start: random real images, noise, k-means medoids, or real images or medoids spread over groups; "
+        "auto is what the trial of the groups says, groups where they were not tried, and real without any",
     )
     network: str = pydantic.Field("convnet", description="architecture whose statistics are matched")
     width: int = pydantic.Field(32, ge=1, le=MOST["width"], description="channels of the ConvNet (the papers: 128)")

@@ -32,6 +32,7 @@ __all__ = [
     "given_decoder",
     "initial_state",
     "sampling_weights",
+    "start_of",
     "synthetic_of",
 ]
 
@@ -157,6 +158,7 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
             "source": groups.source,
             "num_groups": groups.num_groups,
             "digest": hashlib.sha256(b"".join(held)).hexdigest()[:16],
+            **({} if groups.start is None else {"start": groups.start}),
         }
     return {
         "name": data.name,
@@ -171,7 +173,18 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
 
 
 #: The coreset method (:data:`rdd_nb.clustering.coresets.METHODS`) behind each start from real images.
-_SELECTED = {"real": "random", "medoids": "medoids", "groups": "balanced"}
+_SELECTED = {"real": "random", "medoids": "medoids", "groups": "balanced", "group-medoids": "balanced-medoids"}
+
+
+def start_of(config: DistillConfig, groups: Groups | None) -> str:
+    """What ``config.init`` stands for: itself, or for ``auto`` what the groups' trial says, else what is raised."""
+    if config.init != "auto":
+        return config.init
+    if groups is None or config.objective not in ("robust", "group"):
+        return "real"
+    if config.objective == "robust" and groups.start is not None:
+        return groups.start
+    return "groups" if groups.raised else "real"
 
 
 def given_decoder(config: DistillConfig, decoder: Decoder | None = None) -> Decoder | None:
@@ -205,17 +218,14 @@ def initial_state(
         progress: called meanwhile, with (steps done, steps in all).
 
     Raises:
-        RddError: ``ipc`` exceeds the smallest class, ``init=groups`` without groups, or groups of other data; as
-            :func:`given_decoder` and :func:`rdd_nb.models.autoencoder.train_autoencoder`.
+        RddError: ``ipc`` exceeds the smallest class, ``init=groups`` or ``init=group-medoids`` without groups, or
+            groups of other data; as :func:`given_decoder` and :func:`rdd_nb.models.autoencoder.train_autoencoder`.
     """
     check(data, config, groups, decoder)
-    init = config.init
-    if init == "auto":
-        spread = groups is not None and groups.raised and config.objective in ("robust", "group")
-        init = "groups" if spread else "real"
-    if init == "groups" and groups is None:
+    init = start_of(config, groups)
+    if init in ("groups", "group-medoids") and groups is None:
         raise RddError(
-            "init=groups spreads the first images over groups, and there are none: pass groups or use init=real"
+            f"init={init} spreads the first images over groups, and there are none: pass groups or use init=real"
         )
     coder, decoder = None, given_decoder(config, decoder)
     if config.parameterisation == "latent" and (decoder is None or init != "noise"):
@@ -226,7 +236,7 @@ def initial_state(
         size = (config.ipc, *data.shape) if decoder is None else (config.decoded_ipc, *decoder.code)
         stored = torch.randn(data.num_classes * size[0], *size[1:], generator=stream(config.seed, "init"))
     else:
-        over, power = (groups, config.group_power) if init == "groups" else (None, 0.0)
+        over, power = (groups, config.group_power) if init in ("groups", "group-medoids") else (None, 0.0)
         chosen = select(data, _SELECTED[init], config.decoded_ipc, groups=over, power=power, seed=config.seed)
         real = data.normalised(chosen)
         stored = encode(real, config.formations) if coder is None else coder.encode(real)

@@ -106,7 +106,8 @@ def test_it_tells_what_discover_groups_finds(capsys):
         if row.pop("value") is not None
     ]
     assert tuple(trials) == groups.trials
-    assert (told["chosen"] is None) == (not groups.raised)
+    chosen = told["chosen"]
+    assert (chosen["start"] if chosen else None) == groups.start and groups.raised <= (chosen is not None)
     table = pd.read_csv("out/groups.csv")
     assert table["index"].tolist() == list(range(len(data))) and table["group"].tolist() == groups.ids.tolist()
     assert [data.class_names.index(name) for name in table["class"]] == data.labels.tolist()
@@ -179,7 +180,7 @@ def test_shares_are_those_of_group_shares_and_sum_to_one(capsys, planted):
         assert table.groupby("label")[name].sum().tolist() == pytest.approx([1, 1])
     assert told["chosen"] == told["trials"][0]
     assert told["chosen"] == {
-        **{name: getattr(TRIALS[2], name) for name in ("groups", "how", "final", "kept")},
+        **{name: getattr(TRIALS[2], name) for name in ("groups", "how", "final", "kept", "start")},
         **{**dataclasses.asdict(TRIALS[2].benefit), "value": 1.25},
     }
     assert "never for finding" in told["named"]["read_for"]
@@ -192,11 +193,11 @@ def test_shares_are_those_of_group_shares_and_sum_to_one(capsys, planted):
 def test_a_terminal_gets_aligned_tables(capsys, planted):
     lines = says(capsys, *COMMAND).splitlines()
     assert lines[0] == planted[1].report.splitlines()[0]
-    start = lines.index("Candidates, points against raising none:") + 2
+    start = lines.index("Candidates, points against plain matching from random images:") + 2
     assert cells(lines[start : start + 3]) == [
-        ["groups", "raised by", "small groups count more", "all alike", "average ± error"],
-        ["colour (3 groups)", "strength 0.8", "+4.0", "+1.0", "+2.5 ± 0.5"],
-        ["features learnt (3 groups)", "strength 0.4", "-0.5", "-1.0", "-0.8 ± 0.2"],
+        ["groups", "raised by", "start", "small groups count more", "all alike", "average ± error"],
+        ["colour (3 groups)", "strength 0.8", "random images of each group", "+4.0", "+1.0", "+2.5 ± 0.5"],
+        ["features learnt (3 groups)", "strength 0.4", "random images of each group", "-0.5", "-1.0", "-0.8 ± 0.2"],
     ]
     assert len({len(line) for line in lines[start : start + 3]}) == 1
     head = next(k for k, line in enumerate(lines) if line.startswith("class "))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdd_nb.clustering.coresets import METHODS, coreset, herd
+from rdd_nb.clustering.coresets import METHODS, SPREAD, coreset, herd
 from rdd_nb.clustering.groups import Groups, known_groups
 from rdd_nb.core.errors import RddError
 from rdd_nb.data.dataset import ImageDataset, statistics
@@ -44,7 +44,7 @@ def chosen(data, made):
 @pytest.mark.parametrize("method", METHODS)
 def test_real_images_of_their_class_each_once_and_again_for_the_same_seed(method):
     data = images(groups=torch.arange(60) // 3 % 2)
-    groups = known_groups(data) if method == "balanced" else None
+    groups = known_groups(data) if method in SPREAD else None
     made, again = (coreset(data, method, 4, groups=groups, seed=5, device="cpu") for _ in range(2))
     index = chosen(data, made)
     assert made.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and made.ipc == 4
@@ -54,6 +54,24 @@ def test_real_images_of_their_class_each_once_and_again_for_the_same_seed(method
     assert made.meta["coreset"] == method and made.meta["seed"] == "5"
     other = coreset(data, method, 4, groups=groups, seed=6, device="cpu")
     assert not torch.equal(made.images, other.images)
+
+
+def test_medoids_of_each_group_find_every_clump_of_each():
+    """Two classes of two groups, each of two clumps that differ in brightness: a medoid is in the middle of its own."""
+    within = torch.tensor([0, 1, 2, 20, 21, 22])  # the middles are 1 and 21
+    start = torch.tensor([0, 60, 120, 180])  # class 0: groups at 0 and 60; class 1: at 120 and 180
+    levels = (start[:, None] + within).flatten()
+    data = ImageDataset(
+        levels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).clone(),
+        torch.arange(24) // 12,
+        ("low", "high"),
+        (0.0,),
+        (1 / 255,),
+        torch.arange(24) // 6 % 2,
+        ("left", "right"),
+    )
+    made = coreset(data, "balanced-medoids", 4, groups=known_groups(data), seed=3)
+    assert sorted(levels[chosen(data, made)].tolist()) == [1, 21, 61, 81, 121, 141, 181, 201]
 
 
 def test_random_is_where_a_distillation_of_this_seed_starts():
@@ -119,6 +137,7 @@ def test_mistakes_are_told_in_one_line():
     for name, ipc, given_groups, says in (
         ("medoid", 1, None, "did you mean 'medoids'"),
         ("balanced", 1, None, "pass groups="),
+        ("balanced-medoids", 1, None, "pass groups="),
         ("random", 1, groups, "pass none, or use 'balanced'"),
         ("herding", 21, None, "ipc=21 is more than class 'a' has"),
         ("random", 0, None, "ipc=0"),

@@ -5,9 +5,9 @@ import inspect
 import pytest
 import torch
 
-from rdd_nb.clustering.choice import at_price
+from rdd_nb.clustering.choice import UNRAISED, at_price
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Groups, known_groups
+from rdd_nb.clustering.groups import STARTS, Groups, known_groups
 from rdd_nb.clustering.reference_networks import biased_probabilities
 from rdd_nb.clustering.shares import group_mass, group_shares
 from rdd_nb.clustering.spaces import SPACES, principal, space
@@ -53,16 +53,28 @@ def test_the_default_raises_the_minority_and_says_what_it_tried(worn):
     (chosen,) = (trial for trial in last if trial.kept)
     said = [trial.benefit for trial in last]
     fair = [b for b in said if b.mean - b.error >= -b.balanced / 10 and b.value >= max(1, 2 * b.error)]
-    fair = [b for b in fair if b.balanced > b.mean]
-    assert chosen.groups == found.source and chosen.benefit.balanced == max(b.balanced for b in fair)
-    rows = [f"| {t.groups} | {t.how} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f} |" for t in found.trials]
+    most = max((b for b in fair if b.balanced > b.mean), key=lambda b: b.balanced)
+    assert chosen.groups == found.source and chosen.start == found.start
+    assert most.balanced - most.error <= chosen.benefit.balanced and chosen.benefit.value >= most.value
+    ways = {(trial.groups, trial.start, trial.how) for trial in last}
+    assert len(ways) == len(last) == 1 + 2 * 2 * 7, "medoids, and two candidates from two starts at seven strengths"
+    rows = [
+        f"| {t.groups} | {t.how} | {STARTS[t.start]} | {t.benefit.balanced:+.1f} | {t.benefit.mean:+.1f} |"
+        for t in found.trials
+        if t.how != UNRAISED
+    ]
     told, prices = _rows(found.report)
-    assert [line[: len(row)] for line, row in zip(told, rows, strict=True)] == rows
+    told = [line for line in told if f"| {UNRAISED} |" not in line]
+    assert len(told) == 6 + 2 * 2 and all(any(line.startswith(row) for row in rows) for line in told)
+    assert sum(
+        line.startswith(row) for line in told for row in rows if f"| {chosen.how} | {STARTS[chosen.start]}" in row
+    )
     ranges = [[float(x) for x in line.strip("| ").split(" | ")[0].split(" to ")] for line in prices]
     assert ranges[0][0] == 0 and ranges[-1][-1] == 1
     for price in (0, 0.1, 0.25, 0.5, 1):
         (line,) = (line for line, ends in zip(prices, ranges) if ends[0] <= price <= ends[-1])
-        assert (f"| {t.groups} | {t.how} |" if (t := at_price(found.trials, price)) else "| nothing | – |") in line
+        way = at_price(found.trials, price)
+        assert ("| nothing | – |" if way is None else f"| {way.how} | {STARTS[way.start]} |") in line
 
 
 def test_what_a_minority_is_worth_is_said_and_not_guessed(worn):
@@ -70,10 +82,11 @@ def test_what_a_minority_is_worth_is_said_and_not_guessed(worn):
     some = worn.subset(torch.arange(0, len(worn), 2))
     found = discover_groups(some, num_groups=4, seed=0, price=1, group_power=0)
     finals = [trial for trial in found.trials if trial.final]
-    assert {trial.how for trial in finals} == {f"strength {s}" for s in (1, 0.8, 0.6, 0.4, 0.2)}, "1 makes them alike"
+    strengths = {f"strength {s}" for s in (1, 0.8, 0.6, 0.4, 0.2)}
+    assert {trial.how for trial in finals} == {*strengths, UNRAISED}, "1 makes them alike"
     assert [trial for trial in finals if trial.kept] == [at_price(finals, 1)]
     bought = [way.benefit.balanced if (way := at_price(finals, price)) else 0 for price in (0, 0.1, 0.25, 0.5, 1)]
-    assert bought == sorted(bought) and bought[-1] > bought[1]
+    assert bought == sorted(bought) and bought[-1] > bought[0]
     none = discover_groups(some.subset(torch.arange(90)), num_groups=2, ipc=2, price=1, group_power=1)
     assert not none.raised, "groups that count as their size are not raised"
     defaults = inspect.signature(discover_groups).parameters
@@ -88,7 +101,7 @@ def test_the_default_raises_nothing_where_nothing_is_gained(wrong):
     images = (torch.rand(800, 1, 8, 8, generator=draw) * 60 + 90 * shown.view(-1, 1, 1, 1)).to(torch.uint8)
     found = discover_groups(ImageDataset(images, labels, ("dark", "bright"), *statistics(images)), seed=1)
     assert not found.raised and found.report.startswith("Nothing is raised")
-    assert found.trials and not [trial for trial in found.trials if trial.final and trial.kept]
+    assert found.trials and all(t.how == UNRAISED for t in found.trials if t.final and t.kept)
     natural = found.sizes(labels, 2).double() / 400
     assert torch.allclose(group_shares(found, labels, 2, 0.3), natural)
 

@@ -16,9 +16,10 @@ TRIALS = (Trial("style", "strength 1", Benefit(0.1 + 0.2, -1.0, 0.5), final=True
 GROUPS = Groups(torch.tensor([0, 2, 1]), 3, "style", report="Raised: | style |", trials=TRIALS)
 
 
+@pytest.mark.parametrize("start", [None, "group-medoids"])
 @pytest.mark.parametrize("learnable", [None, torch.tensor([[0.1, 0.0, 1 / 3]] * 2, dtype=torch.float64)])
-def test_groups_come_back_as_they_were(learnable):
-    groups = dataclasses.replace(GROUPS, learnable=learnable)
+def test_groups_come_back_as_they_were(learnable, start):
+    groups = dataclasses.replace(GROUPS, learnable=learnable, start=start)
     back, seconds = groups_from_bytes(groups_to_bytes(groups, 1.5), DATA)
     for field in dataclasses.fields(Groups):
         here, there = getattr(groups, field.name), getattr(back, field.name)
@@ -37,6 +38,7 @@ def test_groups_come_back_as_they_were(learnable):
         {"learnable": torch.zeros(2, 3)},
         {"trials": (dataclasses.replace(TRIALS[0], benefit="much"),)},
         {"report": 3},
+        {"start": "noise"},
     ],
 )
 def test_groups_that_do_not_fit_are_refused(change):

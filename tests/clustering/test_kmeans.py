@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
-from rdd_nb.clustering.kmeans import cells, kmeans, medoids
+from rdd_nb.clustering.kmeans import cells, kmeans, medoids, medoids_of_each
 from tests.clustering.helpers import randn
 from tests.helpers import rng
 
@@ -96,3 +96,27 @@ def test_centres_of_a_large_class_come_from_some_of_its_samples(monkeypatch):
     centres = torch.stack([points[:2000][some[:2000] == k].mean(0) for k in range(4)])
     nearest = torch.cdist(points[:2000], centres).argmin(1)
     assert float((nearest == some[:2000]).float().mean()) > 0.99, "each joins its nearest"
+
+
+def test_many_clouds_at_once_have_medoids_as_good_as_each_alone():
+    """Ten clumps a cloud: where k-means by itself finds them all, so do the clouds together, and no row twice."""
+    draw = torch.Generator().manual_seed(0)
+    middles = 20 * torch.randn(6, 10, 1, 8, generator=draw)
+    clouds = (middles + torch.randn(6, 10, 12, 8, generator=draw)).flatten(1, 2)
+
+    def spread(cloud, chosen):
+        return float(torch.cdist(cloud, cloud[chosen]).amin(1).square().mean())
+
+    found = medoids_of_each(clouds, 10, draw)
+    assert all(len(set(row)) == 10 for row in found.tolist())
+    together = sum(spread(cloud, row) for cloud, row in zip(clouds, found))
+    alone = sum(spread(cloud, medoids(cloud, 10)) for cloud in clouds)
+    at_random = sum(spread(cloud, torch.arange(10) * 7) for cloud in clouds)
+    assert together < 0.2 * at_random and together < 3 * alone
+    (middle,) = medoids_of_each(clouds[:1], 1, draw)
+    assert middle.tolist() == medoids(clouds[0], 1).tolist()
+
+
+def test_clouds_of_one_point_again_and_again_give_each_row_once():
+    found = medoids_of_each(torch.zeros(3, 5, 2), 4, torch.Generator().manual_seed(0))
+    assert all(len(set(row)) == 4 for row in found.tolist()) and found.shape == (3, 4)

@@ -12,12 +12,12 @@ from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.shares import group_weights, quotas
 from rdd_nb.core.errors import RddError
 from rdd_nb.distillation.config import DistillConfig
-from rdd_nb.distillation.initialization import fingerprint, initial_state, sampling_weights
+from rdd_nb.distillation.initialization import fingerprint, initial_state, sampling_weights, start_of
 from tests.distillation.helpers import DATA, GROUPS, TINY, final
 
 
 def test_initial_images_are_of_their_class_and_groups_are_dealt_evenly():
-    for init in ("real", "medoids", "groups"):
+    for init in ("real", "medoids", "groups", "group-medoids"):
         state = initial_state(DATA, DistillConfig(init=init, ipc=4, group_power=0), GROUPS)
         real = DATA.normalised()
         found = torch.cdist(state.images.flatten(1), real.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").min(
@@ -26,8 +26,36 @@ def test_initial_images_are_of_their_class_and_groups_are_dealt_evenly():
         assert found.values.max() < 1e-3  # real images, all of them
         assert DATA.labels[found.indices].tolist() == [0] * 4 + [1] * 4 + [2] * 4
         assert len(found.indices.unique()) == 12
-        if init == "groups":
+        if init in ("groups", "group-medoids"):
             assert GROUPS.ids[found.indices].view(3, 4).sum(1).tolist() == [2, 2, 2]
+
+
+def test_what_the_trial_said_is_the_start_of_robust_matching_unless_another_is_asked_for():
+    none = dataclasses.replace(GROUPS, learnable=torch.zeros(3, 2, dtype=torch.float64))
+    said = [
+        dataclasses.replace(GROUPS, start="group-medoids"),
+        dataclasses.replace(none, start="medoids"),
+        GROUPS,
+        none,
+        None,
+    ]
+    for objective, starts in (
+        ("robust", ["group-medoids", "medoids", "groups", "real", "real"]),
+        ("group", ["groups", "real", "groups", "real"]),  # FairDD's, as published
+        ("erm", ["real"] * 5),
+        ("density", ["real"] * 5),
+    ):
+        for groups, start in zip(said, starts):
+            config = DistillConfig(objective=objective, ipc=4)
+            assert start_of(config, groups) == start
+            asked = initial_state(DATA, config.model_copy(update={"init": start}), groups)
+            assert torch.equal(initial_state(DATA, config, groups).images, asked.images)
+            assert start_of(config.model_copy(update={"init": "noise"}), groups) == "noise"
+    told = [fingerprint(DATA, groups)["groups"] for groups in (said[0], GROUPS)]
+    assert told[0].pop("start") == "group-medoids" and told[0] == told[1], "runs from before there was one stay known"
+    for init in ("groups", "group-medoids"):
+        with pytest.raises(RddError, match=f"init={init} spreads the first images over groups"):
+            initial_state(DATA, DistillConfig(objective="erm", init=init, ipc=2))
 
 
 @settings(max_examples=60, deadline=None)

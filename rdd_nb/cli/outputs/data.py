@@ -105,10 +105,13 @@ class Checks(TypedDict):
 
 
 class Trial(TypedDict):
-    """One way of raising groups that was tried; changes against raising none, in points of accuracy."""
+    """One way of raising groups that was tried; changes, in points, against raising none, from random images."""
 
     groups: Annotated[str, means("where the groups come from")]
-    how: Annotated[str, means("how far they were raised")]
+    how: Annotated[str, means("how far they were raised, or nothing")]
+    start: Annotated[
+        str, means("from which images: groups (random ones of each), medoids (of each class) or group-medoids")
+    ]
     final: Annotated[bool, means("whether it was tried on the sets that decide")]
     kept: Annotated[bool, means("of a candidate: it was tried again; of a final trial: it is what is raised")]
     balanced: Annotated[float | None, means("change where each group counts as its size to the power 0.3")]

@@ -173,8 +173,8 @@ def _method_entry(
             made |= {name: value for name, value in kept.items() if (name, value) != ("formations", 1) and value}
             if set(rest) - set(COUNTED):
                 raise unknown("key of a coreset's grid", next(iter(set(rest) - set(COUNTED))), COUNTED, where)
-            if (keys.coreset == "balanced") != (groups is not None):
-                raise RddError(f"{where}: groups go with coreset: balanced, and with no other coreset")
+            if (keys.coreset in coresets.SPREAD) != (groups is not None):
+                raise RddError(f"{where}: groups go with coreset: {' or '.join(coresets.SPREAD)}, and no other")
     teacher = teacher_of(study, f"study {study.name!r}") if keys.labels == "soft" else None
     return MethodEntry(label(entry, point), entry, keys, made, protocol, teacher)
 
