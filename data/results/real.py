@@ -34,17 +34,20 @@ from rdd_nb.models.training import train
 
 TABLE = Path(__file__).with_name("real.csv")
 ALIKE = "robust, groups alike"  # for those who hold every group as dear: group_power 0, at any price that is met
-#: Objective, groups, and the power of their sizes where it is not the default.
-METHODS: dict[str, tuple[str, str | float | None, float | None]] = {
-    "plain": ("erm", None, None),
-    "robust": ("robust", "auto", None),
-    ALIKE: ("robust", "auto", 0.0),
-    "robust, one view": ("robust", "probabilities", None),  # the default before candidates were tried
-    "robust known": ("robust", "known", None),
-    "group known": ("group", "known", 0.0),  # FairDD
-    "group dbscan": ("group", "dbscan", 0.0),  # its form without labels, but for batches that are drawn once
-    "density": ("density", None, None),  # Cui et al. (2406.06609)
-    **{f"robust, {part:g} % known": ("robust", part / 100, None) for part in (1, 5, 25)},  # the other labels are not
+PLAIN = {None: "plain", "medoids": "plain, medoids"}  # by the start
+#: Groups, and what of the distillation is not the default.
+METHODS: dict[str, tuple[str | float | None, dict[str, str | float]]] = {
+    "plain": (None, {"objective": "erm"}),
+    "plain, medoids": (None, {"objective": "erm", "init": "medoids"}),
+    "robust": ("auto", {}),
+    ALIKE: ("auto", {"group_power": 0.0}),
+    "robust, one view": ("probabilities", {}),  # the default before candidates were tried
+    "robust known": ("known", {}),
+    "robust known, medoids": ("known", {"init": "group-medoids"}),
+    "group known": ("known", {"objective": "group", "group_power": 0.0}),  # FairDD
+    "group dbscan": ("dbscan", {"objective": "group", "group_power": 0.0}),  # without labels, but batches drawn once
+    "density": (None, {"objective": "density"}),  # Cui et al. (2406.06609)
+    **{f"robust, {part:g} % known": (part / 100, {}) for part in (1, 5, 25)},  # the other labels are not
 }
 NETS = 3
 SCORES = ("accuracy", "worst group", "rare group", "minority", "DEO_M", "DEO_A")
@@ -238,40 +241,39 @@ def main() -> None:
         todo = [method for method in METHODS if method in asked.methods and method not in measured(name, seed)]
         data = SETS[name](asked.data, seed) if todo else None
         for method in todo:
-            if method.endswith("known") and data.train.groups is None:
+            if "known" in method and data.train.groups is None:
                 continue
             row = {"set": name, "seed": seed, "method": method}
-            row |= one(data, method, seed, plain=measured(name, seed).get("plain")) | where
+            row |= one(data, method, seed, measured(name, seed)) | where
             add(TABLE, [row])
             print(row, flush=True)
 
 
-def one(data: Splits, method: str, seed: int, plain: dict[str, float] | None) -> dict[str, object]:
-    """What a method reaches; of the default also what it found, and in how many seconds."""
-    objective, kind, power = METHODS[method]
+def one(data: Splits, method: str, seed: int, known: dict[str, dict[str, float]]) -> dict[str, object]:
+    """What a method reaches; of the default also what it found, and its seconds; ``known`` is what others reach."""
+    kind, settings = METHODS[method]
     groups, told = None, {}
     if kind == "known":
         groups = clustering.known_groups(data.train)
     elif isinstance(kind, float):
         told_of = torch.rand(len(data.train), generator=stream(seed, "told of")) < kind
-        known = data.train.groups.where(told_of, torch.tensor(clustering.UNKNOWN))
-        groups = rdd.discover_groups(data.train, known=known, seed=seed, device="cpu")
+        some = data.train.groups.where(told_of, torch.tensor(clustering.UNKNOWN))
+        groups = rdd.discover_groups(data.train, known=some, seed=seed, device="cpu")
         right = (groups.ids == data.train.groups)[~told_of]
         rare = (data.train.minority if data.train.minority is not None else data.train.groups == 2)[~told_of]
         told = {"found": f"{100 * float(right[rare].double().mean()):.0f} % of the others of the minority found"}
     elif kind is not None:
         began = time.perf_counter()
         most = 100 if kind == "dbscan" else 10
-        dear = {"group_power": power, "price": 1.0} if method == ALIKE else {}
+        dear = {"group_power": settings["group_power"], "price": 1.0} if method == ALIKE else {}
         groups = rdd.discover_groups(
             data.train, kind, seed=seed, device="cpu", num_groups=most, learnable=kind != "dbscan", **dear
         )
         if kind == "auto":
             told = {"found": groups.report.split("\n")[0], "seconds": time.perf_counter() - began}
-            if not groups.raised and plain is not None:  # the same images, and the same networks on them
-                return plain | told
-    config = rdd.DistillConfig(objective=objective, seed=seed, **({} if power is None else {"group_power": power}))
-    run = rdd.distill(data.train, config, groups, device="cpu", progress=False)
+            if not groups.raised and PLAIN[groups.start] in known:  # the same images, and the same networks on them
+                return known[PLAIN[groups.start]] | told
+    run = rdd.distill(data.train, rdd.DistillConfig(seed=seed, **settings), groups, device="cpu", progress=False)
     return {**scored(run.synthetic, data.test, seed), **told}
 
 
