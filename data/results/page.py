@@ -576,6 +576,7 @@ BRIEF = {
     "random": "random real images",
     "medoids": "real images, k-means medoids",
     "plain": "plain distillation",
+    "plain from medoids": "plain distillation, from medoids",
     "robust tried": "**robust, groups discovered (the default)**",
     "robust": "**robust, groups of the biased network** (the default until groups were tried)",
     "robust known": "robust, groups known",
@@ -613,6 +614,7 @@ def first(study: Tables) -> Block:
     rows = []
     for method, mine, called in (
         ("plain", "plain", "plain distillation"),
+        ("plain from medoids", "plain, medoids", "plain distillation, from medoids"),
         ("robust tried", "robust", "**robust, the default**: no group label is read"),
         ("robust known", "robust known", "robust, groups known"),
     ):
@@ -673,15 +675,19 @@ def real(folder: Path) -> Block:
     table = _real(folder)
     if table is None:
         return ABSENT, {}
-    rows, ways = [], ("robust", "robust, one view", "robust known")
-    for name, part in table[table["method"].isin(("plain", *ways)) & (table["set"] != "coloured")].groupby(
-        "set", sort=False
-    ):
+    ways = {
+        "plain, medoids": "plain, medoids",
+        "robust": "robust",
+        "robust, one view": "one view",
+        "robust known": "known",
+    }
+    kept, rows = table[table["method"].isin(("plain", *ways)) & (table["set"] != "coloured")], []
+    for name, part in kept.groupby("set", sort=False):
         found = part.loc[part["method"] == "robust", "found"].astype(str)
         cells = [f"{_level(part, 'plain', 'accuracy')}", *(_gain(part, way, "accuracy") for way in ways)]
         cells += [f"{_level(part, 'plain', 'worst group')}", *(_gain(part, way, "worst group") for way in ways)]
         rows.append([str(name), f"{found.str.startswith('Raised').sum()} of {len(found)}", *cells])
-    told = ("plain, %", "robust", "one view", "known")
+    told = ("plain, %", *ways.values())
     head = ("set", "raised in seeds", *told, *(f"worst group: {way}" for way in told))
     said = f"{_measured_real(table)} Gains over plain in points; over several seeds with 95 % t-intervals:"
     return f"{said}\n\n{markdown(head, rows)}", {}
@@ -790,39 +796,57 @@ def gains_of(ways: Mapping[str, str], needed: str, folder: Path) -> Block:
 
 #: Method and start of ``starts.csv`` beside plain from random images, with the words for them.
 STARTS = {
-    ("plain", "medoids"): "plain, medoids",
-    ("robust", "groups"): "robust, spread over groups (the default)",
-    ("robust", "medoids"): "robust, medoids",
+    ("plain", "medoids"): "plain, medoids of classes",
+    ("robust", "groups"): "robust, random images of groups",
+    ("robust", "medoids"): "robust, medoids of classes",
+    ("robust", "group-medoids"): "robust, medoids of groups",
 }
 
 
 def starts(folder: Path) -> Block:
-    """What plain and robust distillation reach from other starts, on held-out training images."""
+    """What plain and robust distillation reach from other starts, on held-out images, and what the trial said."""
     path = folder / "starts.csv"
     if not path.exists():
         return ABSENT, {}
-    table = pd.read_csv(path)
-    rows = []
+    table, rows = pd.read_csv(path), []
     for name, part in table.groupby("set", sort=False):
-        for measure, called in (("accuracy", "all"), ("minority", "rare"), ("worst group", "worst group")):
-            wide = part.pivot(index="seed", columns=["method", "start"], values=measure)
-            if wide.isna().all(axis=None):
+        chosen = part[part["chosen"]].set_index("seed")
+        for measure, said, called in (("accuracy", "trial", "all"), ("minority", "trial rare", "rare")):
+            if part[measure].isna().all():
                 continue
-            plain = wide["plain", "real"]
-            gains = [(wide[way] - plain).dropna() if way in wide else [] for way in STARTS]
-            cells = [f"{signed(g.mean())} ({' '.join(signed(x) for x in g)})" if len(g) else "–" for g in gains]
+            levels = part.pivot(index="seed", columns=["method", "start"], values=measure)
+            foretold = part.pivot(index="seed", columns=["method", "start"], values=said)
+            plain, cells = levels["plain", "real"], []
+            for way in STARTS:
+                gains = (levels[way] - plain).dropna() if way in levels else pd.Series(dtype=float)
+                each = " ".join(signed(x) + "*" * _is(chosen, seed, way) for seed, x in gains.items())
+                cells.append(f"{signed(gains.mean())} ({each}); {signed(foretold[way].mean())}" if each else "–")
             rows.append([str(name), called, f"{plain.mean():.1f}", *cells])
+    gains = table.set_index(["set", "seed", "method", "start"])[["accuracy", "trial"]]
+    plain = table[(table["method"] == "plain") & (table["start"] == "real")].set_index(["set", "seed"])["accuracy"]
+    gains = gains.join(plain.rename("plain"), on=["set", "seed"]).query("~(method == 'plain' and start == 'real')")
+    off = gains["trial"] - (gains["accuracy"] - gains["plain"])
     said = (
         f"{_measured_in(path, table)} On held-out training images: gains over plain from random real "
         f"images, points; means over seeds {_several(sorted(table['seed'].unique().tolist()))}, in brackets each seed "
-        "(of robust, those at which something is raised):"
+        "(of robust, those at which something is raised; * what the default takes); last, what the trial said:"
     )
-    return f"{said}\n\n{markdown(('set', 'of', 'plain, %', *STARTS.values()), rows)}", {}
+    told = (
+        f"Over these {len(off)} ways and seeds the trial is off in the mean by {off.abs().mean():.1f} points in "
+        f"absolute value, by {signed(off.mean())} on average, and its correlation with what distillation does is "
+        f"{np.corrcoef(gains['trial'], gains['accuracy'] - gains['plain'])[0, 1]:.2f}."
+    )
+    return f"{said}\n\n{markdown(('set', 'of', 'plain, %', *STARTS.values()), rows)}\n\n{told}", {}
+
+
+def _is(chosen: pd.DataFrame, seed: object, way: tuple[str, str]) -> bool:
+    return seed in chosen.index and (chosen.at[seed, "method"], chosen.at[seed, "start"]) == way
 
 
 #: Methods of FairDD's protocol in the order of the table, with the words for them.
 FAIRDD = {
     "plain": "plain",
+    "plain, medoids": "plain, from medoids",
     "group known": "group-synchronised, groups known (FairDD)",
     "group dbscan": "group-synchronised, DBSCAN in batches",
     "density": "density weights",

@@ -8,7 +8,7 @@ from rdd_nb.clustering.agreement import stability
 from rdd_nb.clustering.choice import PRICE, at_price
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
-from rdd_nb.clustering.groups import Benefit, Groups, Trial, known_groups
+from rdd_nb.clustering.groups import STARTS, Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
 from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
@@ -19,6 +19,7 @@ __all__ = [
     "AUTO",
     "PRICE",
     "SPACES",
+    "STARTS",
     "UNKNOWN",
     "Benefit",
     "Groups",
