@@ -28,6 +28,7 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
+    Unlabelled,
     emit,
     groups_folder,
     load,
@@ -76,7 +77,8 @@ def command_discover(
     reading: Reading = None,
     root: Root = None,
     num_groups: NumGroups = 10,
-    price: Price = PRICE,
+    price: Price = None,
+    unlabelled: Unlabelled = None,
     ipc: Annotated[int, typer.Option(help="Images per class of the set that is to be made, for the trial.")] = 10,
     group_power: GroupPower = 0.3,
     seed: Annotated[int, typer.Option(help="Of the networks, the clusterings and the trial.")] = 0,
@@ -102,13 +104,13 @@ def command_discover(
     Look:  rdd-nb discover --data digits --scenario coloured
     Keep:  rdd-nb discover --data folder:pets --size 32 --ipc 5 --out pets-groups
     """
-    from rdd_nb.clustering import discover_groups
+    from rdd_nb.clustering import discover_groups, known_but
     from rdd_nb.core.device import pick_device
     from rdd_nb.distillation.config import DistillConfig
 
     # What no distillation takes is complained of before data are read.
     how = DistillConfig(ipc=ipc, seed=seed, group_power=group_power).model_dump(include={"ipc", "seed", "group_power"})
-    how["price"] = price
+    how["price"] = price if price is not None else PRICE if unlabelled is None else 1.0
     pick_device(device)
     source = source_of(data, scenario, option, data_seed, reading)
     folder = None if out is None else Folder(out)
@@ -123,8 +125,9 @@ def command_discover(
             _expect(folder)
             folder.probe(4_000_000 + 100 * len(train))  # the files, before a minute of work
         where: dict[str, Any] = {"device": device, "kept": groups_folder(), "progress": not quiet}
-        found = discover_groups(train, num_groups=num_groups, **how, **where)
-        source["num_groups"] = num_groups
+        known = None if unlabelled is None else known_but(train, unlabelled)
+        found = discover_groups(train, num_groups=num_groups, known=known, **how, **where)
+        source |= {"num_groups": num_groups} | ({} if unlabelled is None else {"unlabelled": unlabelled})
         told = {"command": COMMAND, "source": source, **how, **_told(found, train, group_power)}
         if as_json:
             emit(cast("Discover", {**told, "out": None if out is None else str(out)}))
@@ -323,8 +326,7 @@ def _sheet(found: Groups, data: ImageDataset, told: dict[str, Any], device: str)
     from rdd_nb.figures.discovery_figures import group_exemplars
     from rdd_nb.figures.figure import shortened
 
-    raised = [row for row in told["groups"] if row["raised"]]
-    raised = sorted(raised, key=lambda row: row["share"] - row["matched"])[:MOST_SHOWN]
+    raised = sorted((r for r in told["groups"] if r["raised"]), key=lambda r: r["share"] - r["matched"])[:MOST_SHOWN]
     if not raised:
         return b""
     points = space(data, "features", told["seed"], device)
@@ -339,10 +341,8 @@ def _sheet(found: Groups, data: ImageDataset, told: dict[str, Any], device: str)
         for row in raised
     ]
     figure = group_exemplars(parts, names, EXEMPLARS)
-    figure.suptitle(
-        "The groups that gain most, with their part of the class and of what is matched\n"
-        "(distances in the features of a frozen random network)"
-    )
+    title = "The groups that gain most, with their part of the class and of what is matched"
+    figure.suptitle(f"{title}\n(distances in the features of a frozen random network)")
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in letters that the font has not

@@ -24,6 +24,7 @@ from rdd_nb.cli.options import (
     Reading,
     Root,
     Scenario,
+    Unlabelled,
     emit,
     groups_folder,
     is_own,
@@ -62,7 +63,8 @@ def command_distill(
         ),
     ] = None,
     num_groups: NumGroups = 10,
-    price: Price = PRICE,
+    price: Price = None,
+    unlabelled: Unlabelled = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -117,7 +119,10 @@ def command_distill(
     source["groups"] = groups or ("discovered" if settings.objective in ("robust", "group") else "none")
     if source["groups"] == "discovered":
         source["num_groups"] = num_groups
-        source |= {} if price == PRICE else {"price": price}  # at its default a run stays what it was before the choice
+        chosen = {"price": None if price == PRICE and unlabelled is None else price, "unlabelled": unlabelled}
+        source |= {k: v for k, v in chosen.items() if v is not None}  # by default a run stays what it was before these
+    elif unlabelled is not None:
+        raise RddError(f"--unlabelled has no effect with groups {source['groups']}: use --groups discovered")
     kinds = ("discovered", "known", "none")
     if source["groups"] not in kinds:
         raise unknown("kind of groups", groups, kinds)
@@ -184,6 +189,8 @@ def _groups(
     if source["groups"] == "known":
         return clustering.known_groups(splits.train)
     how: dict[str, Any] = {k: source[k] for k in ("num_groups", "price") if k in source}
+    if "unlabelled" in source:
+        how["known"] = clustering.known_but(splits.train, source["unlabelled"])
     how |= {"ipc": settings.decoded_ipc, "group_power": settings.group_power, "seed": settings.seed, "device": device}
     how["kept"] = groups_folder()
     return clustering.discover_groups(splits.train, **how, progress=progress)

@@ -47,14 +47,21 @@ GroupPower = Annotated[
 ]
 PRICE = 0.1  #: :data:`rdd_nb.clustering.PRICE`, which would take long to import
 Price = Annotated[
-    float,
+    float | None,
     typer.Option(
         help="How many points of accuracy a point for small groups may cost, in the trial of discovered groups, which "
-        "tells what each price buys.",
+        "tells what each price buys; by default 0.1, and 1 with --unlabelled.",
         min=0,
         max=1,
         rich_help_panel=SOURCE,
-        show_default=True,
+    ),
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GROUP",
+        help="The group that stands for no label: the others are known, and discovery extends them to its images.",
+        rich_help_panel=SOURCE,
     ),
 ]
 Root = Annotated[

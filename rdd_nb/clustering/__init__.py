@@ -10,7 +10,7 @@ from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import STARTS, Benefit, Groups, Trial, known_groups
 from rdd_nb.clustering.kmeans import cells, kmeans, medoids
-from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups
+from rdd_nb.clustering.partial_labels import UNKNOWN, extended_groups, known_but
 from rdd_nb.clustering.shares import group_mass, group_shares, group_weights, matched_mass
 from rdd_nb.clustering.spaces import SPACES, space
 from rdd_nb.clustering.trials import Trials
@@ -35,6 +35,7 @@ __all__ = [
     "group_shares",
     "group_weights",
     "kmeans",
+    "known_but",
     "known_groups",
     "learnability",
     "matched_mass",

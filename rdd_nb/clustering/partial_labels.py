@@ -13,12 +13,35 @@ from rdd_nb.core.errors import RddError
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 
-__all__ = ["UNKNOWN", "extended", "extended_groups"]
+__all__ = ["UNKNOWN", "extended", "extended_groups", "known_but"]
 
 UNKNOWN = -1
 MOST = 2_000  # labelled samples that it is learnt from, every group's as far as they go
 PENALTIES = (0.01, 0.1, 1.0)
 ACROSS = (1.0, 0.5, 0.1)  # how much an image of another class says, beside one of the same
+
+
+def known_but(data: ImageDataset, nameless: str) -> Tensor:
+    """The group labels of ``data``, ``UNKNOWN`` where they say ``nameless``, as where nobody has looked: int64 ``[N]``.
+
+    Raises:
+        RddError: the data name no groups, or none of that name, or no other.
+
+    >>> images, groups = torch.zeros(4, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 2, 1, 2])
+    >>> named = (groups, ("day", "unseen", "night"))
+    >>> data = ImageDataset(images, torch.zeros(4, dtype=torch.int64), ("street",), (0.5,), (0.25,), *named)
+    >>> known_but(data, "unseen").tolist()
+    [0, 1, -1, 1]
+    """
+    if data.groups is None or nameless not in data.group_names:
+        mend = f"; they are {', '.join(data.group_names)}" if data.groups is not None else ""
+        raise RddError(f"no group of {data.name!r} is called {nameless!r}{mend}: say which name stands for no label")
+    place = data.group_names.index(nameless)
+    labelled = data.groups - (data.groups > place).long()  # numbered anew without it
+    known = labelled.where(data.groups != place, torch.tensor(UNKNOWN))
+    if bool((known == UNKNOWN).all()):
+        raise RddError(f"all images of {data.name!r} are {nameless!r}: label some, or leave this out")
+    return known
 
 
 def extended_groups(data: ImageDataset, known: Tensor, seed: int = 0, device: str = "auto") -> Groups:

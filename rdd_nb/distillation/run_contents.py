@@ -49,6 +49,7 @@ class Source(Held):
     groups: Text | None = None
     num_groups: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)
     price: float | None = pydantic.Field(default=None, ge=0, le=1)
+    unlabelled: Text | None = None
 
 
 class Groups(Held):
@@ -67,6 +68,7 @@ class Trial(Held):
     error: float
     final: bool
     kept: bool
+    start: Text = "groups"  # where none is said, from before there was a choice
 
 
 class Discovery(Held):

@@ -17,7 +17,7 @@ from PIL import Image
 
 import rdd_nb as rdd
 from rdd_nb import clustering
-from rdd_nb.cli import discover, distill, main
+from rdd_nb.cli import discover, distill, main, options
 from rdd_nb.clustering import Benefit, Groups, Trial, group_mass, group_shares
 from rdd_nb.core.escaping import markdown, terminal
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
@@ -116,6 +116,36 @@ def test_it_tells_what_discover_groups_finds(capsys):
     assert groups.report in Path("out/report.md").read_text()
 
 
+def test_a_group_that_stands_for_no_label_leaves_the_others_known(capsys):
+    """Half of the images say where they were taken, the rest `unseen`: what is said is used, at a price of 1."""
+    pets()
+    table = pd.read_csv("pets/metadata.csv")
+    table.loc[1::2, "group"] = "unseen"
+    table.to_csv("pets/metadata.csv", index=False)
+    how = ["--data", "folder:pets", "--num-groups", "2", "--ipc", "2", "--device", "cpu", "--quiet"]
+    told = json.loads(says(capsys, "discover", *how, "--unlabelled", "unseen", "--json"))
+    assert told["price"] == 1 and told["source"]["unlabelled"] == "unseen"
+    assert any(row["groups"].startswith("known in part") for row in told["candidates"])
+    tiny = ["--width", "4", "--iterations", "1", "--batch-real", "4"]
+    says(capsys, "distill", *how, *tiny, "--unlabelled", "unseen", "--out", "run")
+    source = json.loads(Path("run/config.json").read_text())["source"]
+    assert source["unlabelled"] == "unseen" and "price" not in source
+    assert "known in part" in Path("run/groups.md").read_text()
+    for words, said in (
+        (["discover", *how, "--unlabelled", "unsene"], "no group of 'pets' is called 'unsene'; they are "),
+        (
+            ["distill", *how, "--groups", "known", "--unlabelled", "unseen"],
+            "--unlabelled has no effect with groups known",
+        ),
+        (["distill", *how, "--objective", "erm", "--unlabelled", "unseen"], "has no effect with groups none"),
+        (
+            ["discover", "--data", "fashion-mnist-sample", "--unlabelled", "x", "--quiet"],
+            "say which name stands for no",
+        ),
+    ):
+        assert main(words) == 2 and said in capsys.readouterr().err
+
+
 def test_what_the_small_are_worth_is_asked_for_and_kept(capsys):
     """The price and the power reach the trial; a run records a price that is not the default."""
     pets()
@@ -134,7 +164,7 @@ def test_what_the_small_are_worth_is_asked_for_and_kept(capsys):
     for command in ("discover", "distill"):
         assert main([command, *how, "--price", "1.5"]) == 2 and "'--price': " in capsys.readouterr().err
     for command in (discover.command_discover, distill.command_distill):
-        assert inspect.signature(command).parameters["price"].default == clustering.PRICE
+        assert inspect.signature(command).parameters["price"].default is None and options.PRICE == clustering.PRICE
     power = inspect.signature(discover.command_discover).parameters["group_power"].default
     assert power == DistillConfig().group_power
 
