@@ -117,13 +117,35 @@ def test_graphs_that_are_kept_and_those_computed_anew_give_the_same_bits(monkeyp
         given = (given[0].float(), *(x.float() if isinstance(x, torch.Tensor) else x for x in given[1:]))
     net, calls, found = given[0], [0], []
     net.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
-    for at_once, forwards in ((3, 8), (4, 7), (12, 5), (400, 4)):  # of 4 steps on 4 images, 0, 1, 3 and all are kept
+    for at_once, forwards in ((4, 7), (8, 6), (12, 5), (400, 4)):  # of 4 steps on 4 images, 1, 2, 3 and all are kept
         monkeypatch.setattr(trajectory, "images_at_once", lambda *_, held=at_once, **__: held)
         calls[0] = 0
         found.append(matching.match_trajectory(*given))
         assert calls[0] == forwards
     for other in found[1:]:
         assert all(map(torch.equal, dataclasses.astuple(found[0]), dataclasses.astuple(other)))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_batch_taken_in_parts_has_the_gradients_of_the_whole(at_once, soft):
+    given = problem(soft=soft)
+    whole, parts = (dataclasses.astuple(matching.match_trajectory(*given, at_once=many)) for many in (400, at_once))
+    for one, other in zip(whole, parts):
+        assert other is None if one is None else torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+    net, start, _, images, labels, batches, step = given
+    path = matching.student_path(net, start, images, labels, batches, step)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trajectory, "images_at_once", lambda *_, **__: at_once)
+        again = matching.student_path(net, start, images, labels, batches, step)
+    assert all(torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in zip(path, again))
+
+
+def test_a_batch_taken_in_parts_holds_the_graph_of_one_of_them():
+    """Batches of 4; but for the weights, the augmentation of the batch and the loss, which are small."""
+    given = problem(steps=3)
+    held = [held_at_most((*given, many)) for many in (4, 2)]
+    assert held[1] < 0.7 * held[0]
 
 
 def held_at_most(given):
@@ -149,11 +171,11 @@ def held_at_most(given):
 
 def test_no_more_graphs_are_kept_than_the_memory_bears_however_many_steps_there_are(monkeypatch):
     held = {}
-    for graphs in (0, 2):
+    for graphs in (1, 3):
         monkeypatch.setattr(trajectory, "images_at_once", lambda *_, graphs=graphs, **__: graphs * 4)
         held[graphs] = [held_at_most(problem(steps=steps)) for steps in (3, 30)]
         assert held[graphs][0] == held[graphs][1]
-    assert held[2][0] == pytest.approx(2 * held[0][0], rel=0.1)
+    assert held[3][0] == pytest.approx(3 * held[1][0], rel=0.15)
 
 
 @pytest.mark.parametrize("matched", ["gradient", "trajectory"])

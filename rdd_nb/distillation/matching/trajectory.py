@@ -7,7 +7,7 @@ equation 2): ‖θ_N − θ*_{t+M}‖² / ‖θ*_t − θ*_{t+M}‖². It is 1 w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,9 +80,11 @@ def student_path(
         RddError: the network keeps running statistics (BatchNorm), which are no weights and would be left behind.
     """
     _check_weights_alone(net)
-    path = [start]
+    path, most = [start], images_at_once(net, images.shape[1:])
     for batch in batches:
-        path.append(path[-1] - step * _taken(net, path[-1], images, labels, batch, graph=False).gradient)
+        _, shown, told = _shown(images, labels, batch, graph=False)
+        taken = _taken(net, path[-1], shown, told, most, graph=False)
+        path.append(path[-1] - step * sum(part.gradient for part in taken))
     return path
 
 
@@ -92,24 +94,37 @@ def _check_weights_alone(net: nn.Module) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
-    """A student's step: what its ``gradient`` ``[P]`` was computed of, each a leaf that may be differentiated."""
+class _Part:
+    """A part of a student's step: what its ``gradient`` ``[P]`` was computed of, leaves that may be differentiated.
+
+    The gradients of the parts sum to that of the step.
+    """
 
     gradient: Tensor
     parameters: list[Tensor]
-    images: Tensor
+    shown: Tensor
     labels: Tensor
 
 
-def _taken(net: nn.Module, weights: Tensor, images: Tensor, labels: Tensor, batch: Batch, graph: bool) -> _Step:
-    """With a ``graph`` the gradient can be differentiated."""
+def _shown(images: Tensor, labels: Tensor, batch: Batch, graph: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The images of a batch, what the network is shown of them, and their labels."""
     chosen, transform = batch
-    parameters, told = _split(net, weights), labels[chosen].detach()
-    part = images[chosen].detach().requires_grad_(graph)
-    told.requires_grad_(graph and told.is_floating_point())
-    with phase("synthetic side"), differentiable_twice():
-        gradient = torch.autograd.grad(_loss(net, parameters, transform(part), told), parameters, create_graph=graph)
-        return _Step(_flat(gradient), parameters, part, told)
+    source = images[chosen].detach().requires_grad_(graph)
+    return source, transform(source), labels[chosen].detach()
+
+
+def _taken(
+    net: nn.Module, weights: Tensor, shown: Tensor, labels: Tensor, at_once: int, graph: bool
+) -> Iterator[_Part]:
+    """A student's step, of so many images at a time; with a ``graph`` its gradients can be differentiated."""
+    for part, told in zip(shown.detach().split(at_once), labels.split(at_once)):
+        parameters, mine = _split(net, weights), part.requires_grad_(graph)
+        told = told.requires_grad_(graph and told.is_floating_point())
+        with phase("synthetic side"), differentiable_twice():
+            loss = _loss(net, parameters, mine, told)
+            loss = loss if len(part) == len(shown) else loss * (len(part) / len(shown))
+            gradient = torch.autograd.grad(loss, parameters, create_graph=graph)
+            yield _Part(_flat(gradient), parameters, mine, told)
 
 
 def match_trajectory(
@@ -127,7 +142,8 @@ def match_trajectory(
     The student's weights after each step are kept, and the graphs of the last steps, as many as the memory bears
     (:func:`rdd_nb.models.descent.images_at_once`). On the way back the others are computed anew, and the gradient λ of
     the loss with respect to a step's end is carried to its beginning, λ ← λ − step · ∂⟨∇ℓ, λ⟩/∂θ. So the memory is
-    bounded, whatever N is, but for N + 1 weight vectors. The gradient is the full one: also the way in which an image
+    bounded, whatever N is, but for N + 1 weight vectors; a batch of more images than that is taken in parts, whose
+    gradients are summed. The gradient is the full one: also the way in which an image
     moves the student's later steps is counted.
 
     Args:
@@ -146,25 +162,41 @@ def match_trajectory(
     graphs = at_once // max((len(chosen) for chosen, _ in batches), default=1)
     path, steps = [start], []
     for number, batch in enumerate(batches):
-        taken = _taken(net, path[-1], images, labels, batch, graph=len(batches) - number <= graphs)
-        path.append(path[-1] - step * taken.gradient.detach())
-        steps.append(taken if taken.gradient.requires_grad else None)
+        graph = len(batches) - number <= graphs
+        source, shown, told = _shown(images, labels, batch, graph)
+        kept, gradient = [], torch.zeros_like(start)
+        for part in _taken(net, path[-1], shown, told, at_once, graph):
+            gradient = gradient + part.gradient.detach()
+            kept += [part] if graph else []
+        path.append(path[-1] - step * gradient)
+        steps.append((source, shown, kept) if graph else None)
     missing = path.pop() - target
     loss, carried = missing.square().sum() / far, 2 * missing / far
     soft = labels.is_floating_point()
     to_images, to_step = torch.zeros_like(images), torch.zeros_like(step)
     to_labels = torch.zeros_like(labels) if soft else None
     for batch in reversed(batches):
-        weights, kept = path.pop(), steps.pop()
-        taken = kept or _taken(net, weights, images, labels, batch, graph=True)
-        del kept
-        along = (taken.gradient * carried).sum()
+        weights, held = path.pop(), steps.pop()
+        if held is None:
+            source, shown, told = _shown(images, labels, batch, graph=True)
+            parts: Iterable[_Part] = _taken(net, weights, shown, told, at_once, graph=True)
+        else:
+            source, shown, parts = held
+        del held
+        to_shown, to_told, change = [], [], torch.zeros_like(carried)
+        for part in parts:
+            along = (part.gradient * carried).sum()
+            with phase("backward"):
+                wanted = [*part.parameters, part.shown, *([part.labels] if soft else [])]
+                back = torch.autograd.grad(along, wanted, materialize_grads=True)
+            to_step -= along.detach()
+            to_shown.append(back[len(part.parameters)])
+            to_told += [back[-1]] if soft else []
+            change = change + _flat(back[: len(part.parameters)])
         with phase("backward"):
-            wanted = [*taken.parameters, taken.images, *([taken.labels] if soft else [])]
-            back = torch.autograd.grad(along, wanted, materialize_grads=True)
-        to_step -= along.detach()
-        to_images.index_add_(0, batch[0], back[len(taken.parameters)])
+            (to_source,) = torch.autograd.grad(shown, source, torch.cat(to_shown))
+        to_images.index_add_(0, batch[0], to_source)
         if to_labels is not None:
-            to_labels.index_add_(0, batch[0], back[-1])
-        carried = carried - step * _flat(back[: len(taken.parameters)])
+            to_labels.index_add_(0, batch[0], torch.cat(to_told))
+        carried = carried - step * change
     return TrajectoryMatch(loss, -step * to_images, None if to_labels is None else -step * to_labels, to_step)
