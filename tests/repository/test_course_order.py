@@ -23,9 +23,9 @@ AHEAD = {
 #: The terms that a notebook explains, or the page before the first ("before"); none that comes sooner uses them.
 EXPLAINED = {
     "before": "[Ss]oftmax, logits, nats?, k-means, held-out, features?, p-value, density ratio, Kullback",
-    "00": "spurious correlation, bias-conflicting, generalised cross-entropy, learnability",
+    "00": "spurious correlation, bias-conflicting, generalised cross-entropy, learnability, [Mm]edoids?",
     "01": "conditional value at risk, ambiguity set, group DRO, linear programme, large deviations",
-    "02": "Voronoi, [Mm]edoids?, coresets?, [Pp]urity, adjusted Rand, minority mass, [Cc]ross-fitting",
+    "02": "Voronoi, coresets?, [Pp]urity, adjusted Rand, minority mass, [Cc]ross-fitting",
     "03": "Jacobian, [Gg]radient matching, [Tt]rajectory matching, experts?, momentum",
     "04": "Cluster-min, exchangeable, F-test, validation set, interaction, Sealed",
     "05": "McNemar, Holm, family-wise, simultaneously, bootstrap, equal opportunity, equalised odds, calibrated, ECE, "
