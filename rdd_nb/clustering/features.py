@@ -15,6 +15,7 @@ __all__ = ["embedded", "outputs", "principal", "reduction", "standardised"]
 LARGE = 256_000_000  #: bytes of points from which on they are reduced
 COMPONENTS = 64  # that are kept of them
 FITTED_BYTES = 100_000_000  # of the points that the components are found from
+MANY = 512  # coordinates from which on the first components alone are looked for, which takes a fraction of the time
 WIDE = 4096  # more coordinates than that are too many for their covariance
 
 
@@ -53,7 +54,14 @@ def principal(points: Tensor, most: int = 20) -> Tensor:
 def _directions(centred: Tensor, most: int) -> Tensor:
     """The principal directions of points with mean 0, the first first: ``[D, most or fewer]``."""
     if centred.shape[1] <= WIDE:
-        _, vectors = torch.linalg.eigh((centred.T @ centred).double())
+        covariance = (centred.T @ centred).double()
+        if len(covariance) > max(MANY, most) and bool(covariance.any()):
+            from scipy.sparse.linalg import eigsh  # takes a while to import
+
+            start = torch.randn(len(covariance), generator=stream(0, "first direction"), dtype=torch.float64)
+            _, found = eigsh(covariance.cpu().numpy(), k=most, v0=start.numpy())
+            return torch.from_numpy(found).flip(1).to(centred)
+        _, vectors = torch.linalg.eigh(covariance)
         return vectors.flip(1)[:, :most].to(centred)
     # Points span no more directions than they are: those of the smaller matrix of their products.
     some = centred[:: max(1, len(centred) // 2000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rdd_nb.clustering.features import COMPONENTS, outputs, principal
@@ -14,6 +15,8 @@ from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 
 __all__ = ["SmallSets"]
+
+LARGEST = 32  # pixels of a side, of the images whose medoids are looked for; larger ones are made smaller
 
 
 class SmallSets:
@@ -30,7 +33,8 @@ class SmallSets:
         self.labels, self.classes, self.ipc, self.seed = data.labels, data.num_classes, ipc, seed
         self.place = torch.zeros(len(data), dtype=torch.int64)
         self.place[members] = torch.arange(len(members))
-        pixels = outputs(lambda x: x.flatten(1), data, torch.device("cpu"), members)
+        size = max(1, min(data.shape[1:]) // LARGEST)
+        pixels = outputs(lambda x: F.avg_pool2d(x, size).flatten(1), data, torch.device("cpu"), members)
         self.points = principal(pixels, COMPONENTS)  # in which the medoids are nearly those of the pixels, and sooner
         self.known: list[tuple[Tensor, dict[tuple[int, ...], Tensor]]] = []  # medoids, by what groups they are of
 

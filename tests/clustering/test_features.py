@@ -9,6 +9,7 @@ from rdd_nb.clustering.features import embedded, principal, reduction
 from rdd_nb.clustering.kmeans import kmeans
 from rdd_nb.clustering.reference_networks import biased_stages
 from rdd_nb.clustering.spaces import space
+from tests.helpers import rng
 
 CPU = torch.device("cpu")
 
@@ -94,3 +95,13 @@ def test_groups_of_reduced_points_are_those_of_whole_ones(coloured, monkeypatch)
     for epochs, (said, _) in stages.items():
         assert torch.equal(reduced[epochs][0], said), "what the network says is not touched"
     torch.testing.assert_close(apart(reduced[2][1][:50]), apart(stages[2][1][:50]), rtol=0.05, atol=0.05)
+
+
+def test_a_few_components_alone_are_those_of_all(monkeypatch):
+    points = torch.randn(300, 200, generator=rng(0)) @ torch.randn(200, 200, generator=rng(1))
+    every = principal(points, 20)
+    monkeypatch.setattr(features, "MANY", 100)
+    few = principal(points, 20)
+    assert torch.equal(few, principal(points, 20)) and not torch.equal(few, every), "found otherwise, and again so"
+    torch.testing.assert_close(apart(few), apart(every), rtol=1e-4, atol=1e-2)
+    assert torch.equal(principal(torch.ones(30, 200), 20), torch.zeros(30, 20)), "points that are all alike"
