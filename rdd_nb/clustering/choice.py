@@ -193,7 +193,7 @@ def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> s
         finals, key=lambda t: (t is chosen, t.benefit.value)
     )  # of each candidate and start the last is told
     best = {(t.groups, t.start, t.how == UNRAISED): t for t in rising}.values()
-    second = [f"The best, tried again on other sets at {len(STRENGTHS)} strengths; the best of each start:", ""]
+    second = ["The best, tried again on other sets at every strength; what is best of each start:", ""]
     second += [*average, *rows(t for t in finals if any(t is each for each in best))]
     each = []
     for told, same in itertools.groupby(prices, key=prices.get):  # what is raised at two prices is between them, too
