@@ -9,7 +9,7 @@ from torch import Tensor
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.shares import rank_within
 from rdd_nb.clustering.spaces import principal, space
-from rdd_nb.core.errors import RddError
+from rdd_nb.core.errors import RddError, unknown
 from rdd_nb.core.random_streams import stream
 from rdd_nb.data.dataset import ImageDataset
 
@@ -33,9 +33,12 @@ def known_but(data: ImageDataset, nameless: str) -> Tensor:
     >>> known_but(data, "unseen").tolist()
     [0, 1, -1, 1]
     """
-    if data.groups is None or nameless not in data.group_names:
-        mend = f"; they are {', '.join(data.group_names)}" if data.groups is not None else ""
-        raise RddError(f"no group of {data.name!r} is called {nameless!r}{mend}: say which name stands for no label")
+    if data.groups is None:
+        raise RddError(
+            f"{data.name!r} names no groups, so none is called {nameless!r}: say which column does (--group)"
+        )
+    if nameless not in data.group_names:
+        raise unknown("group", nameless, data.group_names, data.name)
     place = data.group_names.index(nameless)
     labelled = data.groups - (data.groups > place).long()  # numbered anew without it
     known = labelled.where(data.groups != place, torch.tensor(UNKNOWN))

@@ -132,7 +132,7 @@ def test_a_group_that_stands_for_no_label_leaves_the_others_known(capsys):
     assert source["unlabelled"] == "unseen" and "price" not in source
     assert "known in part" in Path("run/groups.md").read_text()
     for words, said in (
-        (["discover", *how, "--unlabelled", "unsene"], "no group of 'pets' is called 'unsene'; they are "),
+        (["discover", *how, "--unlabelled", "unsene"], "did you mean 'unseen'"),
         (
             ["distill", *how, "--groups", "known", "--unlabelled", "unseen"],
             "--unlabelled has no effect with groups known",
@@ -140,7 +140,7 @@ def test_a_group_that_stands_for_no_label_leaves_the_others_known(capsys):
         (["distill", *how, "--objective", "erm", "--unlabelled", "unseen"], "has no effect with groups none"),
         (
             ["discover", "--data", "fashion-mnist-sample", "--unlabelled", "x", "--quiet"],
-            "say which name stands for no",
+            "names no groups, so none is called 'x'",
         ),
     ):
         assert main(words) == 2 and said in capsys.readouterr().err
