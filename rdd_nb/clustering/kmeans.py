@@ -54,10 +54,18 @@ def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_i
         if len(mine) > MOST:
             drawn = torch.randperm(len(mine), generator=stream(seed, "k-means sample", label))[:MOST]
             met = mine[drawn.numpy()]
-        k = min(num_groups, len(np.unique(met, axis=0)))
+        k = _distinct(met, num_groups)
+        if k == 1:
+            continue
         model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32).fit(met)
         ids[members] = torch.from_numpy(model.labels_ if met is mine else model.predict(mine)).long()
     return ids
+
+
+def _distinct(points: np.ndarray, most: int) -> int:
+    """How many different rows there are, at ``most`` so many; nearly always a look at the first of them tells."""
+    few = 1 if most == 1 else len(np.unique(points[: 2 * most], axis=0))
+    return most if few >= most else min(most, len(np.unique(points, axis=0)))
 
 
 def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -98,8 +106,12 @@ def medoids_of_each(points: Tensor, count: int, draw: torch.Generator) -> Tensor
     while count > 1 and centres.shape[1] < count:  # the farther from all so far, the likelier
         far = torch.cdist(points, centres).amin(2).square() + 1e-12
         centres = torch.cat([centres, points[which, torch.multinomial(far, 1, generator=draw)[:, 0]][:, None]], 1)
+    before = None
     for _ in range(ROUNDS if count > 1 else 1):
         near = torch.cdist(points, centres).argmin(2)
+        if before is not None and torch.equal(near, before):  # all have settled
+            break
+        before = near
         mine = F.one_hot(near, count).to(points)
         sizes = mine.sum(1)[:, :, None]
         centres = torch.where(sizes > 0, (mine.transpose(1, 2) @ points) / sizes.clamp_min(1), centres)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.core.errors import RddError
 
-__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass", "quotas", "rank_within"]
+__all__ = ["group_mass", "group_shares", "group_weights", "matched_mass", "quotas", "quotas_of_sets", "rank_within"]
 
 
 def matched_mass(weights: Tensor, labels: Tensor, marked: Tensor) -> float:
@@ -87,13 +89,43 @@ def quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> 
     """
     quota = torch.zeros_like(sizes)
     while total > int(quota.sum()):
+        wanted = torch.tensor([total - int(quota.sum())])
+        start = torch.rand(1, 1, generator=draw, dtype=torch.float64)
         left = shares.double() * (sizes > quota)
-        order = left.argsort(descending=True, stable=True)
-        wanted = total - int(quota.sum())
-        points = (torch.arange(wanted) + torch.rand(1, generator=draw, dtype=torch.float64)) / wanted
-        where = torch.searchsorted((left / left.sum())[order].cumsum(0), points, right=True).clamp_max(len(order) - 1)
-        quota = (quota + torch.bincount(order[where], minlength=len(sizes))).minimum(sizes)
+        quota = (quota + _systematic(left[None], wanted, start)[0, 0]).minimum(sizes)
     return quota
+
+
+def quotas_of_sets(shares: Tensor, sizes: Tensor, totals: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    """The :func:`quotas` of all classes, for many sets at once: int64 ``[sets, K, G]``.
+
+    Args:
+        shares, sizes: ``[K, G]``.
+        totals: int64 ``[K]``.
+        draws: one for each set, which meets the classes in their order.
+    """
+    began = [draw.get_state() for draw in draws]
+    start = torch.zeros(len(draws), len(totals), dtype=torch.float64)
+    for each, draw in zip(start, draws):
+        each[totals > 0] = torch.rand(int((totals > 0).sum()), generator=draw, dtype=torch.float64)
+    quota = _systematic(shares.double() * (sizes > 0), totals, start.T.contiguous()).transpose(0, 1)
+    for lacking in (quota > sizes).any(2).any(1).nonzero()[:, 0].tolist():  # a group is too small for its part
+        draw = draws[lacking].set_state(began[lacking])
+        each = zip(shares, sizes, totals.tolist())
+        quota[lacking] = torch.stack([quotas(share, size, total, draw) for share, size, total in each])
+    return quota
+
+
+def _systematic(shares: Tensor, totals: Tensor, starts: Tensor) -> Tensor:
+    """``totals`` ``[K]`` divided by the ``shares`` ``[K, G]`` of each class, for each of ``starts`` ``[K, sets]`` in
+    [0, 1): int64 ``[K, sets, G]``."""
+    order = shares.argsort(dim=1, descending=True, stable=True)
+    ends = (shares / shares.sum(1, keepdim=True)).gather(1, order).cumsum(1)
+    points = (torch.arange(int(totals.max())) + starts[:, :, None]) / totals[:, None, None]
+    place = torch.searchsorted(ends, points.flatten(1), right=True).clamp_max(shares.shape[1] - 1)
+    asked = (torch.arange(points.shape[2]) < totals[:, None, None]).expand_as(points)
+    quota = torch.zeros(*starts.shape, shares.shape[1], dtype=torch.int64)
+    return quota.scatter_add_(2, order.gather(1, place).view(points.shape), asked.long())
 
 
 def rank_within(kinds: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ __all__ = ["Trials"]
 MOST = 10_000  # samples that are tried: more would sharpen what is sharp enough
 NETS = 2
 POWER = 0.3  # of DistillConfig: what a group counts as that is raised in full
+AT_ONCE = 64_000_000  # bytes of features of the sets whose classifiers are computed together
 RIDGE = 0.1  # of the mean of the kernel's diagonal
 MOVED = 0.75  # of the way to the class's weighted mean
 
@@ -68,16 +69,17 @@ class Trials:
         order = torch.randperm(len(data), generator=stream(seed, "trial halves"))
         rank = rank_within(data.labels[order])  # of each sample within its class
         order = order[rank < max(MOST // self.classes, 20)] if len(data) > MOST else order
-        even = rank_within(data.labels[order]) % 2 == 0
-        self.halves = ((order[even], order[~even]), (order[~even], order[even]))
+        self.sets = SmallSets(data, order, rank_within(data.labels[order]) % 2, ipc, seed)
+        members = torch.cat(self.sets.parts)
+        self.row = torch.zeros(len(data), dtype=torch.int64)  # of a sample's features, which lie half after half
+        self.row[members] = torch.arange(len(members))
         self.features = []
-        self.sets = SmallSets(data, order, ipc, seed)
         for number in range(NETS):
             net = networks.build(
                 "convnet", data.shape, data.num_classes, width=32, depth=depth_for(data),
                 seed=seed_of(seed, "trial network", number),
             ).to(where)  # fmt: skip
-            made = outputs(lambda x: net.embed(x).flatten(1), data, where, order)  # noqa: B023 (called at once)
+            made = outputs(lambda x: net.embed(x).flatten(1), data, where, members)  # noqa: B023 (called at once)
             self.features.append((made - made.mean(0)) / made.std().clamp_min(1e-6))
 
     @torch.no_grad()
@@ -97,13 +99,16 @@ class Trials:
         else:
             ids, shares = groups.ids, group_shares(groups, labels, k, power)
         right = torch.full((len(labels), NETS * self.draws), torch.nan)
-        for half, (met, asked) in enumerate(self.halves):
-            which = [(round, half, number) for number in range(NETS * self.draws)]
-            sets = self.sets.draw(met, ids, shares, which, central=start != "groups")
+        count, halves = NETS * self.draws, self.sets.parts
+        for part, met in enumerate(halves):
+            sets = self.sets.draw(part, ids, shares, round=round, count=count, central=start != "groups")
             for net, features in enumerate(self.features):
-                mine = sets[net::NETS]
-                said = self._classify(features, met, asked, weights, mine)
-                right[asked[:, None], torch.arange(net, NETS * self.draws, NETS)] = said
+                own, others = features.split([len(half) for half in halves])[:: -1 if part else 1]
+                targets = _class_means(own, labels[met], k, weights[met])
+                slopes, offsets = self._regressions(features, targets, sets[net::NETS])
+                said = torch.addmm(offsets, others, slopes.T).view(len(others), -1, k).argmax(2)
+                asked = halves[1 - part]
+                right[asked, net::NETS] = (said == labels[asked][:, None]).float()
         return right
 
     def benefit(
@@ -154,36 +159,35 @@ class Trials:
         total = torch.zeros(self.classes, dtype=torch.float64).index_add_(0, labels, change)
         return total / torch.bincount(labels, minlength=self.classes)
 
-    def _classify(self, features: Tensor, met: Tensor, asked: Tensor, weights: Tensor, sets: list[Tensor]) -> Tensor:
-        """1 where the classifier of a set is right, else 0: ``[asked, sets]``."""
-        k, labels = self.classes, self.labels
-        targets = _class_means(features[self.sets.place[met]], labels[met], k, weights[met])
+    def _regressions(self, features: Tensor, targets: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
+        """The classifiers of sets ``[S, n]``: slopes ``[S · K, D]`` and offsets ``[S · K]``."""
         slopes, offsets = [], []
-        for chosen in sets:
-            mine, own = labels[chosen], features[self.sets.place[chosen]]
-            own = own + MOVED * (targets - _class_means(own, mine, k))[mine]
-            centre = own.mean(0)
-            own = own - centre
-            wanted = F.one_hot(mine, k).float() - 1 / k
-            slope = _ridge(own, wanted)
-            slopes.append(slope)
-            offsets.append(-(centre @ slope))
-        scores = features[self.sets.place[asked]] @ torch.cat(slopes, 1) + torch.cat(offsets)
-        return (scores.view(len(asked), len(sets), k).argmax(2) == labels[asked][:, None]).float()
+        each = max(1, AT_ONCE // (4 * sets.shape[1] * features.shape[1]))
+        for some in sets.split(each):
+            labels, own = self.labels[some], features[self.row[some]]  # [S, n] and [S, n, D]
+            of_class = F.one_hot(labels, self.classes).float()
+            means = of_class.transpose(1, 2) @ own / of_class.sum(1)[:, :, None].clamp_min(1)
+            own = own + MOVED * (targets - means).gather(1, labels[:, :, None].expand(own.shape))
+            centre = own.mean(1, keepdim=True)
+            slope = _ridge(own - centre, of_class - 1 / self.classes)
+            slopes.append(slope.flatten(0, 1))
+            offsets.append(-(slope @ centre.transpose(1, 2)).flatten())
+        return torch.cat(slopes), torch.cat(offsets)
 
 
 def _ridge(points: Tensor, wanted: Tensor) -> Tensor:
-    """The slope ``[D, K]`` of ridge regression from points ``[n, D]`` on ``[n, K]``, by the smaller of two systems."""
-    penalty = RIDGE * points.square().sum(1).mean().clamp_min(1e-6)
-    if len(points) <= points.shape[1]:
-        kernel = points @ points.T
-        return points.T @ torch.linalg.solve(kernel + penalty * torch.eye(len(kernel)), wanted)
-    return torch.linalg.solve(points.T @ points + penalty * torch.eye(points.shape[1]), points.T @ wanted)
+    """Slopes ``[S, K, D]`` of ridge regressions from points ``[S, n, D]`` on ``[S, n, K]``, by the smaller system."""
+    penalty = RIDGE * points.square().sum(2).mean(1).clamp_min(1e-6)
+    few = points.shape[1] <= points.shape[2]
+    gram = points @ points.transpose(1, 2) if few else points.transpose(1, 2) @ points
+    gram.diagonal(dim1=1, dim2=2).add_(penalty[:, None])
+    if few:
+        return torch.linalg.solve(gram, wanted).transpose(1, 2) @ points
+    return torch.linalg.solve(gram, (wanted.transpose(1, 2) @ points).transpose(1, 2)).transpose(1, 2)
 
 
-def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> Tensor:
+def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor) -> Tensor:
     """Weighted mean of each class's points: ``[K, D]``."""
-    weights = torch.ones(len(labels)) if weights is None else weights
     mass = torch.zeros(classes).index_add_(0, labels, weights).clamp_min(1e-12)
     total = torch.zeros(classes, points.shape[1]).index_add_(0, labels, points * weights[:, None])
     return total / mass[:, None]

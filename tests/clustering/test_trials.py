@@ -12,7 +12,7 @@ from tests.helpers import rng
 
 def test_no_set_is_asked_about_what_it_met(coloured):
     trials = Trials(coloured, seed=1)
-    for met, asked in trials.halves:
+    for met, asked in (trials.sets.parts, reversed(trials.sets.parts)):
         assert not set(met.tolist()) & set(asked.tolist()) and len(met) + len(asked) == len(coloured)
         assert torch.bincount(coloured.labels[met]).tolist() == [150, 150, 150]
     right = trials.judge()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rdd_nb import clustering
 from rdd_nb.clustering.groups import Groups
-from rdd_nb.clustering.shares import group_weights, quotas
+from rdd_nb.clustering.shares import group_weights, quotas, quotas_of_sets
 from rdd_nb.core.errors import RddError
 from rdd_nb.distillation.config import DistillConfig
 from rdd_nb.distillation.initialization import fingerprint, initial_state, sampling_weights, start_of
@@ -78,6 +78,21 @@ def test_quotas_give_each_group_its_share_on_average():
     shares, sizes = torch.tensor([0.62, 0.3, 0.08], dtype=torch.float64), torch.tensor([100, 50, 20])
     drawn = torch.stack([quotas(shares, sizes, 4, torch.Generator().manual_seed(s)) for s in range(600)])
     torch.testing.assert_close(drawn.double().mean(0), 4 * shares, atol=0.06, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
+def test_quotas_of_many_sets_at_once_are_those_of_one_class_after_another(classes, groups, most, seed):
+    """Also where a class is empty, or a group too small for its part."""
+    draw = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(0, 5, (classes, groups), generator=draw) * (torch.rand(classes, 1, generator=draw) < 0.8)
+    shares = torch.rand(classes, groups, generator=draw, dtype=torch.float64) * (sizes > 0)
+    shares /= shares.sum(1, keepdim=True).clamp_min(1e-12)
+    totals = sizes.sum(1).clamp_max(most)
+    draws, again = ([torch.Generator().manual_seed(100 * seed + s) for s in range(3)] for _ in range(2))
+    for quota, draw in zip(quotas_of_sets(shares, sizes, totals, draws), again):
+        each = zip(shares, sizes, totals.tolist())
+        assert torch.equal(quota, torch.stack([quotas(share, size, total, draw) for share, size, total in each]))
 
 
 def test_sampling_weights_say_what_each_objective_draws():
