@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from rdd_nb.cli.options import (
-    PRICE,
     WORK,
     Data,
     DataSeed,
@@ -104,13 +103,13 @@ def command_discover(
     Look:  rdd-nb discover --data digits --scenario coloured
     Keep:  rdd-nb discover --data folder:pets --size 32 --ipc 5 --out pets-groups
     """
-    from rdd_nb.clustering import discover_groups, known_but
+    from rdd_nb.clustering import discover_groups, known_but, price_where
     from rdd_nb.core.device import pick_device
     from rdd_nb.distillation.config import DistillConfig
 
     # What no distillation takes is complained of before data are read.
     how = DistillConfig(ipc=ipc, seed=seed, group_power=group_power).model_dump(include={"ipc", "seed", "group_power"})
-    how["price"] = price if price is not None else PRICE if unlabelled is None else 1.0
+    how["price"] = price if price is not None else price_where(unlabelled is not None)
     pick_device(device)
     source = source_of(data, scenario, option, data_seed, reading)
     folder = None if out is None else Folder(out)

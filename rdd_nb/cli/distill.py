@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rdd_nb.cli.options import (
-    PRICE,
     SOURCE,
     WORK,
     Data,
@@ -109,6 +108,7 @@ def command_distill(
     Oracle:  rdd-nb distill --data digits --scenario coloured --groups known
     Yours:   rdd-nb distill --data folder:pets --size 32 --ipc 5 --out runs/pets
     """
+    from rdd_nb.clustering import price_where
     from rdd_nb.core.device import pick_device
     from rdd_nb.distillation.loop import distill, expect_room, kept_groups
     from rdd_nb.distillation.run_folder import RunFolder
@@ -119,7 +119,10 @@ def command_distill(
     source["groups"] = groups or ("discovered" if settings.objective in ("robust", "group") else "none")
     if source["groups"] == "discovered":
         source["num_groups"] = num_groups
-        chosen = {"price": None if price == PRICE and unlabelled is None else price, "unlabelled": unlabelled}
+        chosen = {
+            "price": None if unlabelled is None and price == price_where(known=False) else price,
+            "unlabelled": unlabelled,
+        }
         source |= {k: v for k, v in chosen.items() if v is not None}  # by default a run stays what it was before these
     elif unlabelled is not None:
         raise RddError(f"--unlabelled has no effect with groups {source['groups']}: use --groups discovered")

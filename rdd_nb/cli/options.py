@@ -45,7 +45,6 @@ NumGroups = Annotated[
 GroupPower = Annotated[
     float, typer.Option(help="What a group that is raised in full counts as: its size to this power.", min=0, max=1)
 ]
-PRICE = 0.1  #: :data:`rdd_nb.clustering.PRICE`, which would take long to import
 Price = Annotated[
     float | None,
     typer.Option(

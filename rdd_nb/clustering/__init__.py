@@ -5,7 +5,7 @@ class". Nothing here reads a group label. Start at :mod:`~rdd_nb.clustering.disc
 """
 
 from rdd_nb.clustering.agreement import stability
-from rdd_nb.clustering.choice import PRICE, at_price
+from rdd_nb.clustering.choice import at_price, price_where
 from rdd_nb.clustering.density import density_weights
 from rdd_nb.clustering.discovery import AUTO, candidates, discover_groups, learnability
 from rdd_nb.clustering.groups import STARTS, Benefit, Groups, Trial, known_groups
@@ -17,7 +17,6 @@ from rdd_nb.clustering.trials import Trials
 
 __all__ = [
     "AUTO",
-    "PRICE",
     "SPACES",
     "STARTS",
     "UNKNOWN",
@@ -40,6 +39,7 @@ __all__ = [
     "learnability",
     "matched_mass",
     "medoids",
+    "price_where",
     "space",
     "stability",
 ]

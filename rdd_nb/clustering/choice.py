@@ -14,7 +14,7 @@ from torch import Tensor
 from rdd_nb.clustering.groups import STARTS, Benefit, Groups, Trial
 from rdd_nb.clustering.trials import Trials
 
-__all__ = ["PRICE", "at_price", "choose"]
+__all__ = ["PRICE", "at_price", "choose", "price_where"]
 
 SCREENED = (1.0, 0.7, 0.4)  # strengths that every candidate is tried at
 STRENGTHS = (1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2)  # that the best are; at 1 / (1 − group_power) all groups count alike
@@ -125,6 +125,11 @@ def at_price(trials: Sequence[Trial], price: float) -> Trial | None:
     return next(trial for trial in trials if trial.final and trial.benefit is best)
 
 
+def price_where(known: bool) -> float:
+    """The price that is paid where none is said: a tenth, and 1 where some groups are ``known``: they count."""
+    return 1.0 if known else PRICE
+
+
 def _raised(groups: Groups, strength: float) -> Groups:
     """Candidate ``groups``, raised by ``strength`` times their learnability."""
     assert groups.learnable is not None
@@ -149,6 +154,9 @@ def _payer(chosen: _Way | None, names: Sequence[str]) -> str:
 
 def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> str:
     """In words and as Markdown tables: which candidates there were, what each trial said, and what follows."""
+    finals = [t for t in trials if t.final]
+    prices = {each: at_price(finals, each) for each in sorted({*PRICES, price})}
+    chosen = prices[price]
 
     def cells(t: Trial) -> str:
         what = t.groups if t.how != UNRAISED else "any"
@@ -157,41 +165,12 @@ def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> s
     def rows(shown: Iterable[Trial]) -> list[str]:
         return [f"| {cells(t)} | {t.benefit.value:+.1f} ± {t.benefit.error:.1f} |" for t in shown]
 
-    finals = [t for t in trials if t.final]
-    prices = {each: at_price(finals, each) for each in sorted({*PRICES, price})}
-    chosen = prices[price]
-    brought = "" if chosen is None else (
-        f"changed the accuracy in which small groups count more by {chosen.benefit.balanced:+.1f} points, and the "
-        f"accuracy by {chosen.benefit.mean:+.1f}.{payer}"
-    )  # fmt: skip
-    if chosen is not None and chosen.how != UNRAISED:
-        said = f"Raised: {chosen.groups}, {chosen.how}, from {STARTS[chosen.start]}. On held-out training images that "
-        said += brought
-    else:
-        said = "Nothing is raised: on held-out training images no grouping brought "
-        if chosen is not None:
-            said += f"as much as {STARTS[chosen.start]} alone, which {brought} "
-            said += "Robust matching is plain matching from there."
-        else:
-            said += (
-                f"{LEAST:g} point and {CERTAIN} standard errors, and more to small groups than to all, at a price of "
-                f"at most {price:g} points of accuracy for a point that small groups gain. Robust matching is plain "
-                "matching here."
-            )
-        dearer = ((each, t) for each, t in prices.items() if each > price and t is not None and t.how != UNRAISED)
-        at, other = next(dearer, (0, None))
-        if other is not None:
-            said += (
-                f" At a price of {at:g} it would be {other.groups}, {other.how}, from {STARTS[other.start]}: "
-                f"{other.benefit.balanced:+.1f} where small groups count more, {other.benefit.mean:+.1f} in accuracy."
-            )
     head, line = "groups | raised by | start | small groups count more | all alike |", "---|---|---|---:|---:|"
     average = [f"| {head} average ± error |", f"|{line}---:|"]
     first = ["Candidates, points against plain matching from random images:", "", *average]
     first += rows(t for t in trials if not t.final)
-    rising = sorted(
-        finals, key=lambda t: (t is chosen, t.benefit.value)
-    )  # of each candidate and start the last is told
+    # What is chosen comes last, and of each candidate and start the last is told.
+    rising = sorted(finals, key=lambda t: (t is chosen, t.benefit.value))
     best = {(t.groups, t.start, t.how == UNRAISED): t for t in rising}.values()
     second = ["The best, tried again on other sets at every strength; what is best of each start:", ""]
     second += [*average, *rows(t for t in finals if any(t is each for each in best))]
@@ -202,4 +181,35 @@ def _report(trials: Sequence[Trial], price: float = PRICE, payer: str = "") -> s
         each.append(f"| {at_these} | {'nothing | – | – | – | –' if told is None else cells(told)} |")
     third = [f"What is raised at a price of {price:g}, and what other prices would raise:", ""]
     third += [f"| price | {head}", f"|---:|{line}", *each]
-    return "\n".join([said, "", *first, "", *second, "", *third])
+    return "\n".join([_verdict(prices, price, payer), "", *first, "", *second, "", *third])
+
+
+def _verdict(prices: dict[float, Trial | None], price: float, payer: str) -> str:
+    """What is raised at a ``price``, or why nothing is, and what a higher one of the ``prices`` would raise then."""
+    chosen = prices[price]
+    start, changed = "", ""
+    if chosen is not None:
+        start = STARTS[chosen.start]
+        changed = (
+            f"changed the accuracy in which small groups count more by {chosen.benefit.balanced:+.1f} points, and the "
+            f"accuracy by {chosen.benefit.mean:+.1f}.{payer}"
+        )
+        if chosen.how != UNRAISED:
+            raised = f"Raised: {chosen.groups}, {chosen.how}, from {start}."
+            return f"{raised} On held-out training images that {changed}"
+    said = "Nothing is raised: on held-out training images no grouping brought "
+    if chosen is not None:
+        said += f"as much as {start} alone, which {changed} Robust matching is plain matching from there."
+    else:
+        said += (
+            f"{LEAST:g} point and {CERTAIN} standard errors, and more to small groups than to all, at a price of "
+            f"at most {price:g} points of accuracy for a point that small groups gain. Robust matching is plain "
+            "matching here."
+        )
+    dearer = ((each, t) for each, t in prices.items() if each > price and t is not None and t.how != UNRAISED)
+    for at, other in itertools.islice(dearer, 1):
+        said += (
+            f" At a price of {at:g} it would be {other.groups}, {other.how}, from {STARTS[other.start]}: "
+            f"{other.benefit.balanced:+.1f} where small groups count more, {other.benefit.mean:+.1f} in accuracy."
+        )
+    return said

@@ -159,16 +159,12 @@ def select(
             ids = groups.ids[members]
             quota = quotas(shares[label], torch.bincount(ids, minlength=groups.num_groups), ipc, draw)
             parts = [(members[ids == group], count) for group, count in enumerate(quota.tolist()) if count]
-        pick = _central if method.endswith("medoids") else _first
-        chosen += [pick(data, mine, count, seed) for mine, count in parts]
+        central = method.endswith("medoids")
+        chosen += [_medoids(data, mine, count, seed) if central else mine[:count] for mine, count in parts]
     return torch.cat(chosen)
 
 
-def _first(data: ImageDataset, members: Tensor, count: int, seed: int) -> Tensor:
-    return members[:count]
-
-
-def _central(data: ImageDataset, members: Tensor, count: int, seed: int) -> Tensor:
+def _medoids(data: ImageDataset, members: Tensor, count: int, seed: int) -> Tensor:
     members = members[: max(count, LARGE // (4 * math.prod(data.shape)))]  # of very many, the first
     return members[medoids(data.normalised(members).flatten(1), count, seed)]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdd_nb.clustering.choice import PRICE, choose
+from rdd_nb.clustering.choice import choose, price_where
 from rdd_nb.clustering.groups import Groups
 from rdd_nb.clustering.groups_file import KeptGroups
 from rdd_nb.clustering.kmeans import kmeans
@@ -95,7 +95,7 @@ def discover_groups(
     if ipc < 1:
         raise RddError(f"ipc is {ipc}: ask for at least 1 image per class")
     some = known is not None and bool((known != UNKNOWN).any())
-    price = price if price is not None else 1.0 if some else PRICE
+    price = price if price is not None else price_where(some)
     for name, value in (("group_power", group_power), ("price", price)):
         if not 0 <= value <= 1:
             raise RddError(f"{name} is {value:g}: give a number from 0 to 1")

@@ -172,6 +172,7 @@ def fingerprint(data: ImageDataset, groups: Groups | None) -> dict[str, Any]:
     }
 
 
+_OVER_GROUPS = ("groups", "group-medoids")  # starts that are spread over groups
 #: The coreset method (:data:`rdd_nb.clustering.coresets.METHODS`) behind each start from real images.
 _SELECTED = {"real": "random", "medoids": "medoids", "groups": "balanced", "group-medoids": "balanced-medoids"}
 
@@ -223,7 +224,7 @@ def initial_state(
     """
     check(data, config, groups, decoder)
     init = start_of(config, groups)
-    if init in ("groups", "group-medoids") and groups is None:
+    if init in _OVER_GROUPS and groups is None:
         raise RddError(
             f"init={init} spreads the first images over groups, and there are none: pass groups or use init=real"
         )
@@ -236,7 +237,7 @@ def initial_state(
         size = (config.ipc, *data.shape) if decoder is None else (config.decoded_ipc, *decoder.code)
         stored = torch.randn(data.num_classes * size[0], *size[1:], generator=stream(config.seed, "init"))
     else:
-        over, power = (groups, config.group_power) if init in ("groups", "group-medoids") else (None, 0.0)
+        over, power = (groups, config.group_power) if init in _OVER_GROUPS else (None, 0.0)
         chosen = select(data, _SELECTED[init], config.decoded_ipc, groups=over, power=power, seed=config.seed)
         real = data.normalised(chosen)
         stored = encode(real, config.formations) if coder is None else coder.encode(real)
