@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LAB := $(VENV)/.lab
 DEV := $(VENV)/.tested
 OUT ?= runs/quickstart
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Some containers forbid it, and then every process compiles anew what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installations into one place would meet
@@ -23,17 +26,21 @@ define install
 endef
 
 $(STAMP): pyproject.toml constraints.txt
-	$(install) '.[lab]'
+	$(install) .
 	@touch $@
+
+$(LAB): pyproject.toml constraints.txt
+	$(install) '.[lab]'
+	@touch $(STAMP) $@
 
 $(DEV): pyproject.toml constraints.txt
 	$(install) '.[lab,dev]'
-	@touch $(STAMP) $@
+	@touch $(STAMP) $(LAB) $@
 
 run: $(STAMP)  ## distil, plainly and robustly, and see who is served (1 to 3 minutes)
 	@$(BIN)/rdd-nb run notebooks/00_quickstart.ipynb --out $(OUT) -p profile quick
 
-lab: $(STAMP)  ## open JupyterLab at the quickstart
+lab: $(LAB)  ## open JupyterLab at the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
 
 # Up to here a layer knows no notebooks, pages or widgets; its tests are quick.

@@ -63,9 +63,13 @@ def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_i
 
 
 def _distinct(points: np.ndarray, most: int) -> int:
-    """How many different rows there are, at ``most`` so many; nearly always a look at the first of them tells."""
-    few = 1 if most == 1 else len(np.unique(points[: 2 * most], axis=0))
-    return most if few >= most else min(most, len(np.unique(points, axis=0)))
+    """How many different rows there are, at ``most`` so many: nearly always the first rows tell."""
+    seen: set[bytes] = set()
+    for row in points:
+        seen.add((row + 0.0).tobytes())  # −0 is 0
+        if len(seen) == most:
+            break
+    return len(seen)
 
 
 def medoids(points: Tensor, count: int, seed: int = 0) -> Tensor:

@@ -87,13 +87,7 @@ def quotas(shares: Tensor, sizes: Tensor, total: int, draw: torch.Generator) -> 
     By one systematic draw over the groups, largest share first, so that a group's expected number is its share. What a
     group is too small to give goes to the next draw among those that have images left.
     """
-    quota = torch.zeros_like(sizes)
-    while total > int(quota.sum()):
-        wanted = torch.tensor([total - int(quota.sum())])
-        start = torch.rand(1, 1, generator=draw, dtype=torch.float64)
-        left = shares.double() * (sizes > quota)
-        quota = (quota + _systematic(left[None], wanted, start)[0, 0]).minimum(sizes)
-    return quota
+    return quotas_of_sets(shares[None], sizes[None], torch.tensor([total]), [draw])[0, 0]
 
 
 def quotas_of_sets(shares: Tensor, sizes: Tensor, totals: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
@@ -102,30 +96,29 @@ def quotas_of_sets(shares: Tensor, sizes: Tensor, totals: Tensor, draws: Sequenc
     Args:
         shares, sizes: ``[K, G]``.
         totals: int64 ``[K]``.
-        draws: one for each set, which meets the classes in their order.
+        draws: one for each set.
     """
-    began = [draw.get_state() for draw in draws]
-    start = torch.zeros(len(draws), len(totals), dtype=torch.float64)
-    for each, draw in zip(start, draws):
-        each[totals > 0] = torch.rand(int((totals > 0).sum()), generator=draw, dtype=torch.float64)
-    quota = _systematic(shares.double() * (sizes > 0), totals, start.T.contiguous()).transpose(0, 1)
-    for lacking in (quota > sizes).any(2).any(1).nonzero()[:, 0].tolist():  # a group is too small for its part
-        draw = draws[lacking].set_state(began[lacking])
-        each = zip(shares, sizes, totals.tolist())
-        quota[lacking] = torch.stack([quotas(share, size, total, draw) for share, size, total in each])
-    return quota
+    sets, (classes, groups) = len(draws), shares.shape
+    shares, sizes, totals = shares.double().repeat(sets, 1), sizes.repeat(sets, 1), totals.repeat(sets)
+    quota = torch.zeros_like(sizes)
+    while len(which := (quota.sum(1) < totals).nonzero()[:, 0]):
+        counts = torch.bincount(which // classes, minlength=sets).tolist()
+        starts = [torch.rand(n, generator=draw, dtype=torch.float64) for n, draw in zip(counts, draws)]
+        left = shares[which] * (sizes[which] > quota[which])
+        wanted = totals[which] - quota[which].sum(1)
+        quota[which] = (quota[which] + _systematic(left, wanted, torch.cat(starts))).minimum(sizes[which])
+    return quota.view(sets, classes, groups)
 
 
 def _systematic(shares: Tensor, totals: Tensor, starts: Tensor) -> Tensor:
-    """``totals`` ``[K]`` divided by the ``shares`` ``[K, G]`` of each class, for each of ``starts`` ``[K, sets]`` in
-    [0, 1): int64 ``[K, sets, G]``."""
+    """``totals`` ``[R]`` divided by ``shares`` ``[R, G]``, beginning at ``starts`` ``[R]`` in [0, 1): int64."""
     order = shares.argsort(dim=1, descending=True, stable=True)
     ends = (shares / shares.sum(1, keepdim=True)).gather(1, order).cumsum(1)
-    points = (torch.arange(int(totals.max())) + starts[:, :, None]) / totals[:, None, None]
-    place = torch.searchsorted(ends, points.flatten(1), right=True).clamp_max(shares.shape[1] - 1)
-    asked = (torch.arange(points.shape[2]) < totals[:, None, None]).expand_as(points)
-    quota = torch.zeros(*starts.shape, shares.shape[1], dtype=torch.int64)
-    return quota.scatter_add_(2, order.gather(1, place).view(points.shape), asked.long())
+    steps = torch.arange(int(totals.max()))
+    points = (steps + starts[:, None]) / totals[:, None]
+    place = torch.searchsorted(ends, points, right=True).clamp_max(shares.shape[1] - 1)
+    asked = (steps < totals[:, None]).long()
+    return torch.zeros_like(order).scatter_add_(1, order.gather(1, place), asked)
 
 
 def rank_within(kinds: Tensor) -> Tensor:

@@ -165,29 +165,35 @@ class Trials:
         each = max(1, AT_ONCE // (4 * sets.shape[1] * features.shape[1]))
         for some in sets.split(each):
             labels, own = self.labels[some], features[self.row[some]]  # [S, n] and [S, n, D]
-            of_class = F.one_hot(labels, self.classes).float()
-            means = of_class.transpose(1, 2) @ own / of_class.sum(1)[:, :, None].clamp_min(1)
-            own = own + MOVED * (targets - means).gather(1, labels[:, :, None].expand(own.shape))
+            cells = labels + self.classes * torch.arange(len(some))[:, None]
+            means = _class_means(own.flatten(0, 1), cells.flatten(), len(some) * self.classes)
+            own = own + MOVED * (targets.repeat(len(some), 1) - means)[cells]
             centre = own.mean(1, keepdim=True)
-            slope = _ridge(own - centre, of_class - 1 / self.classes)
+            slope = _ridge(own - centre, labels, self.classes)
             slopes.append(slope.flatten(0, 1))
             offsets.append(-(slope @ centre.transpose(1, 2)).flatten())
         return torch.cat(slopes), torch.cat(offsets)
 
 
-def _ridge(points: Tensor, wanted: Tensor) -> Tensor:
-    """Slopes ``[S, K, D]`` of ridge regressions from points ``[S, n, D]`` on ``[S, n, K]``, by the smaller system."""
+def _ridge(points: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Slopes ``[S, K, D]`` of ridge regressions from points ``[S, n, D]`` of mean 0 on their classes, as indicators of
+    mean 0, by the smaller of two systems."""
     penalty = RIDGE * points.square().sum(2).mean(1).clamp_min(1e-6)
     few = points.shape[1] <= points.shape[2]
     gram = points @ points.transpose(1, 2) if few else points.transpose(1, 2) @ points
     gram.diagonal(dim1=1, dim2=2).add_(penalty[:, None])
     if few:
+        wanted = F.one_hot(labels, classes).float() - 1 / classes
         return torch.linalg.solve(gram, wanted).transpose(1, 2) @ points
-    return torch.linalg.solve(gram, (wanted.transpose(1, 2) @ points).transpose(1, 2)).transpose(1, 2)
+    sums = points.new_zeros(len(points), classes, points.shape[2])
+    for each, mine, total in zip(points, labels, sums):
+        total.index_add_(0, mine, each)  # as a product with so many indicators it would take longer than the system
+    return torch.linalg.solve(gram, sums.transpose(1, 2)).transpose(1, 2)
 
 
-def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor) -> Tensor:
+def _class_means(points: Tensor, labels: Tensor, classes: int, weights: Tensor | None = None) -> Tensor:
     """Weighted mean of each class's points: ``[K, D]``."""
+    weights = torch.ones(len(labels)) if weights is None else weights
     mass = torch.zeros(classes).index_add_(0, labels, weights).clamp_min(1e-12)
     total = torch.zeros(classes, points.shape[1]).index_add_(0, labels, points * weights[:, None])
     return total / mass[:, None]

@@ -82,16 +82,19 @@ def test_quotas_give_each_group_its_share_on_average():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
-def test_quotas_of_many_sets_at_once_are_those_of_one_class_after_another(classes, groups, most, seed):
-    """Also where a class is empty, or a group too small for its part."""
+def test_quotas_of_many_sets_at_once_are_those_of_each_class_alone(classes, groups, most, seed):
+    """To the number where no group is too small; else, too, all is given and nobody gives what it has not."""
     draw = torch.Generator().manual_seed(seed)
     sizes = torch.randint(0, 5, (classes, groups), generator=draw) * (torch.rand(classes, 1, generator=draw) < 0.8)
     shares = torch.rand(classes, groups, generator=draw, dtype=torch.float64) * (sizes > 0)
     shares /= shares.sum(1, keepdim=True).clamp_min(1e-12)
     totals = sizes.sum(1).clamp_max(most)
-    draws, again = ([torch.Generator().manual_seed(100 * seed + s) for s in range(3)] for _ in range(2))
-    for quota, draw in zip(quotas_of_sets(shares, sizes, totals, draws), again):
-        each = zip(shares, sizes, totals.tolist())
+    for many in (sizes, 100 * sizes):
+        draws, again = ([torch.Generator().manual_seed(100 * seed + s) for s in range(3)] for _ in range(2))
+        drawn = quotas_of_sets(shares, many, totals, draws)
+        assert torch.equal(drawn.sum(2), totals.expand(3, -1)) and (drawn <= many).all() and (drawn >= 0).all()
+    for quota, draw in zip(drawn, again):
+        each = zip(shares, many, totals.tolist())
         assert torch.equal(quota, torch.stack([quotas(share, size, total, draw) for share, size, total in each]))
 
 
