@@ -2,8 +2,8 @@
 
     python docs/tail_losses.py
 
-Writes ``docs/tail_losses.csv`` anew. It runs the notebook's cells up to the one that computes the losses (seconds), so
-after a change of these run it, and `make notebooks`.
+Writes ``docs/tail_losses.csv`` anew. It runs the notebook's cells up to the one that computes the losses (seconds);
+`make notebooks` runs it after that notebook.
 """
 
 from __future__ import annotations

@@ -3,13 +3,15 @@
     python notebooks/execute.py [NAME …]
 
 The executed copy replaces the notebook only when every cell has run. Timings go to ``notebooks/README.md``, and
-those of the sections under their headings (``times.py``).
+those of the sections under their headings (``times.py``). Where a page of the site computes a notebook's numbers again,
+what it computes with is written anew, too.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,8 @@ from rdd_nb.course.cleaning import clean
 from rdd_nb.experiments.notebook import run_notebook
 
 HERE = Path(__file__).parent
+#: What to run after a notebook, for a page of the site.
+PAGES = {"01_risk_and_robustness.ipynb": HERE.parent / "docs" / "tail_losses.py"}
 
 
 def main(names: list[str]) -> int:
@@ -39,6 +43,8 @@ def main(names: list[str]) -> int:
                 failed += 1
                 continue
             shutil.copyfile(executed, notebook)
+        if notebook.name in PAGES:
+            subprocess.run((sys.executable, PAGES[notebook.name]), check=True)
         print(f"{notebook.name}: {said['seconds']:.0f} s")
         _note(notebook.name, said["seconds"])
     return failed

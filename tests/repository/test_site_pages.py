@@ -113,7 +113,7 @@ def test_no_rule_speaks_of_a_word_that_the_glossary_lacks():
 
 
 def test_the_tails_numbers_are_those_of_the_committed_notebook():
-    """If this fails after `make notebooks`, run `python docs/tail_losses.py` on the same machine."""
+    """`make notebooks` writes both, on one machine."""
     told = [text.strip("*") for text in outputs("01_risk_and_robustness") if text.startswith("*The worst ")]
     assert len(told) == 4
     for text in told:
