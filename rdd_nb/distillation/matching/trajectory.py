@@ -110,7 +110,8 @@ def _shown(images: Tensor, labels: Tensor, batch: Batch, graph: bool) -> tuple[T
     """The images of a batch, what the network is shown of them, and their labels."""
     chosen, transform = batch
     source = images[chosen].detach().requires_grad_(graph)
-    return source, transform(source), labels[chosen].detach()
+    with phase("augmentation"):
+        return source, transform(source), labels[chosen].detach()
 
 
 def _taken(
