@@ -8,7 +8,7 @@ DEV := $(VENV)/.tested
 OUT ?= runs/quickstart
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Some containers forbid it, and then every process compiles anew what it imports.
+# Some containers forbid compiled files, and then every process compiles anew what it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ define install
 @$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 endef
 
-# Compiled is what is imported: pip would compile all, which takes longer, and 300 MB more.
+# Compiled is what is imported: pip would compile all, which takes 250 MB more.
 define compile
 @$(BIN)/python -c 'import ipykernel.kernelapp, ipywidgets, matplotlib.pyplot, papermill, scipy.stats, sklearn.cluster, torch; import rdd_nb.cli, rdd_nb.figures, rdd_nb.reporting'
 endef

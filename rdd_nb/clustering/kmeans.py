@@ -55,7 +55,7 @@ def kmeans(features: Tensor, labels: Tensor, num_groups: int, seed: int = 0, n_i
             drawn = torch.randperm(len(mine), generator=stream(seed, "k-means sample", label))[:MOST]
             met = mine[drawn.numpy()]
         k = _distinct(met, num_groups)
-        if k == 1:
+        if k == 1:  # they stay in group 0
             continue
         model = KMeans(k, n_init=n_init, random_state=seed_of(seed, "k-means", label) % 2**32).fit(met)
         ids[members] = torch.from_numpy(model.labels_ if met is mine else model.predict(mine)).long()

@@ -101,13 +101,13 @@ class Trials:
         right = torch.full((len(labels), NETS * self.draws), torch.nan)
         count, halves = NETS * self.draws, self.sets.parts
         for part, met in enumerate(halves):
+            asked = halves[1 - part]
             sets = self.sets.draw(part, ids, shares, round=round, count=count, central=start != "groups")
             for net, features in enumerate(self.features):
-                own, others = features.split([len(half) for half in halves])[:: -1 if part else 1]
-                targets = _class_means(own, labels[met], k, weights[met])
+                by_half = features.split([len(half) for half in halves])
+                targets = _class_means(by_half[part], labels[met], k, weights[met])
                 slopes, offsets = self._regressions(features, targets, sets[net::NETS])
-                said = torch.addmm(offsets, others, slopes.T).view(len(others), -1, k).argmax(2)
-                asked = halves[1 - part]
+                said = torch.addmm(offsets, by_half[1 - part], slopes.T).view(len(asked), -1, k).argmax(2)
                 right[asked, net::NETS] = (said == labels[asked][:, None]).float()
         return right
 

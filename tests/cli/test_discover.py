@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from PIL import Image
 
 import rdd_nb as rdd
 from rdd_nb import clustering
-from rdd_nb.cli import discover, distill, main
+from rdd_nb.cli import discover, distill, main, options
 from rdd_nb.clustering import Benefit, Groups, Trial, group_mass, group_shares
 from rdd_nb.core.escaping import markdown, terminal
 from rdd_nb.data.dataset import ImageDataset, Splits, statistics
@@ -165,6 +166,8 @@ def test_what_the_small_are_worth_is_asked_for_and_kept(capsys):
         assert main([command, *how, "--price", "1.5"]) == 2 and "'--price': " in capsys.readouterr().err
     for command in (discover.command_discover, distill.command_distill):
         assert inspect.signature(command).parameters["price"].default is None
+    prices = [clustering.price_where(known) for known in (False, True)]
+    assert "by default {:g}, and {:g} with --unlabelled".format(*prices) in get_args(options.Price)[1].help
     power = inspect.signature(discover.command_discover).parameters["group_power"].default
     assert power == DistillConfig().group_power
 

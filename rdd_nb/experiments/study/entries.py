@@ -208,9 +208,8 @@ def _groups(said: str | dict[str, dict[str, Any]] | None, point: Mapping[str, An
     arguments = {**given, **{k: v for k, v in point.items() if k in known and k not in DistillConfig.model_fields}}
     for name, value in arguments.items():
         default = known[name]
-        default = (
-            clustering.price_where(known=False) if name == "price" else default
-        )  # None, as it is another where groups are known
+        if name == "price":  # None in the signature, as it is another where groups are known
+            default = clustering.price_where(known=False)
         fits = (int, float) if isinstance(default, float) else type(default)
         plain = isinstance(default, (bool, int, float, str)) and not isinstance(value, list)
         if plain and (not isinstance(value, fits) or isinstance(value, bool) != isinstance(default, bool)):
